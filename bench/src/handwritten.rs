@@ -1,0 +1,85 @@
+//! The same actor as a user would make it durable by hand: one transaction a message.
+
+use std::path::Path;
+
+use actix::prelude::*;
+use anyhow::Result;
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::counter::{Add, Count};
+
+pub(crate) struct Counter {
+    id: i64,
+    state: Count,
+    pool: SqlitePool,
+}
+
+/// Opens the store with the pragmas that the journal uses.
+pub(crate) async fn open(path: &Path) -> Result<SqlitePool> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(std::time::Duration::from_secs(60));
+    // The pool that sqlx users usually have; with one connection it is slower.
+    let pool = SqlitePoolOptions::new().max_connections(5).connect_with(options).await?;
+    sqlx::query("CREATE TABLE state (id INTEGER PRIMARY KEY, state TEXT NOT NULL)")
+        .execute(&pool)
+        .await?;
+    sqlx::query(
+        "CREATE TABLE message (number INTEGER PRIMARY KEY, actor INTEGER NOT NULL, body TEXT NOT NULL)",
+    )
+    .execute(&pool)
+    .await?;
+    Ok(pool)
+}
+
+impl Counter {
+    pub(crate) fn new(id: usize, pool: &SqlitePool) -> Self {
+        Self { id: id as i64, state: Count::default(), pool: pool.clone() }
+    }
+}
+
+impl Actor for Counter {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1024);
+    }
+}
+
+impl Handler<Add> for Counter {
+    type Result = AtomicResponse<Self, u64>;
+
+    fn handle(&mut self, add: Add, _: &mut Self::Context) -> Self::Result {
+        let mut state = self.state.clone();
+        let reply = state.add(&add);
+        let (id, pool) = (self.id, self.pool.clone());
+        let stored = async move {
+            let mut transaction = pool.begin().await?;
+            sqlx::query("INSERT INTO message (actor, body) VALUES (?, ?)")
+                .bind(id)
+                .bind(serde_json::to_string(&add)?)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query("INSERT OR REPLACE INTO state (id, state) VALUES (?, ?)")
+                .bind(id)
+                .bind(serde_json::to_string(&state)?)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            anyhow::Ok(state)
+        };
+        AtomicResponse::new(Box::pin(stored.into_actor(self).map(move |stored, act, ctx| {
+            match stored {
+                Ok(state) => act.state = state,
+                Err(error) => {
+                    eprintln!("the hand-written actor stops: {error}");
+                    ctx.terminate();
+                }
+            }
+            reply
+        })))
+    }
+}

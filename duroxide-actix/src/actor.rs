@@ -1,0 +1,114 @@
+//! What an Actix actor says of itself to be durable.
+
+use actix::{Actor, Handler, Message};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shared_journal::{DurableMessage, DurableState};
+
+use crate::message::Table;
+
+/// An Actix actor that can be durable: it has a state that can be stored ([`DurableState`]) and
+/// lists the messages that are.
+///
+/// A message type that is not in the list is handled as plain actix does it: not written, not
+/// repeated, lost in a crash. That is right for questions.
+///
+/// ```
+/// use actix::prelude::*;
+/// use duroxide_actix::DurableActor;
+/// use duroxide_actix::journal::{DurableMessage, DurableState};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default)]
+/// struct Counter { count: u64 }
+///
+/// impl Actor for Counter {
+///     type Context = Context<Self>;
+/// }
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[rtype(result = "u64")]
+/// struct Add(u64);
+///
+/// impl Handler<Add> for Counter {
+///     type Result = u64;
+///     fn handle(&mut self, add: Add, _: &mut Self::Context) -> u64 {
+///         self.count += add.0;
+///         self.count
+///     }
+/// }
+///
+/// // This is all that durability asks for.
+/// impl DurableMessage for Add {
+///     const NAME: &'static str = "counter.add";
+/// }
+///
+/// impl DurableState for Counter {
+///     const ACTOR_TYPE: &'static str = "counter";
+///     type State = u64;
+///     fn snapshot(&self) -> impl Serialize { self.count }
+///     fn restore(&mut self, count: u64) { self.count = count }
+/// }
+///
+/// impl DurableActor for Counter {
+///     type Messages = (Add,);
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not list its durable messages",
+    label = "not a durable actor",
+    note = "add `impl DurableActor for {Self} {{ type Messages = (FirstMessage, SecondMessage); }}`"
+)]
+pub trait DurableActor: Actor + DurableState + Unpin {
+    /// The durable messages, as a tuple of up to sixteen types: `(Deposit, Withdraw)`. One type
+    /// alone is `(Deposit,)`. For more than sixteen, implement [`MessageList`] through
+    /// [`Table::insert`].
+    ///
+    /// A type stays in the list as long as a journal may hold a message of it.
+    type Messages: MessageList<Self>;
+}
+
+/// A tuple of message types that the actor `A` handles durably.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a list of durable messages of `{A}`",
+    note = "each must be `Message + DurableMessage`, handled by the actor, with a result that is \
+            `Serialize + DeserializeOwned`; one message alone is written `(Deposit,)`"
+)]
+pub trait MessageList<A: Actor> {
+    /// Enters every message into the table.
+    fn register(table: &mut Table<A>);
+}
+
+macro_rules! tuples {
+    ($($message:ident)*) => {
+        impl<Act, $($message),*> MessageList<Act> for ($($message,)*)
+        where
+            Act: Actor $(+ Handler<$message>)*,
+            $(
+                $message: Message + DurableMessage + Send + 'static,
+                $message::Result: Serialize + DeserializeOwned + Send,
+            )*
+        {
+            fn register(table: &mut Table<Act>) {
+                $(table.insert::<$message>();)*
+            }
+        }
+    };
+}
+
+tuples!(A);
+tuples!(A B);
+tuples!(A B C);
+tuples!(A B C D);
+tuples!(A B C D E);
+tuples!(A B C D E F);
+tuples!(A B C D E F G);
+tuples!(A B C D E F G H);
+tuples!(A B C D E F G H I);
+tuples!(A B C D E F G H I J);
+tuples!(A B C D E F G H I J K);
+tuples!(A B C D E F G H I J K L);
+tuples!(A B C D E F G H I J K L M);
+tuples!(A B C D E F G H I J K L M N);
+tuples!(A B C D E F G H I J K L M N O);
+tuples!(A B C D E F G H I J K L M N O P);

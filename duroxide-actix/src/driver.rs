@@ -1,0 +1,347 @@
+//! The driver: runs an actor's handlers for the messages of its durable mailbox.
+//!
+//! Both ways into this crate end here. A message comes in through [`Driver::offer`], in the middle
+//! of a poll of the actor's context; the run of everything that came in ends in [`Driver::poll`],
+//! at the end of that poll.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use actix::{Actor, ActorContext, ActorState};
+use shared_journal::mailbox::{Acceptance, Acknowledge, Delivery, MESSAGE, Resolution};
+use shared_journal::{ActorId, JournalError, Mailbox, MessageId, Payload};
+
+use crate::actor::DurableActor;
+use crate::alarm::Alarm;
+use crate::error::AskError;
+use crate::host::Host;
+use crate::job::{BoxJob, Job};
+use crate::message::Table;
+use crate::panic::panic_text;
+
+/// A message for the driver.
+pub(crate) struct Offer<A: Actor> {
+    pub(crate) job: BoxJob<A>,
+    pub(crate) id: Option<MessageId>,
+    pub(crate) acknowledge: Option<Acknowledge>,
+}
+
+pub(crate) struct Driver<A: Actor> {
+    mailbox: Mailbox<BoxJob<A>>,
+    table: Arc<Table<A>>,
+    alarm: Arc<Alarm>,
+    /// What handlers of the run sent to the actor itself. Accepted at the end of the run, in its
+    /// commit; forgotten when the run goes back.
+    own: Vec<Offer<A>>,
+    /// Messages that were received before. Answered when the run is submitted: the journal knows
+    /// nothing of the first one before that.
+    duplicates: Vec<(MessageId, BoxJob<A>, Option<Acknowledge>)>,
+    /// Waits for the disk to catch up.
+    room: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    failed: Option<Arc<JournalError>>,
+}
+
+impl<A: DurableActor> Driver<A>
+where
+    A::Context: Host<A>,
+{
+    /// Takes over a mailbox whose every message is known to decode.
+    pub(crate) fn new(mailbox: Mailbox<BoxJob<A>>, table: Arc<Table<A>>) -> Self {
+        Self {
+            mailbox,
+            table,
+            alarm: Arc::default(),
+            own: Vec::new(),
+            duplicates: Vec::new(),
+            room: None,
+            failed: None,
+        }
+    }
+
+    pub(crate) fn actor(&self) -> &ActorId {
+        self.mailbox.actor()
+    }
+
+    pub(crate) fn table(&self) -> &Arc<Table<A>> {
+        &self.table
+    }
+
+    /// Whether nothing waits to be handled.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.mailbox.is_empty() && !self.mailbox.is_busy()
+    }
+
+    /// Whether the actor should take no further message for now.
+    pub(crate) fn is_full(&self, capacity: usize) -> bool {
+        (self.mailbox.is_busy() && self.mailbox.len() >= capacity.max(1))
+            || !self.mailbox.has_room()
+    }
+
+    /// As [`is_full`](Self::is_full); if it is, the task is woken when the disk has caught up.
+    /// The end of a busy handler wakes it anyway.
+    pub(crate) fn poll_full(&mut self, capacity: usize, cx: &mut Context<'_>) -> bool {
+        if !self.is_full(capacity) {
+            self.room = None;
+            return false;
+        }
+        let room = self.room.get_or_insert_with(|| Box::pin(self.mailbox.room()));
+        if room.as_mut().poll(cx).is_pending() {
+            return true;
+        }
+        self.room = None;
+        let full = self.is_full(capacity);
+        if !full {
+            // What waits in the mailbox was held back; it needs another poll.
+            cx.waker().wake_by_ref();
+        }
+        full
+    }
+
+    /// Puts a message into the mailbox and handles what can be handled.
+    pub(crate) fn offer(&mut self, offer: Offer<A>, act: &mut A, ctx: &mut A::Context) {
+        self.accept(offer);
+        self.handle_all(act, ctx);
+    }
+
+    fn accept(&mut self, Offer { mut job, id, acknowledge }: Offer<A>) {
+        let name = job.name();
+        let payload = match self.mailbox.encode_with(MESSAGE, |codec| job.encode(codec)) {
+            Ok(payload) => payload,
+            Err(error) => {
+                tracing::warn!(actor = %self.actor(), message = name, %error, "message refused");
+                return job.refuse(AskError::refused(Arc::new(error)));
+            }
+        };
+        job.accepted(&self.alarm);
+        match self.mailbox.accept(id, name, payload, job, acknowledge) {
+            Ok(Acceptance::Accepted) => {}
+            Ok(Acceptance::Duplicate(job, acknowledge)) => {
+                if let Some(id) = id {
+                    self.duplicates.push((id, job, acknowledge));
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Handles messages until the run is full, there is none, one takes its time, or the actor
+    /// may not go on.
+    fn handle_all(&mut self, act: &mut A, ctx: &mut A::Context) {
+        while self.failed.is_none()
+            && ctx.state() == ActorState::Running
+            && !ctx.is_held()
+            && self.mailbox.has_room()
+            && let Some(delivery) = self.mailbox.next()
+        {
+            self.handle(delivery, act, ctx);
+        }
+    }
+
+    fn handle(&mut self, mut delivery: Delivery<BoxJob<A>>, act: &mut A, ctx: &mut A::Context) {
+        // Decodes at most once: a message from a sender is there already.
+        let mut job = match delivery.work.take() {
+            Some(job) => job,
+            None => match self.table.job(delivery.kind()) {
+                Some(mut job) => {
+                    job.accepted(&self.alarm);
+                    job
+                }
+                None => return self.fail(Arc::new(self.mailbox.unknown(&delivery))),
+            },
+        };
+        if let Err(source) = job.decode(delivery.payload()) {
+            return self.fail(Arc::new(self.mailbox.undecodable(&delivery, source)));
+        }
+        ctx.enter(delivery.id());
+        let started = catch_unwind(AssertUnwindSafe(|| job.start(act, ctx)));
+        let notified = ctx.leave();
+        let reply = match started {
+            Ok(()) => self.reply(&mut job, None),
+            Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
+        };
+        delivery.work = Some(job);
+        match reply {
+            Poll::Ready(Ok(reply)) => self.mailbox.processed(delivery, reply),
+            Poll::Ready(Err(error)) => return self.panicked(delivery, &error, act),
+            Poll::Pending => {
+                if let Err(error) = self.mailbox.in_progress(delivery) {
+                    self.fail(error);
+                }
+            }
+        }
+        self.own.extend(notified);
+    }
+
+    /// The encoded reply of a handler, or what it died of.
+    fn reply(
+        &self,
+        job: &mut BoxJob<A>,
+        cx: Option<&mut Context<'_>>,
+    ) -> Poll<Result<Payload<'static>, String>> {
+        job.poll(self.mailbox.codec(), cx).map(|reply| match reply {
+            Ok(reply) => self.mailbox.check_reply(reply).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// Goes on where the actor's context was woken: a late reply, the end of the run. Ready when
+    /// the actor must end, because the journal has.
+    pub(crate) fn poll(
+        &mut self,
+        act: &mut A,
+        ctx: &mut A::Context,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if let Some(error) = self.alarm.heard(cx)
+            && self.failed.is_none()
+        {
+            let error = error.clone();
+            self.fail(error);
+        }
+        self.own.extend(ctx.take_notified());
+        self.poll_in_progress(act, ctx, cx);
+        self.handle_all(act, ctx);
+        self.end_run(act);
+        if self.failed.is_some() {
+            return Poll::Ready(());
+        }
+        if !self.mailbox.is_empty()
+            && !self.mailbox.is_busy()
+            && !ctx.is_held()
+            && self.mailbox.has_room()
+        {
+            // The next run, after others had their turn.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn poll_in_progress(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) {
+        let Some(mut job) = self.mailbox.in_progress_mut().and_then(|it| it.work.take()) else {
+            return;
+        };
+        let reply = self.reply(&mut job, Some(cx));
+        if let Some(delivery) = self.mailbox.in_progress_mut() {
+            delivery.work = Some(job);
+        }
+        if let Poll::Ready(reply) = reply
+            && let Some(delivery) = self.mailbox.take_in_progress()
+        {
+            match reply {
+                Ok(reply) => self.mailbox.processed(delivery, reply),
+                Err(error) => {
+                    let error = ctx.last_panic().unwrap_or(error);
+                    self.panicked(delivery, &error, act);
+                }
+            }
+        }
+    }
+
+    /// The actor's context panicked while a handler was in progress.
+    pub(crate) fn context_panicked(&mut self, error: &str) -> bool {
+        match self.mailbox.take_in_progress() {
+            Some(delivery) => {
+                self.own.clear();
+                self.mailbox.panicked(delivery, error);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Puts the last captured state into an actor.
+    ///
+    /// # Errors
+    /// The stored state does not decode.
+    pub(crate) fn restore(mailbox: &Mailbox<BoxJob<A>>, act: &mut A) -> Result<(), JournalError> {
+        let Some(state) = mailbox.state() else {
+            return Ok(());
+        };
+        let state = state.decode().map_err(|source| JournalError::Decode {
+            place: mailbox.place(),
+            what: "state".into(),
+            source,
+        })?;
+        act.restore(state);
+        Ok(())
+    }
+
+    pub(crate) fn mailbox(&mut self) -> &mut Mailbox<BoxJob<A>> {
+        &mut self.mailbox
+    }
+
+    /// The actor stops of its own will: captures what it has and says so in its history.
+    pub(crate) fn stop(&mut self, act: &A) {
+        self.end_run(act);
+        if self.failed.is_none()
+            && let Err(error) = self.mailbox.stopped(act.snapshot())
+        {
+            self.fail(error);
+        }
+    }
+
+    /// The actor ends because nobody can send to it any more.
+    pub(crate) fn finish(&mut self, act: &A) {
+        self.end_run(act);
+        if self.failed.is_none()
+            && let Err(error) = self.mailbox.capture(act.snapshot())
+        {
+            self.fail(error);
+        }
+    }
+
+    /// Submits what was handled and accepted since the last time.
+    pub(crate) fn end_run(&mut self, act: &A) {
+        if !self.mailbox.is_busy() {
+            for offer in std::mem::take(&mut self.own) {
+                self.accept(offer);
+            }
+            if self.failed.is_none()
+                && (self.mailbox.has_run() || self.mailbox.has_unwritten())
+                && let Err(error) = self.mailbox.end_run_and_receive(act.snapshot())
+            {
+                self.fail(error);
+            }
+        }
+        for (id, job, acknowledge) in std::mem::take(&mut self.duplicates) {
+            match &self.failed {
+                None => {
+                    actix::spawn(answer_duplicate(self.mailbox.recorded(id), job, acknowledge));
+                }
+                Some(error) => Job::resolve(job, Resolution::Unknown(error.clone())),
+            }
+        }
+    }
+
+    fn panicked(&mut self, delivery: Delivery<BoxJob<A>>, error: &str, act: &mut A) {
+        self.mailbox.panicked(delivery, error);
+        if let Err(error) = Self::restore(&self.mailbox, act) {
+            self.fail(Arc::new(error));
+        }
+    }
+
+    fn fail(&mut self, error: Arc<JournalError>) {
+        tracing::error!(actor = %self.actor(), %error, "a durable actor has to stop");
+        self.failed.get_or_insert(error);
+    }
+}
+
+async fn answer_duplicate<A: Actor>(
+    recorded: impl Future<Output = Result<Option<shared_journal::Outcome>, JournalError>>,
+    job: BoxJob<A>,
+    acknowledge: Option<Acknowledge>,
+) {
+    match recorded.await {
+        Ok(outcome) => {
+            // Without an outcome nothing is known to be durable.
+            if let Some(acknowledge) = acknowledge.filter(|_| outcome.is_some()) {
+                let _ = acknowledge.send(Ok(()));
+            }
+            job.answer(outcome);
+        }
+        // Dropping the job and the acknowledgement tells their owners that nothing is known.
+        Err(error) => Job::resolve(job, Resolution::Unknown(Arc::new(error))),
+    }
+}

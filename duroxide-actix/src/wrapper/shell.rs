@@ -1,0 +1,219 @@
+//! The shell: the actor that callers of a wrapped actor see.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{self, Poll};
+
+use actix::dev::{MessageResponse, OneshotSender};
+use actix::fut::ActorFuture;
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Running};
+use futures::future::poll_fn;
+use shared_journal::{ActorId, EventJournal, JournalError};
+
+use super::keeper::keep;
+use super::queue::Queue;
+use crate::actor::DurableActor;
+use crate::context::DurableContext;
+use crate::envelope::{Extras, Letter};
+use crate::start::{load, synced};
+
+/// A durable actor around `A`, which is not changed: it keeps its `Context<A>`.
+///
+/// Callers use `Addr<DurableActixActor<A>>` as they used `Addr<A>`, or a `Recipient<M>`, which is
+/// the same type as before.
+///
+/// ```
+/// # use actix::prelude::*;
+/// # use serde::{Deserialize, Serialize};
+/// # use duroxide_actix::DurableActor;
+/// # use duroxide_actix::journal::{DurableMessage, DurableState, EventJournal};
+/// # #[derive(Default)]
+/// # struct Counter { count: u64 }
+/// # impl Actor for Counter { type Context = Context<Self>; }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[rtype(result = "u64")]
+/// # struct Add(u64);
+/// # impl Handler<Add> for Counter {
+/// #     type Result = u64;
+/// #     fn handle(&mut self, add: Add, _: &mut Self::Context) -> u64 { self.count += add.0; self.count }
+/// # }
+/// # impl DurableMessage for Add { const NAME: &'static str = "counter.add"; }
+/// # impl DurableState for Counter {
+/// #     const ACTOR_TYPE: &'static str = "counter";
+/// #     type State = u64;
+/// #     fn snapshot(&self) -> impl Serialize { self.count }
+/// #     fn restore(&mut self, count: u64) { self.count = count }
+/// # }
+/// # impl DurableActor for Counter { type Messages = (Add,); }
+/// use duroxide_actix::DurableActixActor;
+///
+/// # actix::System::new().block_on(async {
+/// # let provider = duroxide::providers::sqlite::SqliteProvider::new_in_memory().await?;
+/// # let journal = EventJournal::open(std::sync::Arc::new(provider)).await?;
+/// let counter = DurableActixActor::start(&journal, "42", |_| Counter::default()).await?;
+/// assert_eq!(counter.send(Add(1)).await?, 1);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Limits
+///
+/// - What the wrapped actor sends to itself, through `ctx.address()` or `ctx.notify()`, does not
+///   pass the shell and is not journaled. [`DurableContext`] does that.
+/// - When a future of a handler panics (not the handler itself), actix cannot go on with the
+///   actor's context. The state goes back as always, but in a new actor, made by the same
+///   function; `started` runs again.
+/// - A `ctx.stop()` outside of a handler of a durable message, from an interval say, takes effect
+///   before this crate sees it: it is not in the history, and what the interval changed in the
+///   state is captured only if a durable message came after it. [`DurableContext`] captures it.
+pub struct DurableActixActor<A: DurableActor + Actor<Context = Context<A>>> {
+    actor: ActorId,
+    queue: Rc<Queue<A>>,
+}
+
+impl<A: DurableActor + Actor<Context = Context<A>>> std::fmt::Debug for DurableActixActor<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DurableActixActor").field("actor", &self.actor).finish_non_exhaustive()
+    }
+}
+
+impl<A: DurableActor + Actor<Context = Context<A>>> DurableActixActor<A> {
+    /// Starts the actor that `create` makes on the current arbiter, under the name
+    /// [`ACTOR_TYPE`](shared_journal::DurableState::ACTOR_TYPE)`/id`.
+    ///
+    /// When this returns, the stored state is in the actor and `A::started` has run. What an
+    /// earlier process received and did not process comes next, then new messages.
+    ///
+    /// # Errors
+    /// The actor runs already in this process, its stored state or a received message does not
+    /// decode or has a type that is not listed, or the journal has stopped. Nothing is lost: the
+    /// actor can be started again when the cause is mended.
+    ///
+    /// # Panics
+    /// Outside of an actix system, as `Actor::start` does.
+    pub async fn start(
+        journal: &EventJournal,
+        id: impl AsRef<str>,
+        mut create: impl FnMut(&mut Context<A>) -> A + 'static,
+    ) -> Result<Addr<Self>, JournalError> {
+        let actor = ActorId::new(A::ACTOR_TYPE, id);
+        let (mailbox, table) = load::<A>(journal, &actor).await?;
+        let mut ctx = Context::new();
+        let mut act = create(&mut ctx);
+        let driver = synced(mailbox, table, &mut act)?;
+        let queue = Rc::new(Queue::new());
+        actix::spawn(keep(queue.clone(), driver, (act, ctx), create));
+        let mut shell = DurableContext::plain();
+        // `started` may ask for another capacity; it is the shell's mailbox that callers meet.
+        if let Some(capacity) = poll_fn(|cx| queue.poll_started(cx)).await {
+            shell.set_mailbox_capacity(capacity);
+        }
+        shell.spawn(Watch { queue: queue.clone() });
+        Ok(shell.run(Self { actor, queue }))
+    }
+
+    /// The name of the actor in the journal.
+    #[must_use]
+    pub fn actor_id(&self) -> &ActorId {
+        &self.actor
+    }
+}
+
+impl<A: DurableActor + Actor<Context = Context<A>>> Actor for DurableActixActor<A> {
+    type Context = DurableContext<Self>;
+
+    fn stopping(&mut self, _: &mut Self::Context) -> Running {
+        Running::Stop
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.queue.shut();
+    }
+}
+
+impl<A, M> Handler<M> for DurableActixActor<A>
+where
+    A: DurableActor + Actor<Context = Context<A>> + Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    type Result = Forward<A, M>;
+
+    fn handle(&mut self, message: M, ctx: &mut Self::Context) -> Forward<A, M> {
+        Forward { message, extras: ctx.current.take(), queue: self.queue.clone() }
+    }
+}
+
+/// A message on its way from the shell to the wrapped actor, which replies itself.
+pub struct Forward<A: Actor, M: Message> {
+    message: M,
+    extras: Option<Extras>,
+    queue: Rc<Queue<A>>,
+}
+
+impl<A: Actor, M: Message> std::fmt::Debug for Forward<A, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forward").finish_non_exhaustive()
+    }
+}
+
+impl<A, M> MessageResponse<DurableActixActor<A>, M> for Forward<A, M>
+where
+    A: DurableActor + Actor<Context = Context<A>> + Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    fn handle(
+        self,
+        ctx: &mut DurableContext<DurableActixActor<A>>,
+        sender: Option<OneshotSender<M::Result>>,
+    ) {
+        let Self { message, extras, queue } = self;
+        queue.push(Box::new(Letter { message, sender, extras }));
+        if queue.is_full() {
+            ctx.wait(Room { queue });
+        }
+    }
+}
+
+/// Holds the shell's mailbox back while the queue is full.
+struct Room<A: Actor> {
+    queue: Rc<Queue<A>>,
+}
+
+impl<A: DurableActor + Actor<Context = Context<A>>> ActorFuture<DurableActixActor<A>> for Room<A> {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut DurableActixActor<A>,
+        _: &mut DurableContext<DurableActixActor<A>>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        self.queue.poll_room(cx)
+    }
+}
+
+/// Ends the shell with the wrapped actor, and the wrapped actor with the shell.
+struct Watch<A: Actor> {
+    queue: Rc<Queue<A>>,
+}
+
+impl<A: DurableActor + Actor<Context = Context<A>>> ActorFuture<DurableActixActor<A>> for Watch<A> {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut DurableActixActor<A>,
+        ctx: &mut DurableContext<DurableActixActor<A>>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        self.queue.register_shell(cx);
+        if self.queue.has_ended() {
+            ctx.stop();
+            return Poll::Ready(());
+        }
+        // Nobody can send any more: the shell may end.
+        if ctx.connected() { Poll::Pending } else { Poll::Ready(()) }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the tests of this crate share.
+#![expect(dead_code, reason = "each test file uses its part")]
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duroxide::providers::sqlite::SqliteProvider;
+use duroxide_actix::journal::{ActorId, EventJournal, JournalError, Limits};
+
+/// A store in a folder of its own.
+pub(crate) struct Store {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        Self { _dir: dir, path }
+    }
+
+    /// Opens the journal; what had it open before is fenced, as after a crash.
+    pub(crate) async fn open(&self) -> EventJournal {
+        self.open_with(Limits::default()).await.unwrap()
+    }
+
+    pub(crate) async fn open_with(&self, limits: Limits) -> Result<EventJournal, JournalError> {
+        let url = format!("sqlite:{}?mode=rwc", self.path.display());
+        let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
+        EventJournal::builder().limits(limits).open(provider).await
+    }
+
+    pub(crate) fn sql(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path.with_file_name("app.actors.db")).unwrap()
+    }
+}
+
+/// Runs a test in an actix system, and names a test that hangs.
+pub(crate) fn run<F: Future<Output = ()>>(test: F) {
+    actix::System::new().block_on(async {
+        actix::clock::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
+    });
+}
+
+/// Waits until an actor can be activated again: its last run is written and it has gone.
+pub(crate) async fn gone(journal: &EventJournal, actor: &ActorId) {
+    struct Nobody;
+    impl duroxide_actix::journal::mailbox::Work for Nobody {
+        fn resolve(self, _: duroxide_actix::journal::mailbox::Resolution) {}
+    }
+    while let Err(JournalError::AlreadyActive { .. }) = journal.activate::<Nobody>(actor).await {
+        tokio::task::yield_now().await;
+    }
+}

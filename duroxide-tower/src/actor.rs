@@ -1,0 +1,163 @@
+//! What an actor is, and what it sees while it handles a message.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shared_journal::{ActorId, DurableMessage, DurableState, MessageId};
+
+/// An actor whose messages, replies and state survive the process.
+///
+/// It handles one message at a time, in the order of their durable receipt. What it does to its
+/// own state happens exactly once per message id; what it does to the outside world happens at
+/// least once, because a message that was not processed when the process died is handled again.
+///
+/// ```
+/// use duroxide_tower::{ActorContext, DurableActor, DurableMessage, DurableState, async_trait};
+/// use serde::{Deserialize, Serialize};
+///
+/// struct Account { cents: i64 }
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum Command { Deposit(i64), Withdraw(i64) }
+///
+/// #[derive(Debug, Serialize, Deserialize)]
+/// struct Overdrawn { missing: i64 }
+///
+/// impl DurableState for Account {
+///     const ACTOR_TYPE: &'static str = "account";
+///     type State = i64;
+///     fn snapshot(&self) -> impl Serialize { self.cents }
+///     fn restore(&mut self, cents: i64) { self.cents = cents }
+/// }
+///
+/// impl DurableMessage for Command {
+///     const NAME: &'static str = "account.command";
+/// }
+///
+/// #[async_trait]
+/// impl DurableActor for Account {
+///     type Message = Command;
+///     type Reply = i64;
+///     type Error = Overdrawn;
+///
+///     async fn handle(&mut self, _: &mut ActorContext, command: Command) -> Result<i64, Overdrawn> {
+///         match command {
+///             Command::Deposit(cents) => self.cents += cents,
+///             Command::Withdraw(cents) if cents > self.cents => {
+///                 return Err(Overdrawn { missing: cents - self.cents });
+///             }
+///             Command::Withdraw(cents) => self.cents -= cents,
+///         }
+///         Ok(self.cents)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a durable actor",
+    label = "it does not say how it handles messages",
+    note = "write `#[async_trait] impl DurableActor for {Self}`, with its message, reply and error types"
+)]
+#[async_trait]
+pub trait DurableActor: DurableState + Send + 'static {
+    /// What it is asked, usually an enum. [`DurableMessage::NAME`] is its name in the journal.
+    type Message: DurableMessage + Send + 'static;
+
+    /// What it answers. Recorded, so that the same message id gets the same reply again.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+
+    /// How it says no. This is an outcome like a reply: it is recorded, the message is done, and
+    /// what the handler changed before it returned the error is kept.
+    type Error: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Handles one message.
+    ///
+    /// A handler that does not wait for anything is the fast case: many of them share one commit.
+    /// When a handler does wait, its message's receipt is written, and so are those of the
+    /// messages that arrive meanwhile; they are handled after it.
+    ///
+    /// If it panics, the state goes back to the one before, and the message is tried again up to
+    /// [`Limits::attempts`](shared_journal::Limits::attempts) times; then it becomes a dead
+    /// letter. A reply that does not encode counts as a panic.
+    ///
+    /// The future is dropped in the middle if the service's `run` is dropped or the journal stops.
+    /// Nothing of such a message is recorded but its receipt.
+    async fn handle(
+        &mut self,
+        context: &mut ActorContext,
+        message: Self::Message,
+    ) -> Result<Self::Reply, Self::Error>;
+
+    /// Called once, with the state restored, before the first message. Does nothing by default.
+    ///
+    /// A panic here ends [`run`](crate::DurableActorService::run) with that panic.
+    async fn started(&mut self, _context: &mut ActorContext) {}
+
+    /// Called once, after the last message, when all handles are gone or
+    /// [`ActorContext::stop`] was called; what it changes is captured. Does nothing by default.
+    ///
+    /// It is not called when the journal stops or `run` is dropped: do not rely on it.
+    async fn stopped(&mut self, _context: &mut ActorContext) {}
+}
+
+/// What an actor knows about the message it handles, and how it stops.
+#[derive(Debug)]
+pub struct ActorContext {
+    actor: ActorId,
+    message: Option<MessageId>,
+    attempts: u32,
+    stopping: bool,
+}
+
+impl ActorContext {
+    pub(crate) fn new(actor: ActorId) -> Self {
+        Self { actor, message: None, attempts: 0, stopping: false }
+    }
+
+    /// The actor's name.
+    #[must_use]
+    pub fn actor(&self) -> &ActorId {
+        &self.actor
+    }
+
+    /// The id of the message that is being handled. A good idempotency key for what the handler
+    /// does outside: it is the same when the message is handled again.
+    ///
+    /// None in [`started`](DurableActor::started) and [`stopped`](DurableActor::stopped), and for
+    /// a dead letter that was sent again.
+    #[must_use]
+    pub fn message_id(&self) -> Option<MessageId> {
+        self.message
+    }
+
+    /// How often the handler panicked on this message, in this process.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Stops the actor after this message. The stop is written to the journal.
+    ///
+    /// Messages whose receipt is durable stay there and are handled when the actor is started
+    /// again; the callers of all waiting messages are told
+    /// [`OutcomeUnknown`](crate::CallError::OutcomeUnknown) or
+    /// [`NotAccepted`](crate::CallError::NotAccepted). If the handler panics after this call, the
+    /// call did not happen.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    pub(crate) fn begin(&mut self, message: Option<MessageId>, attempts: u32) {
+        self.message = message;
+        self.attempts = attempts;
+    }
+
+    /// The message is done. If it was not `handled`, its wish to stop goes with it.
+    pub(crate) fn end(&mut self, handled: bool) {
+        self.begin(None, 0);
+        self.stopping &= handled;
+    }
+}

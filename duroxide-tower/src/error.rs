@@ -1,0 +1,182 @@
+//! What a caller can be told instead of a reply.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use shared_journal::{CodecError, JournalError, MessageId};
+
+use crate::message::Keyed;
+
+/// Why a call has no reply.
+///
+/// The variants differ in what the caller may do next: send it anew
+/// ([`NotAccepted`](Self::NotAccepted)), ask again with the same id
+/// ([`OutcomeUnknown`](Self::OutcomeUnknown)), or take the answer for what it is.
+///
+/// It is an [`Error`](std::error::Error) if `E` can be displayed, and then fits tower's middleware
+/// that works with boxed errors. The text of [`Domain`](Self::Domain) is that of `E`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError<E> {
+    /// The message was not accepted. It was not handled and will not be.
+    #[error("the message was not accepted")]
+    NotAccepted {
+        /// Why not.
+        #[source]
+        reason: Refusal,
+    },
+    /// The message may have been accepted; whether it is or will be handled is not known. Ask
+    /// again with this id: the reply is the first one if there is one, else the message is
+    /// handled once.
+    #[error("the outcome of message {id} is not known; ask again with this id")]
+    OutcomeUnknown {
+        /// The message.
+        id: MessageId,
+        /// What came between.
+        source: Interruption,
+    },
+    /// The message was tried and given up. It is kept as a dead letter; see
+    /// [`EventJournal::dead_letters`](shared_journal::EventJournal::dead_letters).
+    #[error("message {id} is a dead letter after {attempts} attempts: {error}")]
+    DeadLetter {
+        /// The message.
+        id: MessageId,
+        /// How often it was tried.
+        attempts: u32,
+        /// What the last attempt died of.
+        error: Arc<str>,
+    },
+    /// The id was used before, and the journal has let go of what was answered then
+    /// ([`Limits::dedup_count`](shared_journal::Limits::dedup_count)). The message was not handled
+    /// again.
+    #[error("message {id} was processed before; its reply is no longer kept")]
+    DuplicateExpired {
+        /// The message.
+        id: MessageId,
+    },
+    /// The id was used before, and what was answered then does not decode into today's types. The
+    /// message was not handled again.
+    #[error("the recorded reply of message {id} does not decode; was its type changed?")]
+    Unreadable {
+        /// The message.
+        id: MessageId,
+        /// Why not.
+        source: CodecError,
+    },
+    /// The actor handled the message and answered with this error, durably.
+    #[error("{0}")]
+    Domain(E),
+}
+
+impl<E> CallError<E> {
+    /// Whether the same message can be sent again, with the same id, and may succeed: after a
+    /// pause if the mailbox was full, else through the handle of a service that was started again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::NotAccepted { reason } => reason.is_retryable(),
+            Self::OutcomeUnknown { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The id to ask again with, or to find the dead letter by.
+    #[must_use]
+    pub fn message_id(&self) -> Option<MessageId> {
+        match self {
+            Self::OutcomeUnknown { id, .. }
+            | Self::DeadLetter { id, .. }
+            | Self::DuplicateExpired { id }
+            | Self::Unreadable { id, .. } => Some(*id),
+            Self::NotAccepted { .. } | Self::Domain(_) => None,
+        }
+    }
+
+    /// The actor's own error, if that is what this is.
+    pub fn into_domain(self) -> Result<E, Self> {
+        match self {
+            Self::Domain(error) => Ok(error),
+            other => Err(other),
+        }
+    }
+}
+
+/// Why a message was not accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// As many messages wait as may.
+    #[error("the mailbox is full")]
+    Full,
+    /// The service has ended, or its `run` was dropped.
+    #[error("the actor's service has ended")]
+    Closed,
+    /// The service could not start, or has ended with this error.
+    #[error("the actor's service has ended with an error")]
+    Failed(#[source] Arc<JournalError>),
+    /// The encoded message is over
+    /// [`Limits::message_bytes`](shared_journal::Limits::message_bytes).
+    #[error("the message has {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Its size, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The message does not encode.
+    #[error("the message does not encode")]
+    Encode(#[source] Box<JournalError>),
+}
+
+impl Refusal {
+    fn is_retryable(&self) -> bool {
+        matches!(self, Self::Full | Self::Closed | Self::Failed(_))
+    }
+}
+
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::TooLarge { size, limit, .. } => Self::TooLarge { size, limit },
+            error => Self::Encode(Box::new(error)),
+        }
+    }
+}
+
+/// What came between a message and the answer to it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Interruption {
+    /// The service has ended, or its `run` was dropped, before the answer was durable.
+    #[error("the actor's service ended before it answered")]
+    Ended,
+    /// The journal stopped before the answer was durable.
+    #[error("the journal stopped before the answer was durable")]
+    Journal(#[source] Arc<JournalError>),
+}
+
+/// The error of the service inside a [`DurableLayer`](crate::DurableLayer), as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("the inner service answered with an error: {message}")]
+#[non_exhaustive]
+pub struct InnerError {
+    /// The text of the service's error.
+    pub message: String,
+}
+
+/// A message that [`try_ask`](crate::DurableHandle::try_ask) could not send, with the message.
+#[derive(thiserror::Error)]
+#[error("the message was not accepted")]
+pub struct NotSent<M> {
+    /// The message, as it was given.
+    pub message: Keyed<M>,
+    /// Why it was not sent.
+    #[source]
+    pub reason: Refusal,
+}
+
+impl<M> std::fmt::Debug for NotSent<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NotSent").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}

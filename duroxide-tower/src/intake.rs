@@ -1,0 +1,130 @@
+//! The receiving side of a service: from the channel into the journal's mailbox.
+
+use std::sync::Arc;
+
+use shared_journal::mailbox::{Acceptance, MESSAGE};
+use shared_journal::{DurableMessage, JournalError, Mailbox, MessageId, MessageKey};
+use tokio::sync::mpsc;
+
+use crate::actor::DurableActor;
+use crate::duplicate::Duplicates;
+use crate::message::{IntoRequest, Pending, Request};
+use crate::shared::Shared;
+
+pub(crate) type Work<A> =
+    Pending<<A as DurableActor>::Message, <A as DurableActor>::Reply, <A as DurableActor>::Error>;
+
+pub(crate) struct Intake<A: DurableActor, T> {
+    receiver: mpsc::Receiver<T>,
+    /// All senders are gone and the channel is empty.
+    ended: bool,
+    pub(crate) mailbox: Mailbox<Work<A>>,
+    duplicates: Duplicates<A::Reply, A::Error>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
+    pub(crate) fn new(
+        receiver: mpsc::Receiver<T>,
+        mailbox: Mailbox<Work<A>>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { receiver, ended: false, mailbox, duplicates: Duplicates::new(), shared }
+    }
+
+    /// Waits for a message and accepts it; false if no more will come. Answers duplicates
+    /// meanwhile. Cancel-safe.
+    ///
+    /// Every receipt in the mailbox must have been submitted: called between runs, or while a
+    /// handler is in progress.
+    ///
+    /// # Errors
+    /// The journal has stopped.
+    pub(crate) async fn receive(&mut self) -> Result<bool, Arc<JournalError>> {
+        while !self.ended || self.duplicates.len() > 0 {
+            let room = self.has_room();
+            tokio::select! {
+                biased;
+                error = self.shared.failed() => return Err(error),
+                // Before new messages, which may never cease.
+                _ = self.duplicates.answer(), if self.duplicates.len() > 0 => {}
+                received = self.receiver.recv(), if room && !self.ended => match received {
+                    Some(message) => {
+                        self.accept(message.into_request())?;
+                        return Ok(true);
+                    }
+                    None => self.ended = true,
+                },
+            }
+        }
+        Ok(false)
+    }
+
+    /// As [`receive`](Self::receive), but never says that no more will come.
+    pub(crate) async fn receive_forever(&mut self) -> Result<(), Arc<JournalError>> {
+        match self.receive().await? {
+            true => Ok(()),
+            false => Err(self.shared.failed().await),
+        }
+    }
+
+    /// Accepts what is there already.
+    ///
+    /// # Errors
+    /// The journal has stopped.
+    pub(crate) fn fill(&mut self) -> Result<(), Arc<JournalError>> {
+        while self.has_room()
+            && let Ok(message) = self.receiver.try_recv()
+        {
+            self.accept(message.into_request())?;
+        }
+        Ok(())
+    }
+
+    /// As many may wait in the mailbox as in the channel.
+    fn has_room(&self) -> bool {
+        self.mailbox.len() + self.duplicates.len() < self.receiver.max_capacity()
+    }
+
+    fn accept(&mut self, request: Request<A>) -> Result<(), Arc<JournalError>> {
+        let Request { message, key, caller, acknowledge } = request;
+        let payload = match self.mailbox.encode(MESSAGE, &message) {
+            Ok(payload) => payload,
+            Err(error) => {
+                caller.refuse(error.into());
+                return Ok(());
+            }
+        };
+        let (key, id) = match key {
+            MessageKey::Anonymous => self.shared.key(None),
+            MessageKey::Caller(id) | MessageKey::Generated(id) => (key, id),
+        };
+        let work = Pending {
+            id,
+            message: Some(message),
+            answer: None,
+            caller,
+            shared: self.shared.clone(),
+        };
+        let accepted = self.mailbox.accept(key, A::Message::NAME, payload, work, acknowledge)?;
+        if let Acceptance::Duplicate(work, acknowledge) = accepted {
+            self.duplicates.push(id, work.caller, acknowledge, &self.mailbox);
+        }
+        Ok(())
+    }
+
+    /// Waits until everything submitted is durable, and answers the duplicates of what is done.
+    ///
+    /// # Errors
+    /// The journal has stopped before.
+    pub(crate) async fn finish(&mut self) -> Result<(), Arc<JournalError>> {
+        self.duplicates.settle(&self.mailbox);
+        while self.duplicates.answer().await {}
+        // For an id that the journal never saw, it answers when what was submitted is durable.
+        match self.mailbox.recorded(MessageId::random()).await {
+            // A journal that was closed has written everything that was submitted.
+            Ok(_) | Err(JournalError::Closed) => Ok(()),
+            Err(error) => Err(Arc::new(error)),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+use serde::{Deserialize, Serialize};
+use shared_journal::DurableMessage;
+
+#[derive(Serialize, Deserialize, DurableMessage)]
+#[durable(name = "")]
+struct Deposit;
+
+fn main() {}

@@ -1,0 +1,7 @@
+use serde::{Deserialize, Serialize};
+use shared_journal::DurableMessage;
+
+#[derive(Serialize, Deserialize, DurableMessage)]
+struct OpenAccount;
+
+fn main() {}

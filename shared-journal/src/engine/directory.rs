@@ -1,0 +1,432 @@
+//! The directory: a thread that knows every actor as the durable log has it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::oneshot;
+
+use super::checkpoint::Checkpoint;
+use super::recover::fold;
+use super::slot::{Slot, Slots};
+use super::{Shared, Ticket, spawn};
+use crate::codec::Payload;
+use crate::envelope::{CommitHeader, push_entry};
+use crate::error::JournalError;
+use crate::event::ActorEvent;
+use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
+use crate::provider::{ListedActor, RecordFilter};
+use crate::record::{DeadLetter, Outcome, PendingMessage};
+
+/// A durable commit on its way from the writer.
+pub(super) struct Committed {
+    pub(super) position: Position,
+    pub(super) at_ms: u64,
+    /// The last submission in it.
+    pub(super) ticket: Ticket,
+    pub(super) row_bytes: usize,
+    pub(super) count: u64,
+    pub(super) entries: Vec<u8>,
+}
+
+pub(super) enum Mail {
+    Committed(Committed),
+    /// The part of the checkpoint on its way is durable.
+    PartSaved,
+    /// To be answered when every submission up to `after` is folded.
+    Request {
+        after: Ticket,
+        request: Request,
+    },
+    Stopped(Arc<JournalError>),
+    WriterDone,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
+/// Resolved when a submission is durable.
+pub(super) type Durable = oneshot::Receiver<Result<(), Arc<JournalError>>>;
+
+pub(super) enum Request {
+    Activate { actor: ActorId, reply: Reply<Activation> },
+    Deactivate { no: ActorNo },
+    Outcome { actor: ActorId, id: MessageId, reply: Reply<Option<Outcome>> },
+    Number { actor: ActorId, reply: Reply<Option<ActorNo>> },
+    DeadLetters { actor: ActorId, reply: Reply<Vec<DeadLetter>> },
+    Discard { actor: ActorId, sequence: Sequence, reply: Reply<Durable> },
+    List { filter: RecordFilter, after: ActorNo, limit: usize, reply: Reply<Page> },
+    Checkpoint { reply: oneshot::Sender<()> },
+    WriterDone { reply: oneshot::Sender<()> },
+}
+
+/// An actor as its history left it.
+pub(crate) struct Activation {
+    pub(crate) lease: Lease,
+    pub(crate) spawned: bool,
+    pub(crate) position: Position,
+    pub(crate) received: Sequence,
+    pub(crate) state: Option<Payload<'static>>,
+    pub(crate) pending: Vec<PendingMessage>,
+    /// The ids of the dedup windows and when they got in, oldest first.
+    pub(crate) window: Vec<(MessageKey, u64)>,
+    pub(crate) dead: Vec<DeadLetter>,
+}
+
+/// A part of a listing.
+pub(crate) struct Page {
+    pub(crate) actors: Vec<ListedActor>,
+    /// The last actor of this page, if there may be more after it.
+    pub(crate) next: Option<ActorNo>,
+}
+
+/// The reservation of an actor: nobody else in this process can activate it. Ends when dropped,
+/// after everything submitted so far is folded.
+pub(crate) struct Lease {
+    shared: Arc<Shared>,
+    pub(crate) no: ActorNo,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let request = Request::Deactivate { no: self.no };
+        self.shared.directory.send(Mail::Request { after: self.shared.queue.ticket(), request });
+    }
+}
+
+pub(super) struct Directory {
+    shared: Arc<Shared>,
+    slots: Slots,
+    /// The last commit and the last submission that the slots contain.
+    position: Position,
+    ticket: Ticket,
+    /// Requests that wait for a submission to be folded.
+    waiting: Vec<(Ticket, Request)>,
+    /// Bytes of log that no checkpoint covers or is about to cover.
+    uncovered: usize,
+    checkpoint: Option<Checkpoint>,
+    /// Whoever asked for a checkpoint while one was running.
+    next_checkpoint: Vec<oneshot::Sender<()>>,
+    maintaining: Arc<AtomicBool>,
+    writer_done: Vec<oneshot::Sender<()>>,
+}
+
+/// Ends the directory: whoever still waits learns from the queue why there is no answer.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop(self.0.store_error("read", "the directory thread panicked"));
+        }
+        self.0.directory.end();
+    }
+}
+
+/// Whether the thread goes on.
+enum Flow {
+    Continue,
+    End,
+}
+
+impl Directory {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        slots: Slots,
+        position: Position,
+        uncovered: usize,
+    ) -> Self {
+        Self {
+            shared,
+            slots,
+            position,
+            ticket: 0,
+            waiting: Vec::new(),
+            uncovered,
+            checkpoint: None,
+            next_checkpoint: Vec::new(),
+            maintaining: Arc::default(),
+            writer_done: Vec::new(),
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The thread's whole life.
+    pub(super) fn run(mut self) {
+        // Also when this thread panics: nobody may wait for a directory that is gone.
+        let end = End(self.shared.clone());
+        if let Err(error) = self.work() {
+            end.0.stop(error);
+        }
+    }
+
+    fn work(&mut self) -> Result<(), JournalError> {
+        loop {
+            // Before the first wait: a long tail that was recovered holds the writer up.
+            if self.checkpoint.is_none()
+                && (self.uncovered >= self.shared.limits.checkpoint_bytes
+                    || !self.next_checkpoint.is_empty())
+            {
+                self.begin_checkpoint()?;
+            }
+            let eager = !self.waiting.is_empty();
+            for mail in self.shared.directory.take(eager) {
+                if let Flow::End = self.receive(mail)? {
+                    return Ok(());
+                }
+            }
+            self.serve_waiting()?;
+        }
+    }
+
+    fn receive(&mut self, mail: Mail) -> Result<Flow, JournalError> {
+        match mail {
+            Mail::Committed(commit) => self.fold(&commit)?,
+            Mail::PartSaved => self.part_saved()?,
+            Mail::Request { after, request } => self.waiting.push((after, request)),
+            Mail::Stopped(error) => {
+                tracing::debug!(%error, "directory ends");
+                return Ok(Flow::End);
+            }
+            Mail::WriterDone => {
+                for waiting in self.writer_done.drain(..) {
+                    let _ = waiting.send(());
+                }
+                return Ok(Flow::End);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn fold(&mut self, commit: &Committed) -> Result<(), JournalError> {
+        let header = CommitHeader {
+            shard: self.shared.shard,
+            position: commit.position,
+            epoch: self.shared.epoch,
+            at_ms: commit.at_ms,
+            entries: commit.count,
+        };
+        fold(&self.shared, &mut self.slots, &header, &commit.entries)?;
+        self.position = commit.position;
+        self.ticket = commit.ticket;
+        self.uncovered += commit.row_bytes;
+        Ok(())
+    }
+
+    fn serve_waiting(&mut self) -> Result<(), JournalError> {
+        let mut later = Vec::new();
+        for (after, request) in std::mem::take(&mut self.waiting) {
+            if after > self.ticket {
+                later.push((after, request));
+            } else if let Some(request) = self.serve(request)? {
+                later.push((after, request));
+            }
+        }
+        self.waiting = later;
+        Ok(())
+    }
+
+    /// Answers a request, or gives it back because its time has not come.
+    fn serve(&mut self, request: Request) -> Result<Option<Request>, JournalError> {
+        match request {
+            Request::Activate { actor, reply } => {
+                // If nobody waits any more, the lease in the answer is dropped with it.
+                drop(reply.send(self.activate(&actor)));
+            }
+            Request::Deactivate { no } => self.deactivate(no),
+            Request::Outcome { actor, id, reply } => match self.outcome(&actor, id) {
+                Ok(Known::Pending) if !reply.is_closed() => {
+                    return Ok(Some(Request::Outcome { actor, id, reply }));
+                }
+                Ok(Known::Pending) => {}
+                Ok(Known::Recorded(outcome)) => drop(reply.send(Ok(Some(outcome)))),
+                Ok(Known::Nothing) => drop(reply.send(Ok(None))),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Request::Number { actor, reply } => {
+                drop(reply.send(self.with(&actor, |no, _| no)));
+            }
+            Request::DeadLetters { actor, reply } => {
+                let letters = self.with(&actor, |_, slot| slot.record.dead.clone());
+                drop(reply.send(letters.map(Option::unwrap_or_default)));
+            }
+            Request::Discard { actor, sequence, reply } => {
+                let submitted = self.discard(&actor, sequence);
+                drop(reply.send(submitted));
+            }
+            Request::List { filter, after, limit, reply } => {
+                drop(reply.send(self.list(filter, after, limit)));
+            }
+            Request::Checkpoint { reply } => self.next_checkpoint.push(reply),
+            Request::WriterDone { reply } => self.writer_done.push(reply),
+        }
+        Ok(None)
+    }
+
+    fn activate(&mut self, actor: &ActorId) -> Result<Activation, JournalError> {
+        if let Some(reason) = actor.invalid() {
+            return Err(JournalError::InvalidActorId { actor: actor.clone(), reason });
+        }
+        let no = match self.slots.find(&self.shared, actor)? {
+            Some(no) => no,
+            None => self.slots.create(actor.clone()),
+        };
+        let Some(slot) = self.slots.get_mut(no).filter(|slot| !slot.active) else {
+            return Err(JournalError::AlreadyActive { actor: actor.clone() });
+        };
+        slot.active = true;
+        let record = &slot.record;
+        Ok(Activation {
+            lease: Lease { shared: self.shared.clone(), no },
+            spawned: record.spawned,
+            position: slot.changed,
+            received: record.received,
+            state: record.state.clone(),
+            pending: record.pending.iter().cloned().collect(),
+            window: {
+                let callers = record.window.iter();
+                let callers = callers.map(|it| (MessageKey::Caller(it.id), it.at_ms));
+                let generated = record.generated.iter();
+                let generated = generated.map(|it| (MessageKey::Generated(it.id), it.at_ms));
+                callers.chain(generated).collect()
+            },
+            dead: record.dead.clone(),
+        })
+    }
+
+    fn deactivate(&mut self, no: ActorNo) {
+        if let Some(slot) = self.slots.get_mut(no) {
+            slot.active = false;
+        }
+        self.slots.evict(no);
+    }
+
+    fn outcome(&mut self, actor: &ActorId, id: MessageId) -> Result<Known, JournalError> {
+        let known = self.with(actor, |_, slot| match slot.record.outcome(id) {
+            Some(outcome) => Known::Recorded(outcome.clone()),
+            None if slot.record.pending.iter().any(|message| message.key.id() == Some(id)) => {
+                Known::Pending
+            }
+            None => Known::Nothing,
+        })?;
+        Ok(known.unwrap_or(Known::Nothing))
+    }
+
+    fn discard(&mut self, actor: &ActorId, sequence: Sequence) -> Result<Durable, JournalError> {
+        let known = self.with(actor, |no, slot| {
+            slot.record.dead.iter().any(|letter| letter.sequence == sequence).then_some(no)
+        })?;
+        let Some(no) = known.flatten() else {
+            return Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence });
+        };
+        let mut entry = Vec::new();
+        push_entry(&mut entry, no, &ActorEvent::DeadLetterDiscarded { sequence })
+            .map_err(|error| self.shared.store_error("encode an event", error))?;
+        let (durable, outcome) = oneshot::channel();
+        let release = Box::new(move |outcome| drop(durable.send(outcome)));
+        self.shared.queue.submit(&entry, 1, release).map_err(super::unshare)?;
+        Ok(outcome)
+    }
+
+    /// A page of actors, and where the next one begins, if there is one.
+    fn list(
+        &self,
+        filter: RecordFilter,
+        after: ActorNo,
+        limit: usize,
+    ) -> Result<Page, JournalError> {
+        let stored = pollster::block_on(self.shared.provider.list_records(
+            self.shared.shard,
+            filter,
+            after,
+            limit,
+        ))?;
+        let next = stored.last().filter(|_| stored.len() == limit).map(|listed| listed.no);
+        // What is in memory is newer than its record.
+        let mut actors: Vec<_> =
+            stored.into_iter().filter(|listed| self.slots.get(listed.no).is_none()).collect();
+        let in_page = |no: ActorNo| no > after && next.is_none_or(|next| no <= next);
+        for (no, slot) in self.slots.iter().filter(|(no, _)| in_page(*no)) {
+            let matches = match filter {
+                RecordFilter::All => slot.record.spawned,
+                RecordFilter::Pending => !slot.record.pending.is_empty(),
+                RecordFilter::DeadLetters => !slot.record.dead.is_empty(),
+            };
+            if matches {
+                actors.push(ListedActor { no, actor: slot.actor.clone() });
+            }
+        }
+        actors.sort_unstable_by_key(|listed| listed.no);
+        Ok(Page { actors, next })
+    }
+
+    /// Looks at an actor, if it exists, without keeping it in memory longer than needed.
+    fn with<T>(
+        &mut self,
+        actor: &ActorId,
+        look: impl FnOnce(ActorNo, &Slot) -> T,
+    ) -> Result<Option<T>, JournalError> {
+        let Some(no) = self.slots.find(&self.shared, actor)? else {
+            return Ok(None);
+        };
+        let seen = self.slots.get(no).map(|slot| look(no, slot));
+        self.slots.evict(no);
+        Ok(seen)
+    }
+
+    fn begin_checkpoint(&mut self) -> Result<(), JournalError> {
+        let waiting = std::mem::take(&mut self.next_checkpoint);
+        let covers = std::mem::take(&mut self.uncovered);
+        let mut checkpoint = Checkpoint::plan(&self.slots, self.position, covers, waiting);
+        let part = checkpoint.next_part(&self.shared, &self.slots, self.position)?;
+        self.checkpoint = Some(checkpoint);
+        self.shared.queue.offer_part(part);
+        Ok(())
+    }
+
+    fn part_saved(&mut self) -> Result<(), JournalError> {
+        let Some(mut checkpoint) = self.checkpoint.take() else {
+            return Ok(());
+        };
+        if checkpoint.part_saved(&mut self.slots) {
+            self.shared.queue.shorten_tail(checkpoint.covers);
+            self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!("journal_checkpoints_total").increment(1);
+            self.maintain();
+            for waiting in checkpoint.waiting {
+                let _ = waiting.send(());
+            }
+            return Ok(());
+        }
+        let part = checkpoint.next_part(&self.shared, &self.slots, self.position)?;
+        self.checkpoint = Some(checkpoint);
+        self.shared.queue.offer_part(part);
+        Ok(())
+    }
+
+    /// Housekeeping takes long; one at a time, on a thread of its own.
+    fn maintain(&self) {
+        if self.maintaining.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (shared, maintaining) = (self.shared.clone(), self.maintaining.clone());
+        let runtime = tokio::runtime::Handle::try_current().ok();
+        let spawned = spawn("journal-maintenance", move || {
+            let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            if let Err(error) = pollster::block_on(shared.provider.maintain()) {
+                tracing::warn!(%error, "journal maintenance failed; the next checkpoint tries again");
+            }
+            maintaining.store(false, Ordering::Release);
+        });
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread for journal maintenance; the next checkpoint tries again");
+            self.maintaining.store(false, Ordering::Release);
+        }
+    }
+}
+
+enum Known {
+    Recorded(Outcome),
+    Pending,
+    Nothing,
+}

@@ -1,0 +1,305 @@
+//! The engine of one shard: a queue, a writer thread, a directory thread.
+//!
+//! ```text
+//! actors -> Queue -> Writer -> store            (what a reply waits for)
+//!                      |-> releases -> callers  (the output gate)
+//!                      '-> Directory            (the durable truth in memory: recovery,
+//!                                                activations, recorded replies, checkpoints)
+//! ```
+//!
+//! The directory folds what is durable, and nothing else, with the same function that recovers a
+//! shard. So a checkpoint cannot contain what a crash would undo, and starting an actor is the
+//! same after a crash, after a stop and the first time.
+
+mod checkpoint;
+mod directory;
+mod inbox;
+mod queue;
+mod recover;
+mod slot;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
+
+pub(crate) use self::directory::{Activation, Lease, Page};
+use self::directory::{Directory, Mail, Request};
+use self::inbox::Inbox;
+pub(crate) use self::queue::Release;
+use self::queue::{Queue, Ticket};
+use self::recover::recover;
+pub(crate) use self::recover::{Checked, From, Scan};
+pub(crate) use self::slot::read_record;
+use self::writer::Writer;
+use crate::codec::Codec;
+use crate::error::{BoxError, JournalError};
+use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
+use crate::limits::Limits;
+use crate::provider::{ActorProvider, RecordFilter};
+use crate::record::{DeadLetter, Outcome};
+use crate::recovery::Window;
+
+/// What the threads of one shard share.
+pub(crate) struct Shared {
+    pub(crate) provider: Arc<dyn ActorProvider>,
+    pub(crate) shard: ShardId,
+    pub(crate) epoch: Epoch,
+    pub(crate) limits: Limits,
+    pub(crate) codec: Codec,
+    pub(crate) queue: Queue,
+    directory: Inbox,
+    pub(crate) counters: Counters,
+}
+
+/// What [`JournalStats`](crate::JournalStats) is read from.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) recovered_actors: AtomicU64,
+    pub(crate) recovered_pending: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+}
+
+impl Shared {
+    fn window(&self) -> Window {
+        window(&self.limits)
+    }
+
+    fn store_error(&self, operation: &'static str, source: impl Into<BoxError>) -> JournalError {
+        JournalError::Store {
+            store: self.provider.location(),
+            operation,
+            retryable: false,
+            source: source.into(),
+        }
+    }
+
+    /// Ends the journal: nothing that is not durable by now is released.
+    fn stop(&self, error: JournalError) -> Arc<JournalError> {
+        tracing::error!(%error, shard = %self.shard, "the journal has stopped");
+        metrics::counter!("journal_stopped_total").increment(1);
+        let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
+        self.queue.stop(&stopped);
+        stopped
+    }
+
+    pub(crate) fn count_duplicate(&self) {
+        self.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("journal_duplicates_total").increment(1);
+    }
+
+    pub(crate) fn count_dead_letter(&self) {
+        self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("journal_dead_letters_total").increment(1);
+    }
+}
+
+pub(crate) fn window(limits: &Limits) -> Window {
+    Window {
+        count: limits.dedup_count,
+        bytes: limits.dedup_bytes,
+        age_ms: u64::try_from(limits.dedup_age.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// The handle of a running shard. Dropping it ends the threads after what was submitted is
+/// written.
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Becomes the owner of `shard` and recovers it.
+    pub(crate) async fn open(
+        provider: Arc<dyn ActorProvider>,
+        shard: ShardId,
+        limits: Limits,
+        codec: Codec,
+    ) -> Result<Self, JournalError> {
+        let (opened, outcome) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::try_current().ok();
+        let location = provider.clone();
+        let spawned = spawn("journal-directory", move || {
+            // A provider may need the runtime's timers and sockets.
+            let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            match start(provider, shard, limits, codec) {
+                Ok((shared, directory)) => {
+                    let engine = Self { shared };
+                    // If nobody waits any more the engine is dropped, which closes the queue.
+                    let _ = opened.send(Ok(engine));
+                    directory.run();
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                }
+            }
+        });
+        spawned.map_err(|error| no_thread(&*location, error))?;
+        outcome.await.map_err(|_| JournalError::Closed)?
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Loads an actor and reserves it for the caller.
+    pub(crate) async fn activate(&self, actor: ActorId) -> Result<Activation, JournalError> {
+        self.shared.ask(|reply| Request::Activate { actor, reply }).await?
+    }
+
+    /// The outcome of a message; waits for it if the message was received and not yet processed.
+    pub(crate) async fn outcome(
+        &self,
+        actor: ActorId,
+        id: MessageId,
+    ) -> Result<Option<Outcome>, JournalError> {
+        self.shared.outcome(actor, id).await
+    }
+
+    /// The number of an actor, if it exists.
+    pub(crate) async fn number(&self, actor: ActorId) -> Result<Option<ActorNo>, JournalError> {
+        self.shared.ask(|reply| Request::Number { actor, reply }).await?
+    }
+
+    pub(crate) async fn dead_letters(
+        &self,
+        actor: ActorId,
+    ) -> Result<Vec<DeadLetter>, JournalError> {
+        self.shared.ask(|reply| Request::DeadLetters { actor, reply }).await?
+    }
+
+    pub(crate) async fn discard(
+        &self,
+        actor: ActorId,
+        sequence: Sequence,
+    ) -> Result<(), JournalError> {
+        let durable =
+            self.shared.ask(|reply| Request::Discard { actor, sequence, reply }).await??;
+        durable.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
+    }
+
+    pub(crate) async fn list(
+        &self,
+        filter: RecordFilter,
+        after: ActorNo,
+        limit: usize,
+    ) -> Result<Page, JournalError> {
+        self.shared.ask(|reply| Request::List { filter, after, limit, reply }).await?
+    }
+
+    /// Makes a checkpoint and waits for its end.
+    pub(crate) async fn checkpoint(&self) -> Result<(), JournalError> {
+        self.shared.ask(|reply| Request::Checkpoint { reply }).await
+    }
+
+    /// Takes no more submissions and waits until everything is written.
+    pub(crate) async fn close(&self) -> Result<(), JournalError> {
+        match self.checkpoint().await {
+            // Closed before: that is what was asked for.
+            Ok(()) | Err(JournalError::Closed) => {}
+            Err(error) => return Err(error),
+        }
+        self.shared.queue.close();
+        match self.shared.ask(|reply| Request::WriterDone { reply }).await {
+            // The directory has ended, which it does after the writer has.
+            Ok(()) | Err(JournalError::Closed) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+impl Shared {
+    /// Sends a request that is answered after everything submitted so far is durable.
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        let after = self.queue.ticket();
+        self.directory.send(Mail::Request { after, request: request(reply) });
+        match answer.await {
+            Ok(answer) => Ok(answer),
+            // The directory has ended: say why.
+            Err(_) => Err(self.queue.refusal().map_or(JournalError::Closed, unshare)),
+        }
+    }
+
+    pub(crate) async fn outcome(
+        &self,
+        actor: ActorId,
+        id: MessageId,
+    ) -> Result<Option<Outcome>, JournalError> {
+        self.ask(|reply| Request::Outcome { actor, id, reply }).await?
+    }
+}
+
+fn start(
+    provider: Arc<dyn ActorProvider>,
+    shard: ShardId,
+    limits: Limits,
+    codec: Codec,
+) -> Result<(Arc<Shared>, Directory), JournalError> {
+    let head = pollster::block_on(provider.open_shard(shard))?;
+    let shared = Arc::new(Shared {
+        // Never so short that it is reached before a checkpoint begins.
+        queue: Queue::new(
+            limits.waiting_bytes,
+            limits.tail_bytes.max(limits.checkpoint_bytes.saturating_mul(2)),
+        ),
+        directory: Inbox::new(limits.checkpoint_bytes),
+        counters: Counters::default(),
+        provider,
+        shard,
+        epoch: head.epoch,
+        limits,
+        codec,
+    });
+    let directory = recover(&shared, head)?;
+    let writer = Writer::new(shared.clone(), directory.position());
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    let spawned = spawn("journal-writer", move || {
+        let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
+        writer.run();
+    });
+    spawned.map_err(|error| no_thread(&*shared.provider, error))?;
+    Ok((shared, directory))
+}
+
+/// An owned error from a shared one.
+pub(crate) fn unshare(error: Arc<JournalError>) -> JournalError {
+    Arc::try_unwrap(error).unwrap_or_else(|error| match &*error {
+        JournalError::Closed => JournalError::Closed,
+        JournalError::Stopped { source } => JournalError::Stopped { source: source.clone() },
+        _ => JournalError::Stopped { source: error },
+    })
+}
+
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+}
+
+/// The error for a thread that the system did not give us.
+fn no_thread(provider: &dyn ActorProvider, error: std::io::Error) -> JournalError {
+    JournalError::Store {
+        store: provider.location(),
+        operation: "start a thread",
+        retryable: true,
+        source: error.into(),
+    }
+}

@@ -1,0 +1,215 @@
+//! Where runs wait for the writer: everything that arrives while one commit is being written
+//! forms the next.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::error::JournalError;
+use crate::provider::CheckpointPart;
+
+/// Called once, by the writer, when the fate of a submission is known: it is durable, or the
+/// journal stopped and nobody knows.
+pub(crate) type Release = Box<dyn FnOnce(Result<(), Arc<JournalError>>) + Send>;
+
+/// How often the journal was submitted to; a submission is known by this number.
+pub(crate) type Ticket = u64;
+
+/// What one commit is made of.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// Encoded entries, one after the other.
+    pub(crate) entries: Vec<u8>,
+    pub(crate) count: u64,
+    pub(crate) releases: Vec<Release>,
+    /// The last submission in it.
+    pub(crate) ticket: Ticket,
+    pub(crate) checkpoint: Option<CheckpointPart>,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0 && self.checkpoint.is_none()
+    }
+}
+
+pub(crate) struct Queue {
+    open: Mutex<Open>,
+    work: Condvar,
+    /// Bytes submitted and not yet durable.
+    waiting: AtomicUsize,
+    waiting_limit: usize,
+    room: Notify,
+    /// Bytes of log since the last finished checkpoint.
+    tail: AtomicUsize,
+    tail_limit: usize,
+}
+
+struct Open {
+    batch: Batch,
+    ticket: Ticket,
+    state: State,
+}
+
+enum State {
+    Open,
+    /// No more submissions; what is there is still written.
+    Closing,
+    Stopped(Arc<JournalError>),
+}
+
+impl Queue {
+    pub(crate) fn new(waiting_limit: usize, tail_limit: usize) -> Self {
+        Self {
+            open: Mutex::new(Open { batch: Batch::default(), ticket: 0, state: State::Open }),
+            work: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            waiting_limit,
+            room: Notify::new(),
+            tail: AtomicUsize::new(0),
+            tail_limit,
+        }
+    }
+
+    /// Adds a run to the commit that is forming. `release` is called in any case, also when this
+    /// fails.
+    pub(crate) fn submit(
+        &self,
+        entries: &[u8],
+        count: u64,
+        release: Release,
+    ) -> Result<Ticket, Arc<JournalError>> {
+        let mut open = self.lock();
+        let refusal = match &open.state {
+            State::Open => None,
+            State::Closing => Some(Arc::new(JournalError::Closed)),
+            State::Stopped(error) => Some(error.clone()),
+        };
+        if let Some(error) = refusal {
+            drop(open);
+            release(Err(error.clone()));
+            return Err(error);
+        }
+        open.ticket += 1;
+        let ticket = open.ticket;
+        let batch = &mut open.batch;
+        let was_empty = batch.count == 0;
+        batch.entries.extend_from_slice(entries);
+        batch.count += count;
+        batch.releases.push(release);
+        batch.ticket = ticket;
+        self.waiting.fetch_add(entries.len(), Ordering::Relaxed);
+        drop(open);
+        if was_empty {
+            self.work.notify_one();
+        }
+        Ok(ticket)
+    }
+
+    /// Hands a part of a checkpoint to the writer. At most one is on its way at a time.
+    pub(crate) fn offer_part(&self, part: CheckpointPart) {
+        self.lock().batch.checkpoint = Some(part);
+        self.work.notify_one();
+    }
+
+    /// Waits for work; `None` when the queue is closed and empty, or stopped.
+    pub(crate) fn take(&self) -> Option<Batch> {
+        let mut open = self.lock();
+        loop {
+            if matches!(open.state, State::Stopped(_)) {
+                return None;
+            }
+            // Too long a tail: only the checkpoint that shortens it goes on.
+            let stalled = self.tail.load(Ordering::Acquire) > self.tail_limit
+                && open.batch.checkpoint.is_none();
+            if !open.batch.is_empty() && !stalled {
+                return Some(std::mem::take(&mut open.batch));
+            }
+            if matches!(open.state, State::Closing) && open.batch.is_empty() {
+                return None;
+            }
+            open = self.work.wait(open).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The last submission made.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.lock().ticket
+    }
+
+    /// No more submissions are taken.
+    pub(crate) fn close(&self) {
+        let mut open = self.lock();
+        if matches!(open.state, State::Open) {
+            open.state = State::Closing;
+        }
+        drop(open);
+        self.work.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Ends the journal: what waits is released with the error, and so is all that comes.
+    pub(crate) fn stop(&self, error: &Arc<JournalError>) {
+        let mut open = self.lock();
+        if !matches!(open.state, State::Stopped(_)) {
+            open.state = State::Stopped(error.clone());
+        }
+        let batch = std::mem::take(&mut open.batch);
+        drop(open);
+        for release in batch.releases {
+            release(Err(error.clone()));
+        }
+        self.work.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Why nothing can be submitted, if so.
+    pub(crate) fn refusal(&self) -> Option<Arc<JournalError>> {
+        match &self.lock().state {
+            State::Open => None,
+            State::Closing => Some(Arc::new(JournalError::Closed)),
+            State::Stopped(error) => Some(error.clone()),
+        }
+    }
+
+    /// Accounts for a commit of `entries` bytes of entries in a row of `row` bytes.
+    pub(crate) fn committed(&self, entries: usize, row: usize) {
+        self.tail.fetch_add(row, Ordering::AcqRel);
+        self.waiting.fetch_sub(entries, Ordering::AcqRel);
+        self.room.notify_waiters();
+    }
+
+    /// Accounts for a finished checkpoint.
+    pub(crate) fn shorten_tail(&self, bytes: usize) {
+        // Under the lock: between the writer's look at the tail and its wait, the wake-up would be
+        // lost.
+        let open = self.lock();
+        self.tail.fetch_sub(bytes, Ordering::AcqRel);
+        drop(open);
+        self.work.notify_one();
+    }
+
+    /// Whether an actor may take its next message.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) <= self.waiting_limit
+    }
+
+    /// Waits until an actor may take its next message, or the journal has ended.
+    pub(crate) async fn room(&self) {
+        loop {
+            let notified = self.room.notified();
+            tokio::pin!(notified);
+            // Registered before the check: a commit between the two is not missed.
+            notified.as_mut().enable();
+            if self.has_room() || self.refusal().is_some() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

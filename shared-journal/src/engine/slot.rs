@@ -1,0 +1,203 @@
+//! The actors that the directory has in memory: those that run, and those that changed since the
+//! last checkpoint.
+
+use rustc_hash::FxHashMap;
+
+use super::Shared;
+use crate::envelope::{RecordHeader, decode_record, encode_record};
+use crate::error::{JournalError, Place};
+use crate::event::ActorEvent;
+use crate::id::{ActorId, ActorNo, Position};
+use crate::provider::{ActorKey, StoredRecord};
+use crate::record::ActorRecord;
+
+pub(super) struct Slot {
+    pub(super) actor: ActorId,
+    pub(super) record: ActorRecord,
+    /// The last commit that changed the record.
+    pub(super) changed: Position,
+    /// Changed since it was last saved.
+    pub(super) dirty: bool,
+    /// Reserved by a running actor.
+    pub(super) active: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Slots {
+    by_no: FxHashMap<ActorNo, Slot>,
+    by_name: FxHashMap<ActorId, ActorNo>,
+    last: ActorNo,
+}
+
+impl Slots {
+    /// Empty; the next new actor gets the number after `last`.
+    pub(super) fn after(last: ActorNo) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    pub(super) fn get(&self, no: ActorNo) -> Option<&Slot> {
+        self.by_no.get(&no)
+    }
+
+    pub(super) fn get_mut(&mut self, no: ActorNo) -> Option<&mut Slot> {
+        self.by_no.get_mut(&no)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ActorNo, &Slot)> {
+        self.by_no.iter().map(|(no, slot)| (*no, slot))
+    }
+
+    /// Finds an actor by name, in memory or in its stored record.
+    pub(super) fn find(
+        &mut self,
+        shared: &Shared,
+        actor: &ActorId,
+    ) -> Result<Option<ActorNo>, JournalError> {
+        if let Some(no) = self.by_name.get(actor) {
+            return Ok(Some(*no));
+        }
+        let key = ActorKey::Name(actor);
+        match pollster::block_on(shared.provider.load_record(shared.shard, key))? {
+            Some(stored) => Ok(Some(self.insert_stored(shared, &stored)?.0)),
+            None => Ok(None),
+        }
+    }
+
+    /// A new actor under the next number.
+    pub(super) fn create(&mut self, actor: ActorId) -> ActorNo {
+        let no = ActorNo(self.last.0 + 1);
+        self.insert(no, actor, ActorRecord::default());
+        no
+    }
+
+    /// Applies an event of the commit at `position` to the record of `no`, which is loaded if it
+    /// is not in memory.
+    pub(super) fn apply(
+        &mut self,
+        shared: &Shared,
+        (position, at_ms): (Position, u64),
+        no: ActorNo,
+        event: ActorEvent<'_>,
+    ) -> Result<(), JournalError> {
+        if !self.by_no.contains_key(&no) {
+            self.load(shared, position, no, &event)?;
+        }
+        let Some(slot) = self.by_no.get_mut(&no) else {
+            return Ok(());
+        };
+        // A record that a checkpoint saved before it was finished is ahead of the log.
+        if slot.changed >= position && !slot.dirty {
+            return Ok(());
+        }
+        slot.record.apply(event, at_ms, shared.window()).map_err(|source| {
+            JournalError::IllegalHistory {
+                store: shared.provider.location(),
+                place: Place::shard(shared.shard).at(position).of(&slot.actor).of_no(no),
+                source,
+            }
+        })?;
+        slot.changed = position;
+        slot.dirty = true;
+        Ok(())
+    }
+
+    /// Forgets what need not be in memory.
+    pub(super) fn evict(&mut self, no: ActorNo) {
+        if let Some(slot) = self.by_no.get(&no)
+            && !slot.active
+            && !slot.dirty
+            && let Some(slot) = self.by_no.remove(&no)
+        {
+            self.by_name.remove(&slot.actor);
+        }
+    }
+
+    fn load(
+        &mut self,
+        shared: &Shared,
+        position: Position,
+        no: ActorNo,
+        event: &ActorEvent<'_>,
+    ) -> Result<(), JournalError> {
+        let stored =
+            pollster::block_on(shared.provider.load_record(shared.shard, ActorKey::No(no)))?;
+        match (stored, event) {
+            (Some(stored), _) => self.insert_stored(shared, &stored).map(|_| ()),
+            (None, ActorEvent::Spawned { actor }) => {
+                self.insert(no, actor.clone(), ActorRecord::default());
+                Ok(())
+            }
+            (None, event) => Err(JournalError::Corrupt {
+                store: shared.provider.location(),
+                place: Place::shard(shared.shard).at(position).of_no(no),
+                reason: format!(
+                    "{} of an actor that is neither recorded nor spawned",
+                    event.name()
+                ),
+            }),
+        }
+    }
+
+    fn insert_stored(
+        &mut self,
+        shared: &Shared,
+        stored: &StoredRecord,
+    ) -> Result<(ActorNo, &mut Slot), JournalError> {
+        let (header, record) = read_record(shared, stored)?;
+        let slot = self.insert(stored.no, stored.actor.clone(), record);
+        slot.changed = header.position;
+        Ok((stored.no, slot))
+    }
+
+    fn insert(&mut self, no: ActorNo, actor: ActorId, record: ActorRecord) -> &mut Slot {
+        self.last = self.last.max(no);
+        self.by_name.insert(actor.clone(), no);
+        self.by_no.entry(no).or_insert(Slot {
+            actor,
+            record,
+            changed: Position::default(),
+            dirty: false,
+            active: false,
+        })
+    }
+}
+
+/// Decodes a stored record and checks that it is where it belongs.
+pub(crate) fn read_record(
+    shared: &Shared,
+    stored: &StoredRecord,
+) -> Result<(RecordHeader, ActorRecord), JournalError> {
+    let corrupt = |reason: String| JournalError::Corrupt {
+        store: shared.provider.location(),
+        place: Place::shard(shared.shard).of(&stored.actor).of_no(stored.no),
+        reason,
+    };
+    let (header, record) =
+        decode_record(&stored.bytes).map_err(|error| corrupt(error.to_string()))?;
+    if (header.shard, header.no) != (shared.shard, stored.no) || header.actor != stored.actor {
+        return Err(corrupt(format!(
+            "the row holds the record of {}, {:?}, {:?}",
+            header.actor, header.shard, header.no
+        )));
+    }
+    Ok((header, record))
+}
+
+/// The stored form of a slot that is complete up to `position`.
+pub(super) fn stored_record(
+    shared: &Shared,
+    position: Position,
+    no: ActorNo,
+    slot: &Slot,
+) -> Result<StoredRecord, JournalError> {
+    let header = RecordHeader { shard: shared.shard, no, position, actor: slot.actor.clone() };
+    let bytes = encode_record(&header, &slot.record)
+        .map_err(|error| shared.store_error("encode a record", error))?;
+    Ok(StoredRecord {
+        no,
+        actor: slot.actor.clone(),
+        pending: slot.record.pending.len() as u64,
+        dead_letters: slot.record.dead.len() as u64,
+        bytes,
+    })
+}

@@ -1,0 +1,127 @@
+//! The writer: one thread that turns batches into commits and opens the output gate.
+//!
+//! The order is the promise: encode, write, durable, and only then release. A batch that fails
+//! stops the journal; nothing of it or after it is released.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fail::fail_point;
+
+use super::directory::{Committed, Mail};
+use super::queue::Batch;
+use super::{Shared, now_ms};
+use crate::envelope::{CommitHeader, encode_commit};
+use crate::error::JournalError;
+use crate::id::Position;
+use crate::provider::Write;
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    tail: Position,
+    row: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, tail: Position) -> Self {
+        Self { shared, tail, row: Vec::new() }
+    }
+
+    /// The thread's whole life.
+    pub(super) fn run(mut self) {
+        let _end = StopOnPanic(self.shared.clone());
+        while let Some(mut batch) = self.shared.queue.take() {
+            if let Err(error) = self.commit(&mut batch) {
+                // The queue first: whoever learns of the failure finds the journal stopped.
+                let stopped = self.shared.stop(error);
+                for release in batch.releases {
+                    release(Err(stopped.clone()));
+                }
+                self.shared.directory.send(Mail::Stopped(stopped));
+                return;
+            }
+        }
+        self.shared.directory.send(Mail::WriterDone);
+    }
+
+    fn commit(&mut self, batch: &mut Batch) -> Result<(), JournalError> {
+        let started = Instant::now();
+        let position = self.tail.next();
+        let at_ms = now_ms();
+        if batch.count > 0 {
+            let header = CommitHeader {
+                shard: self.shared.shard,
+                position,
+                epoch: self.shared.epoch,
+                at_ms,
+                entries: batch.count,
+            };
+            if let Err(error) = encode_commit(&header, &batch.entries, &mut self.row) {
+                return Err(self.shared.store_error("encode a commit", error));
+            }
+        }
+        fail_point!("before-append");
+        let write = Write {
+            shard: self.shared.shard,
+            epoch: self.shared.epoch,
+            append: (batch.count > 0).then_some((position, &self.row[..])),
+            checkpoint: batch.checkpoint.as_ref(),
+        };
+        self.write(&write)?;
+        fail_point!("after-append");
+        if batch.count > 0 {
+            self.tail = position;
+            self.shared.queue.committed(batch.entries.len(), self.row.len());
+            metrics::histogram!("journal_commit_seconds").record(started.elapsed());
+            metrics::counter!("journal_committed_bytes_total").increment(self.row.len() as u64);
+            metrics::counter!("journal_committed_events_total").increment(batch.count);
+            fail_point!("before-reply");
+            for release in batch.releases.drain(..) {
+                release(Ok(()));
+            }
+            self.shared.directory.send(Mail::Committed(Committed {
+                position,
+                at_ms,
+                ticket: batch.ticket,
+                row_bytes: self.row.len(),
+                count: batch.count,
+                entries: std::mem::take(&mut batch.entries),
+            }));
+        }
+        if batch.checkpoint.is_some() {
+            fail_point!("during-checkpoint");
+            self.shared.directory.send(Mail::PartSaved);
+        }
+        Ok(())
+    }
+
+    /// Repeats a write while the store says that it may succeed later.
+    fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
+        let deadline = Instant::now() + self.shared.limits.commit_retry;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            match pollster::block_on(self.shared.provider.write(write)) {
+                Err(error) if error.is_retryable() && Instant::now() + pause < deadline => {
+                    tracing::warn!(%error, ?pause, "the store refused a commit; trying again");
+                    metrics::counter!("journal_commit_retries_total").increment(1);
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(500));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// A release runs code of the user's types. If one panics, nobody is left waiting for a writer
+/// that is gone.
+struct StopOnPanic(Arc<Shared>);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let stopped = self.0.stop(self.0.store_error("write", "the writer thread panicked"));
+            self.0.directory.send(Mail::Stopped(stopped));
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What can go wrong, and where.
+
+use std::sync::Arc;
+
+use crate::codec::CodecError;
+use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
+
+/// The source of an error in a store.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the journal did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The duroxide provider is of a kind that the journal cannot attach to.
+    #[error(
+        "the journal cannot attach to the duroxide provider {name:?}; \
+         open it from a SqliteProvider, or give the builder an ActorProvider"
+    )]
+    UnsupportedProvider {
+        /// The name that the provider gives itself.
+        name: String,
+    },
+    /// The store refused an operation.
+    #[error("{store}: {operation} failed")]
+    Store {
+        /// The file or database.
+        store: String,
+        /// What was tried.
+        operation: &'static str,
+        /// Whether the same operation can succeed later.
+        retryable: bool,
+        /// The store's own error.
+        source: BoxError,
+    },
+    /// The file exists and is something else.
+    #[error("{store} is not a journal: {reason}; give the journal a path of its own")]
+    NotAJournal {
+        /// The file or database.
+        store: String,
+        /// How that was seen.
+        reason: String,
+    },
+    /// The store was written by another version of this crate that this one cannot read.
+    #[error(
+        "{store} has schema version {found}, this version of shared-journal reads up to \
+         {supported}; upgrade shared-journal"
+    )]
+    SchemaVersion {
+        /// The file or database.
+        store: String,
+        /// The version found.
+        found: u32,
+        /// The newest version this crate knows.
+        supported: u32,
+    },
+    /// Another journal opened the shard after this one. Nothing that this one computed since its
+    /// last commit was released.
+    #[error("{shard:?} was opened by a newer owner; this one ({epoch:?}) has stopped")]
+    Fenced {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch of the owner that was replaced.
+        epoch: Epoch,
+    },
+    /// Stored bytes are not what was written.
+    #[error("{store}: {place} is corrupt: {reason}")]
+    Corrupt {
+        /// The file or database.
+        store: String,
+        /// Where.
+        place: Place,
+        /// How that was seen.
+        reason: String,
+    },
+    /// The log tells a history that cannot have happened.
+    #[error("{store}: {place}: illegal history")]
+    IllegalHistory {
+        /// The file or database.
+        store: String,
+        /// Where.
+        place: Place,
+        /// What does not fit.
+        source: IllegalEvent,
+    },
+    /// A message, a reply or a state does not encode.
+    #[error("{actor}: {what} does not encode")]
+    Encode {
+        /// The actor.
+        actor: ActorId,
+        /// What was to be encoded.
+        what: &'static str,
+        /// Why not.
+        source: CodecError,
+    },
+    /// Something stored does not decode into today's type.
+    #[error("{place}: the stored {what} does not decode; was its type changed?")]
+    Decode {
+        /// Where it is stored.
+        place: Place,
+        /// What was to be decoded, with the name of a message's type.
+        what: String,
+        /// Why not.
+        source: CodecError,
+    },
+    /// A stored message has a type that the actor does not list.
+    #[error(
+        "{place}: the actor does not know messages of type {kind:?}; \
+         add the type to the actor's list of durable messages"
+    )]
+    UnknownMessage {
+        /// Where it is stored.
+        place: Place,
+        /// The stable name of the message's type.
+        kind: String,
+    },
+    /// A message or a state is larger than its limit.
+    #[error("{actor}: {what} of {size} bytes is over the limit of {limit}; see Limits")]
+    TooLarge {
+        /// The actor.
+        actor: ActorId,
+        /// What is too large.
+        what: &'static str,
+        /// Its size, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The actor is running already in this process.
+    #[error("{actor} is running already; stop it before it is started again")]
+    AlreadyActive {
+        /// The actor.
+        actor: ActorId,
+    },
+    /// The name cannot be an actor's.
+    #[error("{actor} cannot name an actor: {reason}")]
+    InvalidActorId {
+        /// The name.
+        actor: ActorId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no such dead letter.
+    #[error("{actor} has no dead letter with {sequence:?}")]
+    NoSuchDeadLetter {
+        /// The actor.
+        actor: ActorId,
+        /// The message.
+        sequence: Sequence,
+    },
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+    /// The journal stopped because of an earlier error. What it had not committed was not
+    /// released; open it again to go on from what is durable.
+    #[error("the journal has stopped: {source}")]
+    Stopped {
+        /// The error that stopped it.
+        source: Arc<JournalError>,
+    },
+}
+
+impl JournalError {
+    /// Whether the same call can succeed later without anything being changed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store { retryable, .. } => *retryable,
+            Self::Stopped { source } => source.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// Whether a newer owner has taken over, here or further down in the sources.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        match self {
+            Self::Fenced { .. } => true,
+            Self::Stopped { source } => source.is_fenced(),
+            _ => false,
+        }
+    }
+}
+
+/// A place in a journal, as exact as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// The shard.
+    pub shard: ShardId,
+    /// The commit, or `None` for an actor's checkpointed record.
+    pub position: Option<Position>,
+    /// The actor, if it is known by name.
+    pub actor: Option<ActorId>,
+    /// The actor's number, if that is all that is known.
+    pub actor_no: Option<ActorNo>,
+    /// The message in the actor's receipt order.
+    pub sequence: Option<Sequence>,
+}
+
+impl Place {
+    /// A whole shard.
+    #[must_use]
+    pub fn shard(shard: ShardId) -> Self {
+        Self { shard, position: None, actor: None, actor_no: None, sequence: None }
+    }
+
+    /// The same place, in the commit at `position`.
+    #[must_use]
+    pub fn at(mut self, position: Position) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    /// The same place, of the actor with this name.
+    #[must_use]
+    pub fn of(mut self, actor: &ActorId) -> Self {
+        self.actor = Some(actor.clone());
+        self
+    }
+
+    /// The same place, of the actor with this number.
+    #[must_use]
+    pub fn of_no(mut self, no: ActorNo) -> Self {
+        self.actor_no = Some(no);
+        self
+    }
+
+    /// The same place, at one message.
+    #[must_use]
+    pub fn message(mut self, sequence: Sequence) -> Self {
+        self.sequence = Some(sequence);
+        self
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.shard)?;
+        if let Some(position) = self.position {
+            write!(f, ", {position:?}")?;
+        }
+        match (&self.actor, self.actor_no) {
+            (Some(actor), _) => write!(f, ", actor {actor}")?,
+            (None, Some(no)) => write!(f, ", {no:?}")?,
+            (None, None) => {}
+        }
+        if let Some(sequence) = self.sequence {
+            write!(f, ", message {sequence}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An event that cannot follow what came before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{event} cannot follow: {state}")]
+pub struct IllegalEvent {
+    /// The event, by name, with what is remarkable about it.
+    pub event: String,
+    /// The state it met.
+    pub state: String,
+}

@@ -1,0 +1,141 @@
+//! The facts of which an actor's history is made.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Payload;
+use crate::id::{ActorId, MessageId, MessageKey, Sequence};
+
+/// One fact of one actor.
+///
+/// Variants are stored by their order: new ones go to the end, none is ever removed or moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ActorEvent<'a> {
+    /// The actor exists from here on. The first event of every actor, once.
+    Spawned {
+        /// Its name.
+        actor: ActorId,
+    },
+    /// A message was accepted: it will be handled, whatever dies.
+    MessageReceived {
+        /// Its place in the actor's receipt order.
+        sequence: Sequence,
+        /// Its id, if it has one.
+        key: MessageKey,
+        /// The stable name of the message's type.
+        #[serde(borrow)]
+        kind: Cow<'a, str>,
+        /// The message.
+        #[serde(borrow)]
+        payload: Payload<'a>,
+        /// The dead letter that is sent again by this message, if it is one.
+        resend_of: Option<Sequence>,
+    },
+    /// The oldest message that was received and not processed is processed.
+    MessageProcessed {
+        /// Which message.
+        sequence: Sequence,
+        /// What its sender gets.
+        #[serde(borrow)]
+        reply: Payload<'a>,
+    },
+    /// The oldest message that was received and not processed is given up: a dead letter.
+    MessageFailed {
+        /// Which message.
+        sequence: Sequence,
+        /// How often it was tried.
+        attempts: u32,
+        /// What the last attempt died of.
+        #[serde(borrow)]
+        error: Cow<'a, str>,
+    },
+    /// The actor's state, as it is after everything before this event.
+    StateChanged {
+        /// The whole state.
+        #[serde(borrow)]
+        state: Payload<'a>,
+    },
+    /// The actor put a message for another actor in its outbox.
+    MessageSent {
+        /// Its place in the outbox, counted from 1.
+        number: u64,
+        /// The receiver.
+        to: ActorId,
+        /// The id under which the receiver knows it.
+        id: MessageId,
+        /// The stable name of the message's type.
+        #[serde(borrow)]
+        kind: Cow<'a, str>,
+        /// The message.
+        #[serde(borrow)]
+        payload: Payload<'a>,
+    },
+    /// A message of the outbox has reached its receiver's journal.
+    MessageDelivered {
+        /// Which one.
+        number: u64,
+    },
+    /// The actor stopped of its own will. Its state stays, and it can be started again.
+    ActorStopped,
+    /// A dead letter was thrown away by an operator.
+    DeadLetterDiscarded {
+        /// Which message.
+        sequence: Sequence,
+    },
+}
+
+impl ActorEvent<'_> {
+    /// The name of the variant, for messages to people.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Spawned { .. } => "Spawned",
+            Self::MessageReceived { .. } => "MessageReceived",
+            Self::MessageProcessed { .. } => "MessageProcessed",
+            Self::MessageFailed { .. } => "MessageFailed",
+            Self::StateChanged { .. } => "StateChanged",
+            Self::MessageSent { .. } => "MessageSent",
+            Self::MessageDelivered { .. } => "MessageDelivered",
+            Self::ActorStopped => "ActorStopped",
+            Self::DeadLetterDiscarded { .. } => "DeadLetterDiscarded",
+        }
+    }
+
+    /// The same event, owning its bytes.
+    #[must_use]
+    pub fn into_owned(self) -> ActorEvent<'static> {
+        match self {
+            Self::Spawned { actor } => ActorEvent::Spawned { actor },
+            Self::MessageReceived { sequence, key, kind, payload, resend_of } => {
+                ActorEvent::MessageReceived {
+                    sequence,
+                    key,
+                    kind: Cow::Owned(kind.into_owned()),
+                    payload: payload.into_owned(),
+                    resend_of,
+                }
+            }
+            Self::MessageProcessed { sequence, reply } => {
+                ActorEvent::MessageProcessed { sequence, reply: reply.into_owned() }
+            }
+            Self::MessageFailed { sequence, attempts, error } => ActorEvent::MessageFailed {
+                sequence,
+                attempts,
+                error: Cow::Owned(error.into_owned()),
+            },
+            Self::StateChanged { state } => ActorEvent::StateChanged { state: state.into_owned() },
+            Self::MessageSent { number, to, id, kind, payload } => ActorEvent::MessageSent {
+                number,
+                to,
+                id,
+                kind: Cow::Owned(kind.into_owned()),
+                payload: payload.into_owned(),
+            },
+            Self::MessageDelivered { number } => ActorEvent::MessageDelivered { number },
+            Self::ActorStopped => ActorEvent::ActorStopped,
+            Self::DeadLetterDiscarded { sequence } => ActorEvent::DeadLetterDiscarded { sequence },
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! `EventJournal`: the door to everything else.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use duroxide::providers::Provider;
+
+use crate::codec::Codec;
+use crate::engine::{Engine, unshare};
+use crate::error::JournalError;
+use crate::history::History;
+use crate::id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Sequence, ShardId};
+use crate::limits::{Durability, Limits};
+use crate::mailbox::{Mailbox, Work};
+use crate::provider::{ActorProvider, RecordFilter};
+use crate::record::{DeadLetter, Outcome};
+use crate::session::Session;
+use crate::verify::{VerifyReport, verify};
+
+/// The embedded journal has one shard.
+const SHARD: ShardId = ShardId(0);
+
+/// A durable journal of actors, next to a duroxide store.
+///
+/// Cloning is cheap; the journal lives until the last clone and the last running actor are gone.
+/// Of several journals on one store the one opened last is the owner: the others fail with
+/// [`JournalError::Fenced`] at their next commit and release nothing of it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use duroxide::providers::sqlite::SqliteProvider;
+/// use shared_journal::EventJournal;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let provider = Arc::new(SqliteProvider::new_in_memory().await?);
+/// let journal = EventJournal::open(provider).await?;
+/// assert_eq!(journal.stats().recovered_actors, 0);
+/// journal.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct EventJournal {
+    engine: Arc<Engine>,
+}
+
+impl std::fmt::Debug for EventJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventJournal")
+            .field("store", &self.location())
+            .field("epoch", &self.epoch())
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventJournal {
+    /// Opens the journal that belongs to a duroxide provider, with the defaults of
+    /// [`Limits`], [`Durability`] and [`Codec`].
+    ///
+    /// For a `SqliteProvider` on `app.db` the journal is `app.actors.db`, made if it is missing.
+    /// When this returns, everything in the store is recovered, and earlier owners are fenced.
+    ///
+    /// # Errors
+    /// [`JournalError::UnsupportedProvider`], or whatever is wrong with the store: it cannot be
+    /// opened, is not a journal, is of a newer version, is corrupt.
+    pub async fn open(provider: Arc<dyn Provider>) -> Result<Self, JournalError> {
+        Self::builder().open(provider).await
+    }
+
+    /// A journal with other limits, durability or codec.
+    #[must_use]
+    pub fn builder() -> EventJournalBuilder {
+        EventJournalBuilder::default()
+    }
+
+    /// Where the journal is stored.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.engine.shared().provider.location()
+    }
+
+    /// How many times the store was opened, this time included.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.engine.shared().epoch
+    }
+
+    /// The limits it was opened with.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.engine.shared().limits
+    }
+
+    /// Loads an actor and makes the caller its only writer in this process, until the mailbox is
+    /// dropped. For adapters; applications start actors through duroxide-actix or duroxide-tower.
+    ///
+    /// Messages that an earlier process received and did not process are in the mailbox already.
+    ///
+    /// # Errors
+    /// [`JournalError::AlreadyActive`], [`JournalError::InvalidActorId`], a corrupt record, or the
+    /// journal has stopped.
+    pub async fn activate<W: Work>(&self, actor: &ActorId) -> Result<Mailbox<W>, JournalError> {
+        let mut activation = self.engine.activate(actor.clone()).await?;
+        let pending = std::mem::take(&mut activation.pending);
+        metrics::gauge!("journal_active_actors").increment(1.0);
+        let keys = pending.iter().map(|message| message.key).collect();
+        let session = Session::new(self.engine.clone(), actor.clone(), activation, keys);
+        Ok(Mailbox::new(session, pending))
+    }
+
+    /// The recorded outcome of a message. Waits for it if the message was received and not yet
+    /// processed; None if its id is unknown, or older than the dedup window.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the journal has stopped.
+    pub async fn outcome(
+        &self,
+        actor: &ActorId,
+        id: MessageId,
+    ) -> Result<Option<Outcome>, JournalError> {
+        self.engine.outcome(actor.clone(), id).await
+    }
+
+    /// All actors, in the order in which they were first spawned.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the journal has stopped.
+    pub async fn actors(&self) -> Result<Vec<ActorId>, JournalError> {
+        self.list(RecordFilter::All).await
+    }
+
+    /// The actors that have messages received and not processed. Start them after a restart, so
+    /// that what was promised is done.
+    ///
+    /// # Errors
+    /// As [`actors`](Self::actors).
+    pub async fn pending(&self) -> Result<Vec<ActorId>, JournalError> {
+        self.list(RecordFilter::Pending).await
+    }
+
+    /// The actors that have dead letters.
+    ///
+    /// # Errors
+    /// As [`actors`](Self::actors).
+    pub async fn with_dead_letters(&self) -> Result<Vec<ActorId>, JournalError> {
+        self.list(RecordFilter::DeadLetters).await
+    }
+
+    async fn list(&self, filter: RecordFilter) -> Result<Vec<ActorId>, JournalError> {
+        const PAGE: usize = 4096;
+        let (mut actors, mut after) = (Vec::new(), Some(ActorNo(0)));
+        while let Some(begin) = after {
+            let page = self.engine.list(filter, begin, PAGE).await?;
+            actors.extend(page.actors.into_iter().map(|listed| listed.actor));
+            after = page.next;
+        }
+        Ok(actors)
+    }
+
+    /// The messages that an actor gave up, oldest first. They are kept until they are sent again
+    /// or discarded.
+    ///
+    /// # Errors
+    /// As [`actors`](Self::actors).
+    pub async fn dead_letters(&self, actor: &ActorId) -> Result<Vec<DeadLetter>, JournalError> {
+        self.engine.dead_letters(actor.clone()).await
+    }
+
+    /// Receives a dead letter again, as a new message; it is handled when the actor starts.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchDeadLetter`]; [`JournalError::AlreadyActive`] while the actor runs:
+    /// stop it first, or decode the letter and send it as any other message.
+    pub async fn resend_dead_letter(
+        &self,
+        actor: &ActorId,
+        sequence: Sequence,
+    ) -> Result<(), JournalError> {
+        let activation = self.engine.activate(actor.clone()).await?;
+        let Some(letter) =
+            activation.dead.iter().find(|letter| letter.sequence == sequence).cloned()
+        else {
+            return Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence });
+        };
+        let (durable, outcome) = tokio::sync::oneshot::channel();
+        {
+            let mut session =
+                Session::new(self.engine.clone(), actor.clone(), activation, Vec::new());
+            // Without its id: the id's recorded outcome is that of the first time.
+            let Some(next) = session.admit(MessageKey::Anonymous) else {
+                return Err(JournalError::Closed);
+            };
+            session.push(&Session::received_event(
+                next,
+                MessageKey::Anonymous,
+                &letter.kind,
+                &letter.payload,
+                Some(sequence),
+            ))?;
+            session
+                .submit(Box::new(move |outcome| drop(durable.send(outcome))))
+                .map_err(unshare)?;
+        }
+        outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
+    }
+
+    /// Throws a dead letter away.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchDeadLetter`], or the journal has stopped.
+    pub async fn discard_dead_letter(
+        &self,
+        actor: &ActorId,
+        sequence: Sequence,
+    ) -> Result<(), JournalError> {
+        self.engine.discard(actor.clone(), sequence).await
+    }
+
+    /// The history of an actor, from the oldest commit that is kept
+    /// ([`Limits::history_commits`]) to the newest at the time it gets there.
+    pub fn history(&self, actor: &ActorId) -> History {
+        History::new(self.engine.clone(), actor.clone())
+    }
+
+    /// Reads everything and checks it: envelopes, checksums, positions, epochs, every record and
+    /// every history, and the store's own structures. Writes nothing; runs beside the actors.
+    ///
+    /// # Errors
+    /// The store cannot be read. What is read and wrong is in the report.
+    pub async fn verify(&self) -> Result<VerifyReport, JournalError> {
+        verify(self.engine.shared()).await
+    }
+
+    /// Saves what changed, so that the log before it can go, and waits for it. The journal does
+    /// this by itself every [`Limits::checkpoint_bytes`].
+    ///
+    /// # Errors
+    /// The journal has stopped.
+    pub async fn checkpoint(&self) -> Result<(), JournalError> {
+        self.engine.checkpoint().await
+    }
+
+    /// Makes a checkpoint, takes nothing more, and waits until everything is written. Actors that
+    /// still run find the journal closed.
+    ///
+    /// Without it nothing durable is lost; the next start has more to read.
+    ///
+    /// # Errors
+    /// The journal had stopped.
+    pub async fn close(&self) -> Result<(), JournalError> {
+        self.engine.close().await
+    }
+
+    /// Why the journal takes nothing more, if it does not.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Arc<JournalError>> {
+        self.engine.shared().queue.refusal()
+    }
+
+    /// Counts since this journal was opened.
+    #[must_use]
+    pub fn stats(&self) -> JournalStats {
+        let counters = &self.engine.shared().counters;
+        JournalStats {
+            recovered_actors: counters.recovered_actors.load(Ordering::Relaxed),
+            recovered_pending: counters.recovered_pending.load(Ordering::Relaxed),
+            duplicates: counters.duplicates.load(Ordering::Relaxed),
+            dead_letters: counters.dead_letters.load(Ordering::Relaxed),
+            checkpoints: counters.checkpoints.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Counts since a journal was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct JournalStats {
+    /// Actors that were in the store when it was opened.
+    pub recovered_actors: u64,
+    /// Messages in the log's tail that were received and not processed when it was opened.
+    pub recovered_pending: u64,
+    /// Messages that were not handled because their id had been received before.
+    pub duplicates: u64,
+    /// Messages that became dead letters.
+    pub dead_letters: u64,
+    /// Checkpoints that were finished.
+    pub checkpoints: u64,
+}
+
+/// Opens a journal with other limits, durability or codec than the defaults.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use duroxide::providers::sqlite::SqliteProvider;
+/// use shared_journal::{Codec, Durability, EventJournal, Limits};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let provider = Arc::new(SqliteProvider::new_in_memory().await?);
+/// let journal = EventJournal::builder()
+///     .durability(Durability::ProcessCrash)
+///     .codec(Codec::MessagePack)
+///     .limits(Limits { attempts: 5, ..Limits::default() })
+///     .open(provider)
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct EventJournalBuilder {
+    limits: Limits,
+    durability: Durability,
+    codec: Codec,
+}
+
+impl EventJournalBuilder {
+    /// Other limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What a commit survives. The default is a power cut.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How messages, replies and states are encoded from now on. The default is JSON.
+    #[must_use]
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Opens the journal that belongs to a duroxide provider.
+    ///
+    /// # Errors
+    /// As [`EventJournal::open`].
+    pub async fn open(self, provider: Arc<dyn Provider>) -> Result<EventJournal, JournalError> {
+        let durability = self.durability;
+        let name = provider.name().to_owned();
+        // Opening a file blocks.
+        let attached =
+            tokio::task::spawn_blocking(move || crate::sqlite::attach(&provider, durability));
+        match attached.await.map_err(|_| JournalError::Closed)? {
+            Some(journal) => self.open_on(journal?).await,
+            None => Err(JournalError::UnsupportedProvider { name }),
+        }
+    }
+
+    /// Opens the journal on a store of its own. Its durability is the provider's.
+    ///
+    /// # Errors
+    /// As [`EventJournal::open`].
+    pub async fn open_on(
+        self,
+        provider: Arc<dyn ActorProvider>,
+    ) -> Result<EventJournal, JournalError> {
+        let engine = Engine::open(provider, SHARD, self.limits, self.codec).await?;
+        Ok(EventJournal { engine: Arc::new(engine) })
+    }
+}

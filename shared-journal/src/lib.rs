@@ -1,0 +1,55 @@
+//! A durable event journal for actors, kept beside a [duroxide](https://docs.rs/duroxide) store.
+//!
+//! This is the part that `duroxide-actix` and `duroxide-tower` share. An application meets
+//! [`EventJournal`], which it opens from its duroxide provider and hands to the adapters, and the
+//! two traits its types implement: [`DurableState`] and [`DurableMessage`].
+//!
+//! For the authors of adapters there is [`Mailbox`]; for those of stores, [`ActorProvider`].
+//!
+//! The log is a sequence of commits, each one row with the events of many actors. A commit is
+//! written while the next one gathers (group commit), actors go on while theirs is written
+//! (pipelining), and replies wait until it is durable (output gate). Checkpoints save the records
+//! of the actors that changed, so that recovery reads them and a bounded tail.
+//!
+//! # Features
+//!
+//! - `failpoints` (off): named places at which tests kill the process. Not for production.
+
+mod codec;
+mod durable;
+mod engine;
+mod envelope;
+mod error;
+mod event;
+mod history;
+mod id;
+mod journal;
+mod limits;
+pub mod mailbox;
+pub mod provider;
+mod record;
+mod recovery;
+mod session;
+pub mod sqlite;
+mod verify;
+
+pub use codec::{Codec, CodecError, Payload};
+pub use durable::{DurableMessage, DurableState};
+pub use envelope::EnvelopeError;
+pub use error::{BoxError, IllegalEvent, JournalError, Place};
+pub use event::ActorEvent;
+pub use history::{History, HistoryEntry};
+pub use id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, Sequence, ShardId};
+pub use journal::{EventJournal, EventJournalBuilder, JournalStats};
+pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
+pub use mailbox::Mailbox;
+pub use provider::ActorProvider;
+pub use record::{DeadLetter, Outcome, PendingMessage};
+pub use shared_journal_derive::{DurableMessage, DurableState};
+pub use verify::VerifyReport;
+
+/// For the code that the derives write. Not part of the API.
+#[doc(hidden)]
+pub mod __private {
+    pub use serde;
+}

@@ -1,0 +1,101 @@
+//! A message in the mailbox, and its fate.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::codec::Payload;
+use crate::error::JournalError;
+use crate::id::{MessageId, MessageKey, Sequence};
+
+/// What is encoded when a message is accepted.
+pub const MESSAGE: &str = "the message";
+/// What is encoded when a handler has answered.
+pub const REPLY: &str = "the reply";
+
+/// Told when a message's receipt is durable, or that nobody knows.
+pub type Acknowledge = oneshot::Sender<Result<(), Arc<JournalError>>>;
+
+/// The adapter's side of a message: who waits for its reply.
+pub trait Work: Send + 'static {
+    /// Called once, when the fate of the message is known. It runs on the journal's writer
+    /// thread, so it must be quick and must not block.
+    fn resolve(self, resolution: Resolution);
+}
+
+/// The fate of a message.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Resolution {
+    /// Processed, and durable: the reply may be released.
+    Processed,
+    /// Given up, and durable: it is a dead letter.
+    Failed {
+        /// How often it was tried.
+        attempts: u32,
+        /// What the last attempt died of.
+        error: Arc<str>,
+    },
+    /// The journal stopped before the message's commit was durable. Whether it will be handled is
+    /// not known; ask again with the same id.
+    Unknown(Arc<JournalError>),
+}
+
+/// A message in the mailbox.
+#[derive(Debug)]
+pub struct Delivery<W> {
+    /// The adapter's side. `None` for a message that an earlier process received.
+    pub work: Option<W>,
+    pub(super) sequence: Sequence,
+    pub(super) key: MessageKey,
+    pub(super) kind: Cow<'static, str>,
+    pub(super) payload: Payload<'static>,
+    pub(super) acknowledge: Option<Acknowledge>,
+    /// The receipt was submitted already.
+    pub(super) receipt: bool,
+    pub(super) attempts: u32,
+    /// It panicked before: handled in a run of its own.
+    pub(super) alone: bool,
+}
+
+impl<W> Delivery<W> {
+    /// The stable name of the message's type.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The encoded message.
+    #[must_use]
+    pub fn payload(&self) -> &Payload<'static> {
+        &self.payload
+    }
+
+    /// The id of the message, if it has one.
+    #[must_use]
+    pub fn id(&self) -> Option<MessageId> {
+        self.key.id()
+    }
+
+    /// Its place in the actor's receipt order.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// How often its handler has panicked so far.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+}
+
+/// What became of an offered message.
+#[derive(Debug)]
+pub enum Acceptance<W> {
+    /// It waits for its turn.
+    Accepted,
+    /// Its id was received before. The reply of the first is in [`Mailbox::recorded`](super::Mailbox::recorded).
+    Duplicate(W, Option<Acknowledge>),
+}

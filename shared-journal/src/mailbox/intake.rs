@@ -1,0 +1,282 @@
+//! The mailbox itself, and how messages get into it.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use serde::Serialize;
+
+use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
+use super::run::Handled;
+use crate::codec::{Codec, CodecError, Payload};
+use crate::error::{JournalError, Place};
+use crate::id::{ActorId, MessageId, MessageKey};
+use crate::record::{Outcome, PendingMessage};
+use crate::session::Session;
+
+/// The durable mailbox of one running actor. See the [module](crate::mailbox).
+pub struct Mailbox<W> {
+    pub(super) session: Session,
+    pub(super) queue: VecDeque<Delivery<W>>,
+    pub(super) run: Vec<Handled<W>>,
+    /// Bytes of messages and replies in the run.
+    pub(super) run_bytes: usize,
+    /// The message whose handler is not done.
+    pub(super) in_progress: Option<Delivery<W>>,
+    /// Kinds of messages whose handlers were once not done at once. They begin a run of their
+    /// own, so that nobody's reply waits for them.
+    pub(super) slow: FxHashSet<Cow<'static, str>>,
+}
+
+impl<W> std::fmt::Debug for Mailbox<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("actor", self.session.actor())
+            .field("queued", &self.queue.len())
+            .field("in_run", &self.run.len())
+            .field("in_progress", &self.in_progress.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W: Work> Mailbox<W> {
+    pub(crate) fn new(session: Session, pending: Vec<PendingMessage>) -> Self {
+        let queue = pending
+            .into_iter()
+            .map(|message| Delivery {
+                work: None,
+                sequence: message.sequence,
+                key: message.key,
+                kind: Cow::Owned(message.kind),
+                payload: message.payload,
+                acknowledge: None,
+                receipt: true,
+                attempts: 0,
+                alone: false,
+            })
+            .collect();
+        Self {
+            session,
+            queue,
+            run: Vec::new(),
+            run_bytes: 0,
+            in_progress: None,
+            slow: FxHashSet::default(),
+        }
+    }
+
+    /// The actor.
+    #[must_use]
+    pub fn actor(&self) -> &ActorId {
+        self.session.actor()
+    }
+
+    /// The codec for messages and replies.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.session.engine().shared().codec
+    }
+
+    /// The state as it was last captured: what the actor starts with, and what it goes back to
+    /// after a panic. None for an actor that never ran.
+    #[must_use]
+    pub fn state(&self) -> Option<&Payload<'static>> {
+        self.session.state()
+    }
+
+    /// Gives an actor that never ran the state to go back to: that of its construction. It
+    /// becomes durable with the actor's first run.
+    ///
+    /// # Errors
+    /// The state does not encode.
+    pub fn baseline<S: Serialize>(&mut self, snapshot: S) -> Result<(), JournalError> {
+        if self.session.state().is_none() {
+            let state = self.encode("the state", &snapshot)?;
+            self.session.baseline(state);
+        }
+        Ok(())
+    }
+
+    /// Where the actor's history stood when it was activated, for error messages.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.session.place()
+    }
+
+    /// Messages that wait for their turn, not counting the one in progress.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether no message waits for its turn.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether a handler is not done yet.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.in_progress.is_some()
+    }
+
+    /// The messages that wait for their turn, in their order. Right after activation these are the
+    /// ones that an earlier process received: the adapter checks that it can decode them before it
+    /// starts the actor, with [`unknown`](Self::unknown) and [`undecodable`](Self::undecodable)
+    /// for what it cannot.
+    pub fn queued(&self) -> impl Iterator<Item = &Delivery<W>> {
+        self.queue.iter()
+    }
+
+    /// The error for a message whose type the actor does not list.
+    #[must_use]
+    pub fn unknown(&self, delivery: &Delivery<W>) -> JournalError {
+        JournalError::UnknownMessage {
+            place: self.session.place().message(delivery.sequence),
+            kind: delivery.kind.clone().into_owned(),
+        }
+    }
+
+    /// The error for a message that does not decode.
+    #[must_use]
+    pub fn undecodable(&self, delivery: &Delivery<W>, source: CodecError) -> JournalError {
+        JournalError::Decode {
+            place: self.session.place().message(delivery.sequence),
+            what: format!("message of type {}", delivery.kind),
+            source,
+        }
+    }
+
+    /// Whether every waiting message can be decoded, by the names of their types.
+    ///
+    /// # Errors
+    /// [`JournalError::UnknownMessage`] for the first kind that `known` denies.
+    pub fn require_known(&self, known: impl Fn(&str) -> bool) -> Result<(), JournalError> {
+        match self.queued().find(|delivery| !known(&delivery.kind)) {
+            None => Ok(()),
+            Some(delivery) => Err(self.unknown(delivery)),
+        }
+    }
+
+    /// Whether the actor may take its next message; false while too much waits for the disk.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.session.engine().shared().queue.has_room()
+    }
+
+    /// Waits until the actor may take its next message, or the journal has ended. Cancel-safe.
+    pub fn room(&self) -> impl Future<Output = ()> + Send + 'static {
+        let shared = self.session.engine().shared().clone();
+        async move { shared.queue.room().await }
+    }
+
+    /// Encodes a message and checks its size: the last moment at which it can be refused.
+    ///
+    /// # Errors
+    /// [`JournalError::Encode`], [`JournalError::TooLarge`].
+    pub fn encode<T: Serialize + ?Sized>(
+        &self,
+        what: &'static str,
+        value: &T,
+    ) -> Result<Payload<'static>, JournalError> {
+        self.encode_with(what, |codec| Payload::encode(codec, value))
+    }
+
+    /// As [`encode`](Self::encode), for a value that only the caller can encode.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_with(
+        &self,
+        what: &'static str,
+        encode: impl FnOnce(Codec) -> Result<Payload<'static>, CodecError>,
+    ) -> Result<Payload<'static>, JournalError> {
+        let payload = encode(self.codec()).map_err(|source| JournalError::Encode {
+            actor: self.actor().clone(),
+            what,
+            source,
+        })?;
+        let limits = &self.session.engine().shared().limits;
+        let limit = match what {
+            MESSAGE => limits.message_bytes,
+            REPLY => limits.reply_bytes,
+            _ => limits.state_bytes,
+        };
+        let size = payload.bytes().len();
+        if size > limit {
+            return Err(JournalError::TooLarge { actor: self.actor().clone(), what, size, limit });
+        }
+        Ok(payload)
+    }
+
+    /// Checks the size of a reply that was encoded elsewhere.
+    ///
+    /// # Errors
+    /// [`JournalError::TooLarge`].
+    pub fn check_reply(&self, reply: Payload<'static>) -> Result<Payload<'static>, JournalError> {
+        self.encode_with(REPLY, |_| Ok(reply))
+    }
+
+    /// Puts a message at the end of the mailbox. It is acknowledged, if asked for, when its
+    /// receipt is durable.
+    pub fn accept(
+        &mut self,
+        key: impl Into<MessageKey>,
+        kind: &'static str,
+        payload: Payload<'static>,
+        work: W,
+        acknowledge: Option<Acknowledge>,
+    ) -> Result<Acceptance<W>, Arc<JournalError>> {
+        let key = key.into();
+        let Some(sequence) = self.session.admit(key) else {
+            self.session.engine().shared().count_duplicate();
+            return Ok(Acceptance::Duplicate(work, acknowledge));
+        };
+        self.queue.push_back(Delivery {
+            work: Some(work),
+            sequence,
+            key,
+            kind: Cow::Borrowed(kind),
+            payload,
+            acknowledge,
+            receipt: false,
+            attempts: 0,
+            alone: false,
+        });
+        if self.is_busy() {
+            self.write_receipts()?;
+        }
+        Ok(Acceptance::Accepted)
+    }
+
+    /// The recorded outcome of a message with this id, as soon as it is durable. None if the
+    /// dedup window has let go of it.
+    ///
+    /// Poll it after the run in which the first message with this id was accepted has ended: the
+    /// journal knows nothing of a run before that.
+    ///
+    /// # Errors
+    /// The journal has stopped.
+    pub fn recorded(
+        &self,
+        id: MessageId,
+    ) -> impl Future<Output = Result<Option<Outcome>, JournalError>> + Send + 'static {
+        let engine = self.session.engine().clone();
+        let actor = self.actor().clone();
+        async move { engine.shared().outcome(actor, id).await }
+    }
+}
+
+impl<W> Drop for Mailbox<W> {
+    fn drop(&mut self) {
+        // The journal keeps what was received; what was only queued is not acknowledged, and its
+        // sender sees the channel close.
+        let left = self.queue.len() + self.run.len() + usize::from(self.in_progress.is_some());
+        if left > 0 {
+            tracing::debug!(actor = %self.session.actor(), left, "an actor ends with messages left");
+        }
+        metrics::gauge!("journal_active_actors").decrement(1.0);
+    }
+}

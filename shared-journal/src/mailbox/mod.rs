@@ -1,0 +1,28 @@
+//! The durable mailbox of one running actor: what both adapters have in common.
+//!
+//! An adapter feeds it with messages ([`Mailbox::accept`]), takes them one by one
+//! ([`Mailbox::next`]), runs the user's handler, says how that ended, and ends the run. The
+//! mailbox decides what is written and in which order, what is tried again and what is given up.
+//!
+//! # A run
+//!
+//! A run is what an actor handles between two visits to the journal. Its receipts, its replies
+//! and, once, the state after it go into one commit together; so recovery finds all of a run or
+//! nothing. The replies wait at the output gate until that commit is durable.
+//!
+//! A handler that is not done at once (it awaits something) is treated the other way round: its
+//! receipt is written before it goes on, and so is the receipt of everything that waits behind
+//! it. From then on such messages survive a crash and are handled again.
+//!
+//! # A panic
+//!
+//! The run goes back to the state before it. Nothing of it was released, so its messages are
+//! handled again: those before the panicking one first, then that one alone, in a run of its own.
+//! After [`Limits::attempts`](crate::Limits::attempts) it becomes a dead letter.
+
+mod delivery;
+mod intake;
+mod run;
+
+pub use self::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
+pub use self::intake::Mailbox;

@@ -1,0 +1,281 @@
+//! The run: what is handled, what is written, and what happens when a handler panics.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::delivery::{Acknowledge, Delivery, Resolution, Work};
+use super::intake::Mailbox;
+use crate::codec::Payload;
+use crate::engine::Release;
+use crate::error::JournalError;
+use crate::event::ActorEvent;
+use crate::session::Session;
+
+/// A run ends after so many bytes of messages and replies, so that commits stay of a size that
+/// the disk takes in a few milliseconds.
+const RUN_BYTES: usize = 1 << 20;
+
+/// A message whose handler is done.
+pub(super) struct Handled<W> {
+    pub(super) delivery: Delivery<W>,
+    pub(super) result: Result<Payload<'static>, Arc<str>>,
+}
+
+impl<W: Work> Mailbox<W> {
+    /// The next message to handle. None if there is none, if a handler is not done, or if the
+    /// run must end first ([`end_run`](Self::end_run), then ask again).
+    #[expect(clippy::should_implement_trait, reason = "an iterator would have to end")]
+    pub fn next(&mut self) -> Option<Delivery<W>> {
+        let front = self.queue.front()?;
+        let full = self.run.len() >= self.session.engine().shared().limits.run_messages
+            || self.run_bytes >= RUN_BYTES;
+        let own_run = front.alone || self.slow.contains(&front.kind);
+        let after_alone = self.run.last().is_some_and(|handled| handled.delivery.alone);
+        if self.is_busy() || full || after_alone || (own_run && !self.run.is_empty()) {
+            return None;
+        }
+        self.queue.pop_front()
+    }
+
+    /// The handler is done; `reply` is what it answered.
+    pub fn processed(&mut self, delivery: Delivery<W>, reply: Payload<'static>) {
+        self.run_bytes += delivery.payload.bytes().len() + reply.bytes().len();
+        self.run.push(Handled { delivery, result: Ok(reply) });
+    }
+
+    /// The handler is not done: writes the receipts of everything received so far.
+    ///
+    /// # Errors
+    /// The journal has stopped.
+    pub fn in_progress(&mut self, delivery: Delivery<W>) -> Result<(), Arc<JournalError>> {
+        if !self.slow.contains(&delivery.kind) {
+            self.slow.insert(delivery.kind.clone());
+        }
+        self.in_progress = Some(delivery);
+        self.write_receipts()
+    }
+
+    /// The message whose handler is not done.
+    pub fn in_progress_mut(&mut self) -> Option<&mut Delivery<W>> {
+        self.in_progress.as_mut()
+    }
+
+    /// The message whose handler was not done and now is, one way or the other.
+    pub fn take_in_progress(&mut self) -> Option<Delivery<W>> {
+        self.in_progress.take()
+    }
+
+    /// The handler panicked, or its answer will never come. The caller puts
+    /// [`state`](Self::state) back into the actor and goes on with [`next`](Self::next).
+    pub fn panicked(&mut self, mut delivery: Delivery<W>, error: &str) {
+        delivery.attempts += 1;
+        let limit = self.session.engine().shared().limits.attempts;
+        let attempts = delivery.attempts;
+        tracing::warn!(
+            actor = %self.actor(),
+            kind = %delivery.kind,
+            message = %delivery.sequence,
+            attempts,
+            limit,
+            error,
+            "a handler panicked; the actor goes back to its last captured state"
+        );
+        delivery.alone = true;
+        if self.run.is_empty() && attempts >= limit {
+            self.session.engine().shared().count_dead_letter();
+            self.run.push(Handled { delivery, result: Err(error.into()) });
+            return;
+        }
+        self.run_bytes = 0;
+        self.queue.push_front(delivery);
+        for handled in self.run.drain(..).rev() {
+            self.queue.push_front(handled.delivery);
+        }
+    }
+
+    /// Ends the run: captures the state, unless it is the one captured before, and submits
+    /// everything. Replies are released when it is durable. Does nothing if nothing happened.
+    ///
+    /// While a handler is in progress the state is between two messages, so nothing happens
+    /// either.
+    ///
+    /// # Errors
+    /// The journal has stopped, or the state does not encode or is too large: the actor must
+    /// stop. Whoever waits for a reply of the run is told.
+    pub fn end_run<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
+        self.submit_run(snapshot, false)
+    }
+
+    /// As [`end_run`](Self::end_run), with the receipts of what waits behind the run in the same
+    /// commit.
+    ///
+    /// # Errors
+    /// As [`end_run`](Self::end_run).
+    pub fn end_run_and_receive<S: Serialize>(
+        &mut self,
+        snapshot: S,
+    ) -> Result<(), Arc<JournalError>> {
+        self.submit_run(snapshot, true)
+    }
+
+    fn submit_run<S: Serialize>(
+        &mut self,
+        snapshot: S,
+        receive: bool,
+    ) -> Result<(), Arc<JournalError>> {
+        if self.is_busy() {
+            return Ok(());
+        }
+        let run = std::mem::take(&mut self.run);
+        self.run_bytes = 0;
+        let mut acknowledge = Vec::new();
+        let mut result = self.write_run(&run, snapshot);
+        if receive && result.is_ok() {
+            result = self.write_queue(&mut acknowledge);
+        }
+        let release = release_of(run, acknowledge);
+        match result {
+            Ok(()) if self.session.is_empty() => Ok(()),
+            Ok(()) => self.session.submit(release),
+            Err(error) => {
+                self.session.discard();
+                let error = Arc::new(error);
+                release(Err(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether there is a run to end.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        !self.run.is_empty()
+    }
+
+    /// Whether something waits whose receipt is not written.
+    #[must_use]
+    pub fn has_unwritten(&self) -> bool {
+        self.queue.back().is_some_and(|delivery| !delivery.receipt)
+    }
+
+    /// Ends the run, and captures the state even if no message was handled: something else may
+    /// have changed it. For an actor that is about to end.
+    ///
+    /// # Errors
+    /// As [`end_run`](Self::end_run).
+    pub fn capture<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
+        if self.run.is_empty() && !self.session.is_captured() {
+            // It never ran, so it leaves no trace.
+            return Ok(());
+        }
+        self.end_run(snapshot)
+    }
+
+    /// Writes that the actor stopped of its own will, with its state.
+    ///
+    /// # Errors
+    /// As [`end_run`](Self::end_run).
+    pub fn stopped<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
+        self.capture(snapshot)?;
+        self.session.push(&ActorEvent::ActorStopped)?;
+        self.session.submit(Box::new(|_| {}))
+    }
+
+    fn write_run<S: Serialize>(
+        &mut self,
+        run: &[Handled<W>],
+        snapshot: S,
+    ) -> Result<(), JournalError> {
+        for Handled { delivery, result } in run {
+            push_receipt(&mut self.session, delivery)?;
+            let sequence = delivery.sequence;
+            match result {
+                Ok(reply) => self
+                    .session
+                    .push(&ActorEvent::MessageProcessed { sequence, reply: reply.as_borrowed() })?,
+                Err(error) => self.session.push(&ActorEvent::MessageFailed {
+                    sequence,
+                    attempts: delivery.attempts,
+                    error: Cow::Borrowed(error),
+                })?,
+            }
+        }
+        let state = self.encode("the state", &snapshot)?;
+        self.session.capture(state)
+    }
+
+    /// Adds the receipts of what waits in the queue to the run.
+    fn write_queue(&mut self, acknowledge: &mut Vec<Acknowledge>) -> Result<(), JournalError> {
+        // Receipts are written in order, so in the queue those that are written come first.
+        let unwritten = self.queue.partition_point(|delivery| delivery.receipt);
+        for delivery in self.queue.range_mut(unwritten..) {
+            write_receipt(&mut self.session, delivery, acknowledge)?;
+        }
+        Ok(())
+    }
+
+    /// Submits every receipt that is not written yet, and acknowledges them when durable.
+    pub(super) fn write_receipts(&mut self) -> Result<(), Arc<JournalError>> {
+        let mut acknowledge = Vec::new();
+        let received = self.run.iter_mut().map(|handled| &mut handled.delivery);
+        for delivery in received.chain(&mut self.in_progress) {
+            write_receipt(&mut self.session, delivery, &mut acknowledge)?;
+        }
+        self.write_queue(&mut acknowledge)?;
+        if self.session.is_empty() {
+            return Ok(());
+        }
+        self.session.submit(Box::new(move |outcome| {
+            for waiting in acknowledge {
+                let _ = waiting.send(outcome.clone());
+            }
+        }))
+    }
+}
+
+/// Adds a receipt to the run and takes whoever waits for it.
+fn write_receipt<W>(
+    session: &mut Session,
+    delivery: &mut Delivery<W>,
+    acknowledge: &mut Vec<Acknowledge>,
+) -> Result<(), JournalError> {
+    push_receipt(session, delivery)?;
+    delivery.receipt = true;
+    acknowledge.extend(delivery.acknowledge.take());
+    Ok(())
+}
+
+fn push_receipt<W>(session: &mut Session, delivery: &Delivery<W>) -> Result<(), JournalError> {
+    if delivery.receipt {
+        return Ok(());
+    }
+    session.push(&Session::received_event(
+        delivery.sequence,
+        delivery.key,
+        &delivery.kind,
+        &delivery.payload,
+        None,
+    ))
+}
+
+/// What happens when the commit of a run is durable.
+fn release_of<W: Work>(run: Vec<Handled<W>>, acknowledge: Vec<Acknowledge>) -> Release {
+    Box::new(move |outcome| {
+        for waiting in acknowledge {
+            let _ = waiting.send(outcome.clone());
+        }
+        for Handled { delivery, result } in run {
+            if let Some(acknowledge) = delivery.acknowledge {
+                let _ = acknowledge.send(outcome.clone());
+            }
+            let Some(work) = delivery.work else { continue };
+            work.resolve(match (&outcome, result) {
+                (Ok(()), Ok(_)) => Resolution::Processed,
+                (Ok(()), Err(error)) => Resolution::Failed { attempts: delivery.attempts, error },
+                (Err(error), _) => Resolution::Unknown(error.clone()),
+            });
+        }
+    })
+}

@@ -1,0 +1,193 @@
+//! The storage contract: what a store must do for the journal.
+//!
+//! A provider stores bytes; it does not look into them. It keeps two things a shard: a log of
+//! commits, and one record per actor that checkpoints replace. [`sqlite`](crate::sqlite) is the
+//! first implementation.
+
+use async_trait::async_trait;
+
+use crate::error::JournalError;
+use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+
+/// A store for shards.
+///
+/// The engine calls every method from threads of its own, one call at a time for
+/// [`write`](Self::write), so an implementation may block in them. The futures are driven inside
+/// the tokio runtime that opened the journal, if there was one.
+#[async_trait]
+pub trait ActorProvider: Send + Sync + 'static {
+    /// Where the data is, for error messages: a path, or a database and schema.
+    fn location(&self) -> String;
+
+    /// Becomes the owner of a shard.
+    ///
+    /// Atomically adds one to the shard's epoch and reads its head. At return the new epoch is
+    /// durable: every [`write`](Self::write) of an older epoch fails with
+    /// [`JournalError::Fenced`] from here on.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError>;
+
+    /// Does everything in `write` atomically, if `write.epoch` is still the shard's epoch.
+    ///
+    /// At return it is as durable as the provider was configured for. Repeating a write that was
+    /// applied is a success and changes nothing; so a write whose outcome is unknown is simply
+    /// repeated.
+    ///
+    /// # Errors
+    /// - [`JournalError::Fenced`]: a newer owner exists; nothing was written.
+    /// - [`JournalError::Store`] with `retryable`: nothing was written, or the outcome is unknown;
+    ///   the same write may be repeated.
+    /// - Any other error is final: the engine stops and releases nothing of this write.
+    async fn write(&self, write: &Write<'_>) -> Result<(), JournalError>;
+
+    /// Reads commits in the order of their positions, beginning with the first at or after
+    /// `from`, until at least `max_bytes` are read or the log ends. An empty answer is the end.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn read_commits(
+        &self,
+        shard: ShardId,
+        from: Position,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredCommit>, JournalError>;
+
+    /// Reads the record of one actor as the last checkpoint left it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn load_record(
+        &self,
+        shard: ShardId,
+        actor: ActorKey<'_>,
+    ) -> Result<Option<StoredRecord>, JournalError>;
+
+    /// Lists recorded actors in the order of their numbers, beginning after `after`, at most
+    /// `limit` of them.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn list_records(
+        &self,
+        shard: ShardId,
+        filter: RecordFilter,
+        after: ActorNo,
+        limit: usize,
+    ) -> Result<Vec<ListedActor>, JournalError>;
+
+    /// Housekeeping after a checkpoint, beside running writes, on a thread where it may take long.
+    ///
+    /// # Errors
+    /// The store refused. The engine logs it and goes on.
+    async fn maintain(&self) -> Result<(), JournalError>;
+
+    /// Lets the store check its own structures. Returns what it complains of.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn check(&self) -> Result<Vec<String>, JournalError>;
+}
+
+/// A shard as its new owner finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardHead {
+    /// The epoch of the new owner.
+    pub epoch: Epoch,
+    /// The records contain every commit up to this one.
+    pub checkpoint: Position,
+    /// The last commit of the log, or the checkpoint if there is none after it.
+    pub tail: Position,
+    /// The greatest actor number in the records, 0 if there is none.
+    pub last_actor: ActorNo,
+    /// How many actors are recorded.
+    pub actors: u64,
+}
+
+/// One atomic write.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// The shard.
+    pub shard: ShardId,
+    /// The epoch of the writer.
+    pub epoch: Epoch,
+    /// A commit to append, and its position: always the one after the log's last.
+    pub append: Option<(Position, &'a [u8])>,
+    /// A part of a checkpoint to save.
+    pub checkpoint: Option<&'a CheckpointPart>,
+}
+
+/// A part of a checkpoint. Parts are saved one by one, so records of one checkpoint may differ in
+/// position; each says its own.
+#[derive(Debug, Clone, Default)]
+pub struct CheckpointPart {
+    /// Records to insert or replace.
+    pub records: Vec<StoredRecord>,
+    /// Set in the last part.
+    pub finish: Option<FinishCheckpoint>,
+}
+
+/// The end of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinishCheckpoint {
+    /// The records now contain every commit up to this one.
+    pub checkpoint: Position,
+    /// Commits before this one can go.
+    pub truncate_before: Position,
+}
+
+/// A commit as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCommit {
+    /// Its place.
+    pub position: Position,
+    /// The envelope.
+    pub bytes: Vec<u8>,
+}
+
+/// A record as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// The actor's number.
+    pub no: ActorNo,
+    /// The actor's name.
+    pub actor: ActorId,
+    /// Messages received and not processed, so that they can be listed.
+    pub pending: u64,
+    /// Dead letters, so that they can be listed.
+    pub dead_letters: u64,
+    /// The envelope.
+    pub bytes: Vec<u8>,
+}
+
+/// An actor in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedActor {
+    /// The actor's number.
+    pub no: ActorNo,
+    /// The actor's name.
+    pub actor: ActorId,
+}
+
+/// How a record is looked up.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum ActorKey<'a> {
+    /// By name.
+    Name(&'a ActorId),
+    /// By number.
+    No(ActorNo),
+}
+
+/// Which records are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordFilter {
+    /// All.
+    All,
+    /// Those with messages received and not processed.
+    Pending,
+    /// Those with dead letters.
+    DeadLetters,
+}

@@ -1,0 +1,136 @@
+//! What the journal knows of one actor: the result of its history so far.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::codec::Payload;
+use crate::id::{ActorId, MessageId, MessageKey, Sequence};
+
+/// What an actor's history adds up to. Checkpoints store it; recovery continues it.
+///
+/// Stored whole, in the order of its fields: a change needs a new version of the envelope.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ActorRecord {
+    /// `Spawned` was seen.
+    pub(crate) spawned: bool,
+    /// The actor stopped of its own will, and nothing was received since.
+    pub(crate) stopped: bool,
+    /// The last message received.
+    pub(crate) received: Sequence,
+    /// The state after everything processed, if it was ever captured.
+    #[serde(deserialize_with = "owned_option")]
+    pub(crate) state: Option<Payload<'static>>,
+    /// Received and neither processed nor failed, in the order of receipt.
+    pub(crate) pending: VecDeque<PendingMessage>,
+    /// The recorded outcomes of messages whose senders chose an id, oldest first: the dedup
+    /// window.
+    pub(crate) window: VecDeque<RecordedOutcome>,
+    /// The same for generated ids.
+    pub(crate) generated: VecDeque<RecordedOutcome>,
+    /// Messages that were given up.
+    pub(crate) dead: Vec<DeadLetter>,
+    /// The number of the last message put in the outbox.
+    pub(crate) sent: u64,
+    /// Sent and not delivered.
+    pub(crate) outbox: Vec<OutgoingMessage>,
+}
+
+/// A message that was received and not yet processed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PendingMessage {
+    /// Its place in the receipt order.
+    pub sequence: Sequence,
+    /// Its id, if it has one.
+    pub key: MessageKey,
+    /// The stable name of the message's type.
+    pub kind: String,
+    /// The message.
+    #[serde(deserialize_with = "owned")]
+    pub payload: Payload<'static>,
+}
+
+/// A message that was given up after its last attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Its place in the receipt order.
+    pub sequence: Sequence,
+    /// Its id, if it had one.
+    pub id: Option<MessageId>,
+    /// The stable name of the message's type.
+    pub kind: String,
+    /// The message.
+    #[serde(deserialize_with = "owned")]
+    pub payload: Payload<'static>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What the last attempt died of.
+    pub error: String,
+    /// When it was given up, in milliseconds since 1970 by the clock of the process.
+    pub at_ms: u64,
+}
+
+/// A message on its way to another actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OutgoingMessage {
+    pub(crate) number: u64,
+    pub(crate) to: ActorId,
+    pub(crate) id: MessageId,
+    pub(crate) kind: String,
+    #[serde(deserialize_with = "owned")]
+    pub(crate) payload: Payload<'static>,
+}
+
+/// An entry of the dedup window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordedOutcome {
+    pub(crate) id: MessageId,
+    pub(crate) at_ms: u64,
+    pub(crate) outcome: Outcome,
+}
+
+/// How the handling of a message ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was processed, and this is the reply.
+    Processed(#[serde(deserialize_with = "owned")] Payload<'static>),
+    /// It was given up; it is a dead letter.
+    Failed {
+        /// How often it was tried.
+        attempts: u32,
+        /// What the last attempt died of.
+        error: String,
+    },
+}
+
+impl Outcome {
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Processed(reply) => reply.bytes().len(),
+            Self::Failed { error, .. } => error.len(),
+        }
+    }
+}
+
+impl ActorRecord {
+    /// The recorded outcome of the message with this id, if it is in the window.
+    pub(crate) fn outcome(&self, id: MessageId) -> Option<&Outcome> {
+        let newest_first = self.window.iter().rev().chain(self.generated.iter().rev());
+        newest_first.filter(|entry| entry.id == id).map(|entry| &entry.outcome).next()
+    }
+}
+
+fn owned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Payload<'static>, D::Error> {
+    Payload::deserialize(deserializer).map(Payload::into_owned)
+}
+
+fn owned_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Payload<'static>>, D::Error> {
+    Option::<Payload<'de>>::deserialize(deserializer)
+        .map(|payload| payload.map(Payload::into_owned))
+}

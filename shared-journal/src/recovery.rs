@@ -1,0 +1,361 @@
+//! Recovery: folding an actor's events into its record.
+//!
+//! Pure: no clock, no I/O. One function decides which event may follow which; it runs over every
+//! commit, when a journal is opened, behind the running journal to prepare its checkpoints, and in
+//! `verify`. A history it refuses is never continued.
+
+use crate::error::IllegalEvent;
+use crate::event::ActorEvent;
+use crate::id::{MessageKey, Sequence};
+use crate::record::{
+    ActorRecord, DeadLetter, Outcome, OutgoingMessage, PendingMessage, RecordedOutcome,
+};
+
+/// How long recorded outcomes are kept: the dedup window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) count: usize,
+    pub(crate) age_ms: u64,
+    pub(crate) bytes: usize,
+}
+
+impl ActorRecord {
+    /// Continues the history by one event of a commit made at `at_ms`.
+    ///
+    /// # Errors
+    /// The event cannot follow what came before; the record is unchanged.
+    pub(crate) fn apply(
+        &mut self,
+        event: ActorEvent<'_>,
+        at_ms: u64,
+        window: Window,
+    ) -> Result<(), IllegalEvent> {
+        match (self.spawned, event) {
+            (false, ActorEvent::Spawned { .. }) => self.spawned = true,
+
+            (true, ActorEvent::MessageReceived { sequence, key, kind, payload, resend_of })
+                if sequence == self.received.next() =>
+            {
+                // Another operator may have discarded it in the same moment.
+                self.dead.retain(|letter| Some(letter.sequence) != resend_of);
+                self.received = sequence;
+                self.stopped = false;
+                self.pending.push_back(PendingMessage {
+                    sequence,
+                    key,
+                    kind: kind.into_owned(),
+                    payload: payload.into_owned(),
+                });
+            }
+
+            (true, ActorEvent::MessageProcessed { sequence, reply })
+                if self.oldest_pending() == Some(sequence) =>
+            {
+                if let Some(message) = self.pending.pop_front() {
+                    let outcome = || Outcome::Processed(reply.into_owned());
+                    self.record(message.key, outcome, at_ms, window);
+                }
+            }
+
+            (true, ActorEvent::MessageFailed { sequence, attempts, error })
+                if self.oldest_pending() == Some(sequence) =>
+            {
+                if let Some(PendingMessage { sequence, key, kind, payload }) =
+                    self.pending.pop_front()
+                {
+                    let error = error.into_owned();
+                    let outcome = || Outcome::Failed { attempts, error: error.clone() };
+                    self.record(key, outcome, at_ms, window);
+                    self.dead.push(DeadLetter {
+                        sequence,
+                        id: key.id(),
+                        kind,
+                        payload,
+                        attempts,
+                        error,
+                        at_ms,
+                    });
+                }
+            }
+
+            (true, ActorEvent::StateChanged { state }) => self.state = Some(state.into_owned()),
+
+            (true, ActorEvent::MessageSent { number, to, id, kind, payload })
+                if number == self.sent + 1 =>
+            {
+                self.sent = number;
+                self.outbox.push(OutgoingMessage {
+                    number,
+                    to,
+                    id,
+                    kind: kind.into_owned(),
+                    payload: payload.into_owned(),
+                });
+            }
+
+            (true, ActorEvent::MessageDelivered { number })
+                if self.outbox.iter().any(|message| message.number == number) =>
+            {
+                self.outbox.retain(|message| message.number != number);
+            }
+
+            (true, ActorEvent::ActorStopped) => self.stopped = true,
+
+            (true, ActorEvent::DeadLetterDiscarded { sequence }) => {
+                // Two operators may have discarded it in the same moment.
+                self.dead.retain(|letter| letter.sequence != sequence);
+            }
+
+            (_, event) => return Err(self.refuse(&event)),
+        }
+        Ok(())
+    }
+
+    fn oldest_pending(&self) -> Option<Sequence> {
+        self.pending.front().map(|message| message.sequence)
+    }
+
+    fn record(
+        &mut self,
+        key: MessageKey,
+        outcome: impl FnOnce() -> Outcome,
+        at_ms: u64,
+        window: Window,
+    ) {
+        let (id, recorded) = match key {
+            MessageKey::Anonymous => return,
+            MessageKey::Caller(id) => (id, &mut self.window),
+            MessageKey::Generated(id) => (id, &mut self.generated),
+        };
+        let outcome = outcome();
+        // Only an outcome of more than its share can lead beyond the limit.
+        let large = outcome.size() > window.bytes / window.count.max(1);
+        recorded.push_back(RecordedOutcome { id, at_ms, outcome });
+        let horizon = at_ms.saturating_sub(window.age_ms);
+        while recorded.len() > window.count
+            || recorded.front().is_some_and(|oldest| oldest.at_ms < horizon)
+        {
+            recorded.pop_front();
+        }
+        if large {
+            let mut bytes: usize = recorded.iter().map(|entry| entry.outcome.size()).sum();
+            // The newest stays, whatever its size: its sender may be about to ask again.
+            while bytes > window.bytes && recorded.len() > 1 {
+                bytes -= recorded.pop_front().map_or(0, |oldest| oldest.outcome.size());
+            }
+        }
+    }
+
+    fn refuse(&self, event: &ActorEvent<'_>) -> IllegalEvent {
+        let event = match event {
+            ActorEvent::MessageReceived { sequence, .. }
+            | ActorEvent::MessageProcessed { sequence, .. }
+            | ActorEvent::MessageFailed { sequence, .. } => {
+                format!("{} {sequence}", event.name())
+            }
+            ActorEvent::MessageSent { number, .. } | ActorEvent::MessageDelivered { number } => {
+                format!("{} {number}", event.name())
+            }
+            _ => event.name().to_owned(),
+        };
+        IllegalEvent { event, state: self.describe() }
+    }
+
+    fn describe(&self) -> String {
+        if !self.spawned {
+            return "an actor that was never spawned".into();
+        }
+        let pending = match self.oldest_pending() {
+            Some(oldest) => format!("{} pending from {oldest}", self.pending.len()),
+            None => "none pending".into(),
+        };
+        format!("received up to {}, {pending}, {} dead letters", self.received, self.dead.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::{Codec, Payload};
+    use crate::id::{ActorId, MessageId};
+
+    const WINDOW: Window = Window { count: 3, age_ms: 1000, bytes: 30 };
+
+    fn json(text: &'static str) -> Payload<'static> {
+        Payload::new(Codec::Json, text.as_bytes())
+    }
+
+    fn spawned() -> ActorEvent<'static> {
+        ActorEvent::Spawned { actor: ActorId::new("t", "1") }
+    }
+
+    fn received(sequence: u64, id: Option<u128>) -> ActorEvent<'static> {
+        ActorEvent::MessageReceived {
+            sequence: Sequence(sequence),
+            key: id.map(MessageId::from).into(),
+            kind: Cow::Borrowed("k"),
+            payload: json("1"),
+            resend_of: None,
+        }
+    }
+
+    fn processed(sequence: u64) -> ActorEvent<'static> {
+        ActorEvent::MessageProcessed { sequence: Sequence(sequence), reply: json("2") }
+    }
+
+    fn failed(sequence: u64) -> ActorEvent<'static> {
+        ActorEvent::MessageFailed {
+            sequence: Sequence(sequence),
+            attempts: 3,
+            error: Cow::Borrowed("boom"),
+        }
+    }
+
+    fn fold(
+        events: impl IntoIterator<Item = ActorEvent<'static>>,
+    ) -> Result<ActorRecord, IllegalEvent> {
+        let mut record = ActorRecord::default();
+        for event in events {
+            record.apply(event, 0, WINDOW)?;
+        }
+        Ok(record)
+    }
+
+    #[test]
+    fn received_and_not_processed_is_pending_in_order() {
+        let record = fold([spawned(), received(1, None), received(2, None), processed(1)]).unwrap();
+        let pending: Vec<_> = record.pending.iter().map(|message| message.sequence.0).collect();
+        assert_eq!(pending, [2]);
+    }
+
+    #[test]
+    fn illegal_histories_are_refused_and_named() {
+        let cases: Vec<(Vec<ActorEvent<'static>>, &str)> = vec![
+            (vec![received(1, None)], "MessageReceived 1 cannot follow: an actor that was never"),
+            (vec![spawned(), spawned()], "Spawned cannot follow: received up to 0"),
+            (vec![spawned(), received(2, None)], "MessageReceived 2 cannot follow"),
+            (vec![spawned(), received(1, None), received(1, None)], "MessageReceived 1 cannot"),
+            (vec![spawned(), processed(1)], "MessageProcessed 1 cannot follow"),
+            (
+                vec![spawned(), received(1, None), received(2, None), processed(2)],
+                "MessageProcessed 2 cannot follow: received up to 2, 2 pending from 1",
+            ),
+            (
+                vec![spawned(), received(1, None), processed(1), failed(1)],
+                "MessageFailed 1 cannot follow",
+            ),
+            (vec![spawned(), ActorEvent::MessageDelivered { number: 1 }], "MessageDelivered 1"),
+        ];
+        for (events, expected) in cases {
+            let error = fold(events).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error:?} does not begin with {expected:?}");
+        }
+    }
+
+    #[test]
+    fn the_window_is_bounded_by_count_and_by_age() {
+        let mut record = fold([spawned()]).unwrap();
+        for n in 1..=4 {
+            record.apply(received(n, Some(n.into())), n, WINDOW).unwrap();
+            record.apply(processed(n), n, WINDOW).unwrap();
+        }
+        assert_eq!(record.outcome(1.into()), None);
+        assert!(record.outcome(2.into()).is_some());
+        record.apply(received(5, Some(5)), 1004, WINDOW).unwrap();
+        record.apply(processed(5), 1004, WINDOW).unwrap();
+        assert_eq!(record.outcome(3.into()), None, "older than the age");
+        assert!(record.outcome(4.into()).is_some());
+    }
+
+    #[test]
+    fn large_replies_push_out_older_ones() {
+        let mut record = fold([spawned()]).unwrap();
+        for n in 1..=3 {
+            record.apply(received(n, Some(n.into())), 0, WINDOW).unwrap();
+            let reply = Payload::new(Codec::Json, vec![b'1'; 14]);
+            let processed = ActorEvent::MessageProcessed { sequence: Sequence(n), reply };
+            record.apply(processed, 0, WINDOW).unwrap();
+        }
+        assert!(record.outcome(1.into()).is_none(), "three times 14 is more than 30");
+        assert!(record.outcome(2.into()).is_some() && record.outcome(3.into()).is_some());
+    }
+
+    #[test]
+    fn two_discards_of_one_dead_letter_are_one() {
+        let discard = || ActorEvent::DeadLetterDiscarded { sequence: Sequence(1) };
+        let events = [spawned(), received(1, None), failed(1), discard(), discard()];
+        assert!(fold(events).unwrap().dead.is_empty());
+    }
+
+    #[test]
+    fn generated_ids_do_not_push_out_those_of_senders() {
+        let mut record = fold([spawned(), received(1, Some(1)), processed(1)]).unwrap();
+        for n in 2..=9 {
+            let received = ActorEvent::MessageReceived {
+                sequence: Sequence(n),
+                key: MessageKey::Generated(u128::from(n).into()),
+                kind: Cow::Borrowed("k"),
+                payload: json("1"),
+                resend_of: None,
+            };
+            record.apply(received, 0, WINDOW).unwrap();
+            record.apply(processed(n), 0, WINDOW).unwrap();
+        }
+        assert!(record.outcome(1.into()).is_some());
+        assert!(record.outcome(6.into()).is_none(), "beyond the count of its own window");
+        assert!(record.outcome(7.into()).is_some());
+    }
+
+    #[test]
+    fn a_dead_letter_is_kept_until_it_is_sent_again() {
+        let mut record = fold([spawned(), received(1, Some(9)), failed(1)]).unwrap();
+        assert_eq!(record.dead.len(), 1);
+        assert!(matches!(record.outcome(9.into()), Some(Outcome::Failed { attempts: 3, .. })));
+        let again = ActorEvent::MessageReceived {
+            sequence: Sequence(2),
+            key: MessageKey::Anonymous,
+            kind: Cow::Borrowed("k"),
+            payload: json("1"),
+            resend_of: Some(Sequence(1)),
+        };
+        record.apply(again, 0, WINDOW).unwrap();
+        assert!(record.dead.is_empty());
+        assert_eq!(record.pending.len(), 1);
+    }
+
+    proptest! {
+        /// Whatever events come in whatever order: no panic, a refused event changes nothing, and
+        /// what is received is processed, failed or pending.
+        #[test]
+        fn the_books_balance(steps in prop::collection::vec((0u8..4, 1u64..6), 0..40)) {
+            let mut record = fold([spawned()]).unwrap();
+            let (mut processed_count, mut failed_count) = (0usize, 0usize);
+            for (kind, n) in steps {
+                let before = record.clone();
+                let next = record.received.0 + 1;
+                let event = match kind {
+                    0 => received(next, Some(u128::from(n))),
+                    1 => received(n, None),
+                    2 => processed(n),
+                    _ => failed(n),
+                };
+                match record.apply(event, 0, WINDOW) {
+                    Ok(()) if kind == 2 => processed_count += 1,
+                    Ok(()) if kind == 3 => failed_count += 1,
+                    Ok(()) => {}
+                    Err(_) => prop_assert_eq!(&record, &before),
+                }
+                let received = usize::try_from(record.received.0).unwrap();
+                prop_assert_eq!(
+                    received,
+                    processed_count + failed_count + record.pending.len()
+                );
+                prop_assert_eq!(record.dead.len(), failed_count);
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One activation of an actor: the right to write its history.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+
+use crate::codec::Payload;
+use crate::engine::{Activation, Engine, Lease, Release, now_ms, window};
+use crate::envelope::push_entry;
+use crate::error::{JournalError, Place};
+use crate::event::ActorEvent;
+use crate::id::{ActorId, MessageId, MessageKey, Position, Sequence};
+use crate::recovery::Window;
+
+/// Writes events of one actor, in memory first; [`Session::submit`] hands them to the writer.
+pub(crate) struct Session {
+    // The lease before the engine: fields are dropped in this order, and the end of the lease is
+    // announced through the engine.
+    lease: Lease,
+    engine: Arc<Engine>,
+    actor: ActorId,
+    position: Position,
+    spawned: bool,
+    received: Sequence,
+    ids: Ids,
+    /// The state as it was last captured: what a panic goes back to, and what a capture is
+    /// compared with.
+    state: Option<Payload<'static>>,
+    /// `state` is in the history, not only the state of construction.
+    captured: bool,
+    entries: Vec<u8>,
+    count: u64,
+}
+
+impl Session {
+    /// Takes what only the session needs from `activation`.
+    /// `pending` are the ids of messages received and not processed.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        actor: ActorId,
+        activation: Activation,
+        pending: Vec<MessageKey>,
+    ) -> Self {
+        let window = window(&engine.shared().limits);
+        let mut ids = Ids::new(window);
+        for (key, at_ms) in activation.window {
+            ids.insert(key, at_ms);
+        }
+        for key in pending {
+            ids.insert(key, now_ms());
+        }
+        Self {
+            lease: activation.lease,
+            engine,
+            actor,
+            position: activation.position,
+            spawned: activation.spawned,
+            received: activation.received,
+            ids,
+            captured: activation.state.is_some(),
+            state: activation.state,
+            entries: Vec::new(),
+            count: 0,
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn actor(&self) -> &ActorId {
+        &self.actor
+    }
+
+    pub(crate) fn state(&self) -> Option<&Payload<'static>> {
+        self.state.as_ref()
+    }
+
+    /// Where the actor's history stood when it was activated.
+    pub(crate) fn place(&self) -> Place {
+        Place::shard(self.engine.shared().shard).at(self.position).of(&self.actor)
+    }
+
+    /// The next place in the receipt order, or `None` if the id was received before.
+    pub(crate) fn admit(&mut self, key: MessageKey) -> Option<Sequence> {
+        if key != MessageKey::Anonymous && !self.ids.insert(key, now_ms()) {
+            return None;
+        }
+        self.received = self.received.next();
+        Some(self.received)
+    }
+
+    /// Adds an event to the run.
+    pub(crate) fn push(&mut self, event: &ActorEvent<'_>) -> Result<(), JournalError> {
+        let Self { spawned, actor, entries, count, lease, engine, .. } = self;
+        let mut push = |event: &ActorEvent<'_>| {
+            *count += 1;
+            push_entry(entries, lease.no, event).map_err(|error| JournalError::Store {
+                store: engine.shared().provider.location(),
+                operation: "encode an event",
+                retryable: false,
+                source: error.into(),
+            })
+        };
+        if !*spawned {
+            *spawned = true;
+            push(&ActorEvent::Spawned { actor: actor.clone() })?;
+        }
+        push(event)
+    }
+
+    /// Adds the state to the run if it is not the one captured before.
+    pub(crate) fn capture(&mut self, state: Payload<'static>) -> Result<(), JournalError> {
+        if self.captured && self.state.as_ref() == Some(&state) {
+            return Ok(());
+        }
+        let limit = self.engine.shared().limits.state_bytes;
+        let size = state.bytes().len();
+        if size > limit {
+            return Err(JournalError::TooLarge {
+                actor: self.actor.clone(),
+                what: "the state",
+                size,
+                limit,
+            });
+        }
+        self.push(&ActorEvent::StateChanged { state: state.as_borrowed() })?;
+        self.state = Some(state);
+        self.captured = true;
+        Ok(())
+    }
+
+    /// Sets the state to go back to without writing it.
+    pub(crate) fn baseline(&mut self, state: Payload<'static>) {
+        self.state = Some(state);
+    }
+
+    /// Whether the actor's state is in its history.
+    pub(crate) fn is_captured(&self) -> bool {
+        self.captured
+    }
+
+    /// Whether nothing was added since the last submission.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Sends the run to the writer. `release` is called in any case.
+    pub(crate) fn submit(&mut self, release: Release) -> Result<(), Arc<JournalError>> {
+        let submitted = self.engine.shared().queue.submit(&self.entries, self.count, release);
+        self.entries.clear();
+        self.count = 0;
+        submitted.map(drop)
+    }
+
+    /// Forgets what was added since the last submission.
+    pub(crate) fn discard(&mut self) {
+        self.entries.clear();
+        self.count = 0;
+    }
+
+    /// The event of a message's receipt.
+    pub(crate) fn received_event<'e>(
+        sequence: Sequence,
+        key: MessageKey,
+        kind: &'e str,
+        payload: &'e Payload<'static>,
+        resend_of: Option<Sequence>,
+    ) -> ActorEvent<'e> {
+        ActorEvent::MessageReceived {
+            sequence,
+            key,
+            kind: Cow::Borrowed(kind),
+            payload: payload.as_borrowed(),
+            resend_of,
+        }
+    }
+}
+
+/// The ids that were received lately. Forgets an id no later than the directory forgets its
+/// recorded outcome.
+struct Ids {
+    window: Window,
+    known: FxHashSet<MessageId>,
+    callers: VecDeque<(MessageId, u64)>,
+    generated: VecDeque<(MessageId, u64)>,
+}
+
+impl Ids {
+    fn new(window: Window) -> Self {
+        Self {
+            window,
+            known: FxHashSet::default(),
+            callers: VecDeque::new(),
+            generated: VecDeque::new(),
+        }
+    }
+
+    /// False if the id is known, whoever chose it.
+    fn insert(&mut self, key: MessageKey, at_ms: u64) -> bool {
+        let (id, order) = match key {
+            MessageKey::Anonymous => return true,
+            MessageKey::Caller(id) => (id, &mut self.callers),
+            MessageKey::Generated(id) => (id, &mut self.generated),
+        };
+        let horizon = at_ms.saturating_sub(self.window.age_ms);
+        while let Some((oldest, _)) = order.front().filter(|(_, at)| *at < horizon) {
+            self.known.remove(oldest);
+            order.pop_front();
+        }
+        if !self.known.insert(id) {
+            return false;
+        }
+        order.push_back((id, at_ms));
+        if order.len() > self.window.count
+            && let Some((oldest, _)) = order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}

@@ -1,0 +1,102 @@
+//! Opening a connection: pragmas, migrations, and whether the file is ours.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::error::classify;
+use super::sql::{APPLICATION_ID, MIGRATIONS};
+use crate::error::JournalError;
+use crate::limits::Durability;
+
+/// How long a connection waits for another process to finish its transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a journal's database is.
+#[derive(Debug, Clone)]
+pub(super) enum Location {
+    File(PathBuf),
+    /// A shared in-memory database, by its name.
+    Memory(String),
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Memory(name) => write!(f, "in-memory journal {name}"),
+        }
+    }
+}
+
+impl Location {
+    /// Opens a connection with the pragmas it needs. The schema is [`prepare`]'s business.
+    pub(super) fn connect(&self, durability: Durability) -> Result<Connection, JournalError> {
+        let store = self.to_string();
+        let fail = |error| classify(&store, "open", error);
+        let connection = match self {
+            Self::File(path) => Connection::open(path),
+            Self::Memory(name) => Connection::open_with_flags(
+                format!("file:{name}?mode=memory&cache=shared"),
+                OpenFlags::default() | OpenFlags::SQLITE_OPEN_URI,
+            ),
+        }
+        .map_err(fail)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+        if let Self::File(_) = self {
+            // Any statement that reads the header comes first: a foreign file stays untouched.
+            require_ours(&connection, &store)?;
+            connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+            let synchronous = match durability {
+                Durability::PowerLoss => "FULL",
+                Durability::ProcessCrash => "NORMAL",
+            };
+            connection.pragma_update(None, "synchronous", synchronous).map_err(fail)?;
+            // The WAL goes back into the file in `maintain`, beside the writer, not inside a
+            // commit that somebody waits for.
+            connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(fail)?;
+        } else {
+            connection.pragma_update(None, "read_uncommitted", true).map_err(fail)?;
+        }
+        Ok(connection)
+    }
+}
+
+/// Brings the schema up to date.
+pub(super) fn prepare(connection: &mut Connection, store: &str) -> Result<(), JournalError> {
+    let fail = |error| classify(store, "migrate", error);
+    // Immediate: of two processes that find an empty file, one migrates and the other sees it.
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+    let found: u32 =
+        transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+    let supported = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if found > supported {
+        return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
+    }
+    for (version, migration) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
+        transaction.execute_batch(migration).map_err(fail)?;
+        transaction.pragma_update(None, "user_version", version).map_err(fail)?;
+        tracing::info!(store, version, "journal schema migrated");
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
+    transaction.commit().map_err(fail)
+}
+
+/// An empty file, or one that we made.
+fn require_ours(connection: &Connection, store: &str) -> Result<(), JournalError> {
+    let fail = |error| classify(store, "open", error);
+    let application: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
+        .map_err(fail)?;
+    if application == APPLICATION_ID || (application == 0 && tables == 0) {
+        return Ok(());
+    }
+    Err(JournalError::NotAJournal {
+        store: store.to_owned(),
+        reason: format!("it is a SQLite database with {tables} tables of someone else"),
+    })
+}

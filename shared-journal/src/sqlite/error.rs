@@ -1,0 +1,31 @@
+//! Which SQLite errors are which of ours.
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi;
+
+use crate::error::JournalError;
+
+/// Classifies an error of SQLite that happened in `operation` on the file `store`.
+pub(super) fn classify(
+    store: &str,
+    operation: &'static str,
+    error: rusqlite::Error,
+) -> JournalError {
+    let code = error.sqlite_error_code();
+    if code == Some(ErrorCode::NotADatabase) {
+        return JournalError::NotAJournal {
+            store: store.to_owned(),
+            reason: "the file is not a SQLite database".into(),
+        };
+    }
+    let retryable = match (code, error.sqlite_error().map(|error| error.extended_code)) {
+        // After a failed fsync nobody knows what is on the disk, and a second fsync can succeed
+        // without having written it (LWN 752063): never tried again.
+        (_, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)) => false,
+        (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull), _) => {
+            true
+        }
+        _ => false,
+    };
+    JournalError::Store { store: store.to_owned(), operation, retryable, source: Box::new(error) }
+}

@@ -1,0 +1,17 @@
+//! The journal in SQLite: a file of its own, next to the file of duroxide's `SqliteProvider`.
+//!
+//! A store at `app.db` gets its journal at `app.actors.db`. Two files, because SQLite has one
+//! writer per file: duroxide's dispatchers upgrade read transactions to write ones, which fails
+//! and backs off for hundreds of milliseconds whenever someone else committed in between. In its
+//! own file the journal cannot be in their way, nor they in its.
+//!
+//! An in-memory provider gets an in-memory journal that lives as long as the provider does.
+
+mod attach;
+mod connection;
+mod error;
+mod provider;
+mod sql;
+
+pub(crate) use attach::attach;
+pub use provider::SqliteActorProvider;

@@ -1,0 +1,359 @@
+//! `ActorProvider` over two SQLite connections: one writes, one reads.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+
+use super::connection::{Location, prepare};
+use super::error::classify;
+use super::sql;
+use crate::error::JournalError;
+use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+use crate::limits::Durability;
+use crate::provider::{
+    ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
+    StoredRecord, Write,
+};
+
+/// How long opening is tried again while another process is opening the same file.
+const OPEN_RETRY: Duration = Duration::from_secs(5);
+
+/// A journal in a SQLite database.
+///
+/// Usually made by [`EventJournal::open`](crate::EventJournal::open) from duroxide's provider;
+/// made directly only where there is none.
+#[derive(Debug)]
+pub struct SqliteActorProvider {
+    location: Location,
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+}
+
+impl SqliteActorProvider {
+    /// Opens or creates the journal at `path`.
+    ///
+    /// # Errors
+    /// The path cannot be written, the file is not a journal, or it is of a newer version.
+    pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Arc<Self>, JournalError> {
+        Self::connect(Location::File(path.as_ref().to_owned()), durability).map(Arc::new)
+    }
+
+    pub(super) fn connect(
+        location: Location,
+        durability: Durability,
+    ) -> Result<Self, JournalError> {
+        // Two processes that make the file at the same time are in each other's way in places
+        // where SQLite's busy timeout does not wait.
+        let deadline = Instant::now() + OPEN_RETRY;
+        let writer = loop {
+            let opened = location.connect(durability).and_then(|mut writer| {
+                prepare(&mut writer, &location.to_string())?;
+                Ok(writer)
+            });
+            match opened {
+                Err(error) if error.is_retryable() && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                opened => break opened?,
+            }
+        };
+        let reader = location.connect(durability)?;
+        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), location })
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> JournalError {
+        move |error| classify(&self.location.to_string(), operation, error)
+    }
+}
+
+#[async_trait]
+impl ActorProvider for SqliteActorProvider {
+    fn location(&self) -> String {
+        self.location.to_string()
+    }
+
+    async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
+        let fail = self.fail("open shard");
+        let mut writer = self.writer();
+        let transaction =
+            writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&fail)?;
+        let (epoch, checkpoint) = transaction
+            .query_row(sql::BUMP_EPOCH, [shard.0], |row| {
+                Ok((Epoch(row.get(0)?), Position(row.get(1)?)))
+            })
+            .map_err(&fail)?;
+        let (first, last) = keys(shard);
+        let number = |statement: &str| {
+            transaction.query_row(statement, [first, last], |row| row.get::<_, Option<i64>>(0))
+        };
+        let tail = number(sql::LOG_TAIL).map_err(&fail)?.map_or(Position(0), position);
+        let last_actor =
+            number(sql::LAST_ACTOR).map_err(&fail)?.map_or(ActorNo(0), |key| ActorNo(low(key)));
+        let actors = number(sql::COUNT_ACTORS).map_err(&fail)?.unwrap_or(0);
+        transaction.commit().map_err(&fail)?;
+        Ok(ShardHead {
+            epoch,
+            checkpoint,
+            tail: tail.max(checkpoint),
+            last_actor,
+            actors: actors.unsigned_abs(),
+        })
+    }
+
+    async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
+        let mut writer = self.writer();
+        let fail = self.fail("commit");
+        match (write.append, write.checkpoint) {
+            (None, None) => Ok(()),
+            // One statement is its own transaction.
+            (Some(append), None) => {
+                append_commit(&writer, write, append).map_err(&fail)?.or_fenced(write)
+            }
+            (append, Some(part)) => {
+                let transaction = writer
+                    .transaction_with_behavior(TransactionBehavior::Immediate)
+                    .map_err(&fail)?;
+                owned(&transaction, write).map_err(&fail)?.or_fenced(write)?;
+                if let Some(append) = append {
+                    append_commit(&transaction, write, append).map_err(&fail)?.or_fenced(write)?;
+                }
+                save(&transaction, write.shard, part).map_err(&fail)?;
+                transaction.commit().map_err(&fail)
+            }
+        }
+    }
+
+    async fn read_commits(
+        &self,
+        shard: ShardId,
+        from: Position,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredCommit>, JournalError> {
+        let fail = self.fail("read the log");
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(sql::READ_COMMITS).map_err(&fail)?;
+        let mut rows = statement.query([key(shard, from.0), keys(shard).1]).map_err(&fail)?;
+        let (mut commits, mut bytes_read) = (Vec::new(), 0);
+        while bytes_read < max_bytes {
+            let Some(row) = rows.next().map_err(&fail)? else {
+                break;
+            };
+            let bytes: Vec<u8> = row.get(1).map_err(&fail)?;
+            bytes_read += bytes.len();
+            let position = position(row.get(0).map_err(&fail)?);
+            commits.push(StoredCommit { position, bytes });
+        }
+        Ok(commits)
+    }
+
+    async fn load_record(
+        &self,
+        shard: ShardId,
+        actor: ActorKey<'_>,
+    ) -> Result<Option<StoredRecord>, JournalError> {
+        let fail = self.fail("load an actor");
+        let reader = self.reader();
+        match actor {
+            ActorKey::Name(name) => reader
+                .prepare_cached(&sql::load_by_name())
+                .and_then(|mut statement| {
+                    let name = params![shard.0, name.actor_type(), name.id()];
+                    statement.query_row(name, stored_record).optional()
+                })
+                .map_err(fail),
+            ActorKey::No(no) => reader
+                .prepare_cached(&sql::load_by_key())
+                .and_then(|mut statement| {
+                    statement.query_row([key(shard, no.0)], stored_record).optional()
+                })
+                .map_err(fail),
+        }
+    }
+
+    async fn list_records(
+        &self,
+        shard: ShardId,
+        filter: RecordFilter,
+        after: ActorNo,
+        limit: usize,
+    ) -> Result<Vec<ListedActor>, JournalError> {
+        let fail = self.fail("list actors");
+        let condition = match filter {
+            RecordFilter::All => "true",
+            RecordFilter::Pending => "pending > 0",
+            RecordFilter::DeadLetters => "dead_letters > 0",
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(&sql::list_records(condition)).map_err(&fail)?;
+        statement
+            .query_map([key(shard, after.0), keys(shard).1, limit], |row| {
+                let no = ActorNo(low(row.get(0)?));
+                Ok(ListedActor { no, actor: actor_id(row)? })
+            })
+            .and_then(Iterator::collect)
+            .map_err(fail)
+    }
+
+    async fn maintain(&self) -> Result<(), JournalError> {
+        if let Location::Memory(_) = self.location {
+            return Ok(());
+        }
+        // Passive: copies what it can without making the writer wait. What is left is little, so
+        // the second pass, which does make it wait, is short; it lets the WAL begin anew.
+        // An own connection, as both take long and the reader is wanted elsewhere.
+        let connection = self.location.connect(Durability::ProcessCrash)?;
+        // The second waits for readers while it holds the writer up: not for long.
+        connection
+            .busy_timeout(Duration::from_millis(20))
+            .map_err(self.fail("checkpoint the WAL"))?;
+        for mode in ["PASSIVE", "RESTART"] {
+            connection
+                .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+                .map_err(self.fail("checkpoint the WAL"))?;
+        }
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<Vec<String>, JournalError> {
+        let fail = self.fail("check");
+        // A connection of its own where that is possible: this takes long, and the reader is
+        // wanted elsewhere.
+        let own = match self.location {
+            Location::File(_) => Some(self.location.connect(Durability::ProcessCrash)?),
+            Location::Memory(_) => None,
+        };
+        let shared = own.is_none().then(|| self.reader());
+        let Some(reader) = own.as_ref().or(shared.as_deref()) else { return Ok(Vec::new()) };
+        let mut statement = reader.prepare("PRAGMA integrity_check").map_err(&fail)?;
+        let mut complaints = statement
+            .query_map([], |row| row.get(0))
+            .and_then(Iterator::collect::<rusqlite::Result<Vec<String>>>)
+            .map_err(fail)?;
+        complaints.retain(|line| line != "ok");
+        Ok(complaints)
+    }
+}
+
+/// Whether the writer still owns the shard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ownership {
+    Ours,
+    Lost,
+}
+
+impl Ownership {
+    fn or_fenced(self, write: &Write<'_>) -> Result<(), JournalError> {
+        match self {
+            Self::Ours => Ok(()),
+            Self::Lost => Err(JournalError::Fenced { shard: write.shard, epoch: write.epoch }),
+        }
+    }
+}
+
+fn owned(connection: &Connection, write: &Write<'_>) -> rusqlite::Result<Ownership> {
+    let epoch: Option<u64> = connection
+        .prepare_cached(sql::EPOCH)?
+        .query_row([write.shard.0], |row| row.get(0))
+        .optional()?;
+    Ok(if epoch == Some(write.epoch.0) { Ownership::Ours } else { Ownership::Lost })
+}
+
+fn append_commit(
+    connection: &Connection,
+    write: &Write<'_>,
+    (position, batch): (Position, &[u8]),
+) -> rusqlite::Result<Ownership> {
+    let key = key(write.shard, position.0);
+    let inserted = connection.prepare_cached(sql::APPEND)?.execute(params![
+        key,
+        batch,
+        write.shard.0,
+        write.epoch.0
+    ]);
+    match inserted {
+        Ok(1) => Ok(Ownership::Ours),
+        Ok(_) => Ok(Ownership::Lost),
+        Err(error)
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) =>
+        {
+            // The place is taken: by an earlier attempt of ours whose outcome was unknown, or by
+            // a newer owner.
+            let stored: Vec<u8> =
+                connection.query_row(sql::READ_COMMIT, [key], |row| row.get(0))?;
+            Ok(if stored == batch { Ownership::Ours } else { Ownership::Lost })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn save(
+    transaction: &Transaction<'_>,
+    shard: ShardId,
+    part: &CheckpointPart,
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(sql::SAVE_RECORD)?;
+    for record in &part.records {
+        statement.execute(params![
+            key(shard, record.no.0),
+            shard.0,
+            record.actor.actor_type(),
+            record.actor.id(),
+            record.pending,
+            record.dead_letters,
+            record.bytes,
+        ])?;
+    }
+    if let Some(finish) = part.finish {
+        transaction
+            .prepare_cached(sql::FINISH_CHECKPOINT)?
+            .execute(params![shard.0, finish.checkpoint.0])?;
+        transaction
+            .prepare_cached(sql::TRUNCATE)?
+            .execute([keys(shard).0, key(shard, finish.truncate_before.0)])?;
+    }
+    Ok(())
+}
+
+fn stored_record(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
+    Ok(StoredRecord {
+        no: ActorNo(low(row.get(0)?)),
+        actor: actor_id(row)?,
+        pending: row.get(3)?,
+        dead_letters: row.get(4)?,
+        bytes: row.get(5)?,
+    })
+}
+
+fn actor_id(row: &Row<'_>) -> rusqlite::Result<ActorId> {
+    Ok(ActorId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+}
+
+fn key(shard: ShardId, number: u64) -> i64 {
+    // Both halves fit: at 10,000 commits a second, 2^44 positions last 55 years.
+    (i64::from(shard.0) << sql::KEY_BITS) | i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The first and the last key of a shard.
+fn keys(shard: ShardId) -> (i64, i64) {
+    (key(shard, 0), key(shard, (1 << sql::KEY_BITS) - 1))
+}
+
+fn low(key: i64) -> u64 {
+    key.unsigned_abs() & ((1 << sql::KEY_BITS) - 1)
+}
+
+fn position(key: i64) -> Position {
+    Position(low(key))
+}

@@ -1,0 +1,94 @@
+//! Every statement, in one place.
+//!
+//! Rows of the log and of the records have one integer key, `shard << 44 | number`: appends go to
+//! the end of one B-tree, and a shard's rows lie together.
+
+/// The bits of a key that hold a position or an actor number.
+pub(super) const KEY_BITS: u32 = 44;
+
+/// "DXRA", so that a file of ours is known from others.
+pub(super) const APPLICATION_ID: i32 = 0x4458_5241;
+
+/// One entry a version, applied in order. An entry that was released never changes.
+pub(super) const MIGRATIONS: &[&str] = &[
+    // 1
+    "CREATE TABLE journal_shard (
+         shard      INTEGER PRIMARY KEY,
+         epoch      INTEGER NOT NULL,
+         checkpoint INTEGER NOT NULL
+     );
+     CREATE TABLE journal_log (
+         key        INTEGER PRIMARY KEY,
+         shard      INTEGER GENERATED ALWAYS AS (key >> 44) VIRTUAL,
+         position   INTEGER GENERATED ALWAYS AS (key & 17592186044415) VIRTUAL,
+         batch      BLOB NOT NULL
+     );
+     CREATE TABLE journal_record (
+         key          INTEGER PRIMARY KEY,
+         shard        INTEGER NOT NULL,
+         actor_type   TEXT NOT NULL,
+         actor_id     TEXT NOT NULL,
+         pending      INTEGER NOT NULL,
+         dead_letters INTEGER NOT NULL,
+         record       BLOB NOT NULL
+     );
+     CREATE UNIQUE INDEX journal_record_name
+         ON journal_record (shard, actor_type, actor_id);
+     CREATE INDEX journal_record_pending
+         ON journal_record (key) WHERE pending > 0;
+     CREATE INDEX journal_record_dead_letters
+         ON journal_record (key) WHERE dead_letters > 0;",
+];
+
+pub(super) const BUMP_EPOCH: &str = "
+    INSERT INTO journal_shard (shard, epoch, checkpoint) VALUES (?1, 1, 0)
+    ON CONFLICT (shard) DO UPDATE SET epoch = epoch + 1
+    RETURNING epoch, checkpoint";
+pub(super) const LOG_TAIL: &str = "
+    SELECT max(key) FROM journal_log WHERE key BETWEEN ?1 AND ?2";
+pub(super) const LAST_ACTOR: &str = "
+    SELECT max(key) FROM journal_record WHERE key BETWEEN ?1 AND ?2";
+pub(super) const COUNT_ACTORS: &str = "
+    SELECT count(*) FROM journal_record WHERE key BETWEEN ?1 AND ?2";
+
+pub(super) const EPOCH: &str = "SELECT epoch FROM journal_shard WHERE shard = ?1";
+
+/// The fence is part of the statement: no row is inserted for an epoch that has passed.
+pub(super) const APPEND: &str = "
+    INSERT INTO journal_log (key, batch)
+    SELECT ?1, ?2 WHERE (SELECT epoch FROM journal_shard WHERE shard = ?3) = ?4";
+pub(super) const READ_COMMIT: &str = "SELECT batch FROM journal_log WHERE key = ?1";
+pub(super) const READ_COMMITS: &str = "
+    SELECT key, batch FROM journal_log WHERE key BETWEEN ?1 AND ?2 ORDER BY key";
+
+pub(super) const SAVE_RECORD: &str = "
+    INSERT INTO journal_record
+        (key, shard, actor_type, actor_id, pending, dead_letters, record)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (key) DO UPDATE SET
+        pending = excluded.pending,
+        dead_letters = excluded.dead_letters,
+        record = excluded.record";
+pub(super) const FINISH_CHECKPOINT: &str = "
+    UPDATE journal_shard SET checkpoint = ?2 WHERE shard = ?1";
+pub(super) const TRUNCATE: &str = "DELETE FROM journal_log WHERE key >= ?1 AND key < ?2";
+
+const RECORD_COLUMNS: &str = "key, actor_type, actor_id, pending, dead_letters, record";
+
+pub(super) fn load_by_name() -> String {
+    format!(
+        "SELECT {RECORD_COLUMNS} FROM journal_record
+         WHERE shard = ?1 AND actor_type = ?2 AND actor_id = ?3"
+    )
+}
+
+pub(super) fn load_by_key() -> String {
+    format!("SELECT {RECORD_COLUMNS} FROM journal_record WHERE key = ?1")
+}
+
+pub(super) fn list_records(condition: &str) -> String {
+    format!(
+        "SELECT key, actor_type, actor_id FROM journal_record
+         WHERE key > ?1 AND key <= ?2 AND {condition} ORDER BY key LIMIT ?3"
+    )
+}

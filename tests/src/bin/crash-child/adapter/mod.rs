@@ -1,0 +1,4 @@
+//! The same actor through every adapter.
+
+pub(crate) mod actix;
+pub(crate) mod tower;

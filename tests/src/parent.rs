@@ -1,0 +1,176 @@
+//! The parent: starts children, kills them, and remembers what they said.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::ledger::{Ledger, Slot};
+use crate::protocol::{Line, is_tell};
+
+/// When a child dies.
+#[derive(Debug, Clone)]
+pub enum Kill {
+    /// By the parent, some time after the child has said so many lines.
+    After(u64, Duration),
+    /// By itself, the nth time it passes a named point.
+    At(&'static str, u64),
+}
+
+/// The outside record.
+#[derive(Debug)]
+pub struct Parent {
+    child: PathBuf,
+    adapter: &'static str,
+    store: PathBuf,
+    /// Every reply that was released, by message.
+    replies: BTreeMap<(Slot, u64), u64>,
+    /// The last message of each sender that was acknowledged, all before it included.
+    acknowledged: BTreeMap<Slot, u64>,
+}
+
+/// What the last look at the store found.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Messages acknowledged over all children.
+    pub acknowledged: u64,
+    /// Messages in the actors' states.
+    pub handled: u64,
+}
+
+impl Parent {
+    /// A parent of children of the program `child`, on a store in `folder`.
+    #[must_use]
+    pub fn new(child: impl Into<PathBuf>, adapter: &'static str, folder: &Path) -> Self {
+        Self {
+            child: child.into(),
+            adapter,
+            store: folder.join("app.db"),
+            replies: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+        }
+    }
+
+    /// Runs one child until it is killed, and records what it said.
+    ///
+    /// # Errors
+    /// The child broke a promise, or died of something else.
+    pub fn run(&mut self, kill: &Kill) -> Result<()> {
+        let mut command = self.command();
+        command.arg("send");
+        for (slot, number) in &self.acknowledged {
+            command.arg(format!("{} {} {number}", slot.actor, slot.sender));
+        }
+        if let Kill::At(point, hits) = kill {
+            command.env("CRASH_POINT", point).env("CRASH_HITS", hits.to_string());
+        }
+        let mut child = command.spawn().context("the child cannot be started")?;
+        let stdout = child.stdout.take().context("the child has no output")?;
+        let mut lines = 0;
+        let mut killed = false;
+        for line in BufReader::new(stdout).lines() {
+            self.record(line?.parse()?)?;
+            lines += 1;
+            if let Kill::After(after, delay) = kill
+                && !killed
+                && lines > *after
+            {
+                // The random moment itself, not a wait for anything.
+                std::thread::sleep(*delay);
+                child.kill().context("kill")?;
+                killed = true;
+            }
+        }
+        ensure_killed(&mut child)
+    }
+
+    fn record(&mut self, line: Line) -> Result<()> {
+        match line {
+            Line::Ready => {}
+            Line::Replied(slot, number, reply) => {
+                // A message that is asked again has the reply it had.
+                let first = *self.replies.entry((slot, number)).or_insert(reply);
+                ensure!(
+                    first == reply,
+                    "message {number} of {slot:?} was answered with {first}, and again with {reply}"
+                );
+                self.acknowledge(slot, number);
+            }
+            Line::Received(slot, number) => self.acknowledge(slot, number),
+        }
+        Ok(())
+    }
+
+    /// Senders say their lines in order, so everything before is acknowledged too.
+    fn acknowledge(&mut self, slot: Slot, number: u64) {
+        let last = self.acknowledged.entry(slot).or_default();
+        *last = number.max(*last);
+    }
+
+    /// Lets a last child look at the actors, undisturbed, and compares with the record.
+    ///
+    /// # Errors
+    /// A promise was broken.
+    pub fn check(&self) -> Result<Totals> {
+        let output = self.command().arg("show").output().context("the child cannot be started")?;
+        ensure!(output.status.success(), "the last child ended with {}", output.status);
+        let mut totals = Totals::default();
+        let mut ledgers = BTreeMap::new();
+        for line in String::from_utf8(output.stdout)?.lines() {
+            let (actor, ledger) = line.split_once(' ').context("the child said nothing")?;
+            let ledger: Ledger = serde_json::from_str(ledger)?;
+            ensure!(
+                ledger.misplaced.is_empty(),
+                "actor {actor} handled messages twice or out of order: {:?}",
+                ledger.misplaced
+            );
+            let sum: u64 = ledger.last.values().sum();
+            ensure!(sum == ledger.total, "actor {actor} counts {} of {sum}", ledger.total);
+            totals.handled += ledger.total;
+            ledgers.insert(actor.parse::<u32>()?, ledger);
+        }
+        for (slot, number) in &self.acknowledged {
+            let handled =
+                ledgers.get(&slot.actor).and_then(|it| it.last.get(&slot.sender)).copied();
+            ensure!(
+                handled >= Some(*number),
+                "{slot:?}: acknowledged up to {number}, handled up to {handled:?}"
+            );
+            totals.acknowledged += number;
+        }
+        self.check_replies()?;
+        Ok(totals)
+    }
+
+    /// Replies count an actor's messages: no two are the same, and a sender's grow.
+    fn check_replies(&self) -> Result<()> {
+        let mut seen = BTreeMap::new();
+        let mut last: BTreeMap<Slot, u64> = BTreeMap::new();
+        for ((slot, number), reply) in &self.replies {
+            ensure!(!is_tell(*number), "a told message was answered");
+            if let Some(other) = seen.insert((slot.actor, *reply), (slot, number)) {
+                anyhow::bail!("{other:?} and {:?} have the same reply {reply}", (slot, number));
+            }
+            let before = last.insert(*slot, *reply);
+            ensure!(before < Some(*reply), "{slot:?}: the reply of {number} is out of order");
+        }
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.child);
+        command.arg(self.adapter).arg(&self.store).stdout(Stdio::piped()).stdin(Stdio::null());
+        command
+    }
+}
+
+/// A child that ended otherwise has something to say on its standard error.
+fn ensure_killed(child: &mut Child) -> Result<()> {
+    use std::os::unix::process::ExitStatusExt;
+    let status = child.wait()?;
+    ensure!(status.signal() == Some(9), "the child ended with {status}, not by SIGKILL");
+    Ok(())
+}
