@@ -8,7 +8,7 @@ mod parent;
 pub mod protocol;
 
 pub use ledger::{Entry, Ledger, Slot};
-pub use parent::{Kill, Parent, Totals};
+pub use parent::{Kill, KilledBy, Parent, Totals};
 
 /// The examples of the README compile.
 #[cfg(doctest)]

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::ledger::{Ledger, Slot};
 use crate::protocol::{Line, is_tell};
+
+/// A child that says nothing for so long hangs, and the test fails.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// When a child dies.
 #[derive(Debug, Clone)]
@@ -18,6 +22,18 @@ pub enum Kill {
     After(u64, Duration),
     /// By itself, the nth time it passes a named point.
     At(&'static str, u64),
+    /// By itself, the nth time it passes the named point before it is ready, and if that does not
+    /// come, by the parent as soon as it is ready.
+    Opening(&'static str, u64),
+}
+
+/// Who killed a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KilledBy {
+    /// The parent.
+    Parent,
+    /// The child itself, at its named point.
+    Itself,
 }
 
 /// The outside record.
@@ -57,34 +73,45 @@ impl Parent {
     /// Runs one child until it is killed, and records what it said.
     ///
     /// # Errors
-    /// The child broke a promise, or died of something else.
-    pub fn run(&mut self, kill: &Kill) -> Result<()> {
+    /// The child broke a promise, died of something else, or hangs.
+    pub fn run(&mut self, kill: &Kill) -> Result<KilledBy> {
         let mut command = self.command();
         command.arg("send");
         for (slot, number) in &self.acknowledged {
             command.arg(format!("{} {} {number}", slot.actor, slot.sender));
         }
-        if let Kill::At(point, hits) = kill {
+        if let Kill::At(point, hits) | Kill::Opening(point, hits) = kill {
             command.env("CRASH_POINT", point).env("CRASH_HITS", hits.to_string());
         }
         let mut child = command.spawn().context("the child cannot be started")?;
-        let stdout = child.stdout.take().context("the child has no output")?;
+        let said = lines_of(&mut child)?;
         let mut lines = 0;
-        let mut killed = false;
-        for line in BufReader::new(stdout).lines() {
-            self.record(line?.parse()?)?;
+        let mut by = KilledBy::Itself;
+        loop {
+            let line = match said.recv_timeout(SILENCE) {
+                Ok(line) => line?,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    child.kill().context("kill")?;
+                    anyhow::bail!("the child hangs after {lines} lines, to be killed {kill:?}");
+                }
+            };
+            self.record(line.parse()?)?;
             lines += 1;
-            if let Kill::After(after, delay) = kill
-                && !killed
-                && lines > *after
-            {
+            let delay = match kill {
+                Kill::After(after, delay) if lines > *after => *delay,
+                Kill::Opening(..) => Duration::ZERO,
+                _ => continue,
+            };
+            if by == KilledBy::Itself {
                 // The random moment itself, not a wait for anything.
-                std::thread::sleep(*delay);
+                std::thread::sleep(delay);
                 child.kill().context("kill")?;
-                killed = true;
+                by = KilledBy::Parent;
             }
         }
-        ensure_killed(&mut child)
+        ensure_killed(&mut child)?;
+        Ok(by)
     }
 
     fn record(&mut self, line: Line) -> Result<()> {
@@ -165,6 +192,20 @@ impl Parent {
         command.arg(self.adapter).arg(&self.store).stdout(Stdio::piped()).stdin(Stdio::null());
         command
     }
+}
+
+/// What a child says, read by a thread, so that silence can be told.
+fn lines_of(child: &mut Child) -> Result<Receiver<std::io::Result<String>>> {
+    let stdout = child.stdout.take().context("the child has no output")?;
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    Ok(receiver)
 }
 
 /// A child that ended otherwise has something to say on its standard error.
