@@ -5,15 +5,15 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::ledger::{Ledger, Slot};
 use crate::protocol::{Line, is_tell};
 
-/// A child that says nothing for so long hangs, and the test fails.
-const SILENCE: Duration = Duration::from_secs(60);
+/// A child that lives longer is not going to be killed, and the test fails.
+const LIFE: Duration = Duration::from_secs(120);
 
 /// When a child dies.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ impl Parent {
     /// Runs one child until it is killed, and records what it said.
     ///
     /// # Errors
-    /// The child broke a promise, died of something else, or hangs.
+    /// The child broke a promise, died of something else, or lives too long.
     pub fn run(&mut self, kill: &Kill) -> Result<KilledBy> {
         let mut command = self.command();
         command.arg("send");
@@ -84,16 +84,18 @@ impl Parent {
             command.env("CRASH_POINT", point).env("CRASH_HITS", hits.to_string());
         }
         let mut child = command.spawn().context("the child cannot be started")?;
+        let end = Instant::now() + LIFE;
         let said = lines_of(&mut child)?;
         let mut lines = 0;
         let mut by = KilledBy::Itself;
         loop {
-            let line = match said.recv_timeout(SILENCE) {
-                Ok(line) => line?,
+            let left = end.saturating_duration_since(Instant::now());
+            let line = match said.recv_timeout(left) {
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
+                Ok(line) if !left.is_zero() => line?,
+                _ => {
                     child.kill().context("kill")?;
-                    anyhow::bail!("the child hangs after {lines} lines, to be killed {kill:?}");
+                    anyhow::bail!("the child lives after {lines} lines and was to die: {kill:?}");
                 }
             };
             self.record(line.parse()?)?;
