@@ -316,6 +316,7 @@ where
     }
 
     fn panicked(&mut self, delivery: Delivery<BoxJob<A>>, error: &str, act: &mut A) {
+        self.own.clear();
         self.mailbox.panicked(delivery, error);
         if let Err(error) = Self::restore(&self.mailbox, act) {
             self.fail(Arc::new(error));
