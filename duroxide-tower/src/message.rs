@@ -50,7 +50,7 @@ pub(crate) enum Caller<R, E> {
 }
 
 impl<R, E> Caller<R, E> {
-    /// May run on the journal's writer thread.
+    /// Runs in a task of the runtime, or on the journal's writer thread.
     pub(crate) fn answer(self, answer: Answer<R, E>) {
         match (self, answer) {
             // A caller that does not wait any more is no error: what it sent is handled.
@@ -83,7 +83,7 @@ pub struct Request<A: DurableActor> {
 
 impl<A: DurableActor> Request<A> {
     /// A message with a reply. The callback is called once, when the answer is durable or known
-    /// to be impossible; it runs on the journal's writer thread and must not block. It is dropped
+    /// to be impossible; it runs where replies are released and must not block. It is dropped
     /// without a call if the service ends before, which closes a channel that it owns.
     pub fn ask(
         message: A::Message,

@@ -77,7 +77,14 @@ pub trait ActorProvider: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<ListedActor>, JournalError>;
 
-    /// Housekeeping after a checkpoint, beside running writes, on a thread where it may take long.
+    /// Whether [`maintain`](Self::maintain) should be called. Asked after every write, so it must
+    /// be cheap.
+    fn wants_maintenance(&self) -> bool {
+        false
+    }
+
+    /// Housekeeping, when it is [wanted](Self::wants_maintenance) and after checkpoints, beside
+    /// running writes, on a thread where it may take long. One at a time.
     ///
     /// # Errors
     /// The store refused. The engine logs it and goes on.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use crate::codec::Payload;
-use crate::engine::{Activation, Engine, Lease, Release, now_ms, window};
+use crate::engine::{Activation, Engine, Gate, Lease, Release, now_ms, window};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
@@ -32,6 +32,8 @@ pub(crate) struct Session {
     captured: bool,
     entries: Vec<u8>,
     count: u64,
+    /// Of the runtime that drives the actor, once that is known.
+    gate: Option<Option<Gate>>,
 }
 
 impl Session {
@@ -63,6 +65,7 @@ impl Session {
             state: activation.state,
             entries: Vec::new(),
             count: 0,
+            gate: None,
         }
     }
 
@@ -149,7 +152,10 @@ impl Session {
 
     /// Sends the run to the writer. `release` is called in any case.
     pub(crate) fn submit(&mut self, release: Release) -> Result<(), Arc<JournalError>> {
-        let submitted = self.engine.shared().queue.submit(&self.entries, self.count, release);
+        let shared = self.engine.shared();
+        // Here and not before: it is the runtime that drives the actor.
+        let gate = self.gate.get_or_insert_with(|| shared.gates.here()).as_ref();
+        let submitted = shared.queue.submit(&self.entries, self.count, gate, release);
         self.entries.clear();
         self.count = 0;
         submitted.map(drop)

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::sync::Arc;
-use std::sync::mpsc;
 
 use duroxide::providers::sqlite::SqliteProvider;
 use futures::StreamExt;
@@ -12,9 +11,10 @@ use shared_journal::{
     ActorEvent, ActorId, Durability, EventJournal, JournalError, Limits, Mailbox, MessageId,
     Outcome, Sequence,
 };
+use tokio::sync::{Mutex, mpsc};
 
 /// Reports its resolution, with a name.
-struct Report(&'static str, mpsc::Sender<(&'static str, Resolution)>);
+struct Report(&'static str, mpsc::UnboundedSender<(&'static str, Resolution)>);
 
 impl Work for Report {
     fn resolve(self, resolution: Resolution) {
@@ -74,14 +74,14 @@ fn run_all(mailbox: &mut Mailbox<Report>) -> i64 {
 }
 
 struct Client {
-    sender: mpsc::Sender<(&'static str, Resolution)>,
-    receiver: mpsc::Receiver<(&'static str, Resolution)>,
+    sender: mpsc::UnboundedSender<(&'static str, Resolution)>,
+    receiver: Mutex<mpsc::UnboundedReceiver<(&'static str, Resolution)>>,
 }
 
 impl Client {
     fn new() -> Self {
-        let (sender, receiver) = mpsc::channel();
-        Self { sender, receiver }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver: Mutex::new(receiver) }
     }
 
     fn send(
@@ -101,10 +101,10 @@ impl Client {
     }
 
     /// Waits for the next resolution.
-    fn resolved(&self) -> (&'static str, Resolution) {
-        self.receiver
-            .recv_timeout(std::time::Duration::from_secs(20))
-            .expect("a resolution never came")
+    async fn resolved(&self) -> (&'static str, Resolution) {
+        let mut receiver = self.receiver.lock().await;
+        let received = tokio::time::timeout(std::time::Duration::from_secs(20), receiver.recv());
+        received.await.expect("a resolution never came").unwrap()
     }
 }
 
@@ -124,8 +124,8 @@ async fn state_and_replies_survive_a_drop_without_close() {
         client.send(&mut mailbox, "a", Some(1), 5);
         client.send(&mut mailbox, "b", None, 7);
         assert_eq!(run_all(&mut mailbox), 12);
-        assert!(matches!(client.resolved(), ("a", Resolution::Processed)));
-        assert!(matches!(client.resolved(), ("b", Resolution::Processed)));
+        assert!(matches!(client.resolved().await, ("a", Resolution::Processed)));
+        assert!(matches!(client.resolved().await, ("b", Resolution::Processed)));
     }
     let journal = store.open().await;
     assert_eq!(journal.stats().recovered_actors, 1);
@@ -184,12 +184,12 @@ async fn the_older_of_two_owners_is_fenced_and_releases_nothing() {
     let mut mailbox = activate(&older).await;
     client.send(&mut mailbox, "before", None, 1);
     run_all(&mut mailbox);
-    assert!(matches!(client.resolved(), ("before", Resolution::Processed)));
+    assert!(matches!(client.resolved().await, ("before", Resolution::Processed)));
 
     let newer = store.open().await;
     client.send(&mut mailbox, "after", None, 1);
     run_all(&mut mailbox);
-    let ("after", Resolution::Unknown(error)) = client.resolved() else {
+    let ("after", Resolution::Unknown(error)) = client.resolved().await else {
         panic!("the fenced owner released a reply");
     };
     assert!(error.is_fenced(), "{error}");
@@ -228,9 +228,9 @@ async fn a_poison_message_takes_the_run_back_and_ends_as_a_dead_letter() {
     }
     assert_eq!((sum, panics), (11, 3));
     assert_eq!(handled, [1, -1, 1, -1, -1, 10], "the others first, then the poison alone");
-    assert!(matches!(client.resolved(), ("a", Resolution::Processed)));
-    assert!(matches!(client.resolved(), ("poison", Resolution::Failed { attempts: 3, .. })));
-    assert!(matches!(client.resolved(), ("b", Resolution::Processed)));
+    assert!(matches!(client.resolved().await, ("a", Resolution::Processed)));
+    assert!(matches!(client.resolved().await, ("poison", Resolution::Failed { attempts: 3, .. })));
+    assert!(matches!(client.resolved().await, ("b", Resolution::Processed)));
 
     let letters = journal.dead_letters(&actor()).await.unwrap();
     assert_eq!(letters.len(), 1);
@@ -269,7 +269,7 @@ async fn checkpoints_shorten_the_log_and_recovery_continues_from_them() {
         for n in 0..500 {
             client.send(&mut mailbox, "x", Some(n), 1);
             run_all(&mut mailbox);
-            client.resolved();
+            client.resolved().await;
         }
         journal.checkpoint().await.unwrap();
         assert!(journal.stats().checkpoints > 1);
@@ -295,7 +295,7 @@ async fn a_record_that_is_ahead_of_the_checkpoint_is_not_folded_twice() {
         for n in 0..5 {
             client.send(&mut mailbox, "x", Some(n), 1);
             run_all(&mut mailbox);
-            client.resolved();
+            client.resolved().await;
         }
         journal.checkpoint().await.unwrap();
     }
@@ -319,7 +319,7 @@ async fn a_history_goes_on_after_what_was_truncated() {
     for n in 0..10 {
         client.send(&mut mailbox, "x", None, n);
         run_all(&mut mailbox);
-        client.resolved();
+        client.resolved().await;
     }
     journal.checkpoint().await.unwrap();
     let positions: Vec<_> =
@@ -378,7 +378,7 @@ async fn an_in_memory_journal_lives_as_long_as_its_provider() {
         let mut mailbox = activate(&journal).await;
         client.send(&mut mailbox, "a", None, 5);
         run_all(&mut mailbox);
-        client.resolved();
+        client.resolved().await;
     }
     let journal = EventJournal::open(provider).await.unwrap();
     assert_eq!(activate(&journal).await.state().unwrap().decode::<i64>().unwrap(), 5);
@@ -394,7 +394,7 @@ mod bad_input {
         for n in 0..3 {
             client.send(&mut mailbox, "a", None, n);
             run_all(&mut mailbox);
-            client.resolved();
+            client.resolved().await;
         }
     }
 
@@ -497,7 +497,7 @@ mod bad_input {
         mailbox.processed(delivery, reply);
         let error = mailbox.end_run("x".repeat(20)).unwrap_err();
         assert!(error.to_string().contains("counter/1"), "{error}");
-        assert!(matches!(client.resolved(), ("a", Resolution::Unknown(_))));
+        assert!(matches!(client.resolved().await, ("a", Resolution::Unknown(_))));
         drop(mailbox);
         assert!(journal.history(&actor()).next().await.is_none(), "nothing of it is written");
     }
@@ -527,7 +527,7 @@ mod bad_input {
         let reply = mailbox.encode("the reply", &1).unwrap();
         mailbox.processed(delivery, reply);
         assert!(matches!(*mailbox.end_run(1).unwrap_err(), JournalError::Closed));
-        assert!(matches!(client.resolved(), ("late", Resolution::Unknown(_))));
+        assert!(matches!(client.resolved().await, ("late", Resolution::Unknown(_))));
         assert!(matches!(journal.checkpoint().await.unwrap_err(), JournalError::Closed));
         journal.close().await.unwrap();
     }

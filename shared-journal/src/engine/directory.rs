@@ -1,14 +1,14 @@
 //! The directory: a thread that knows every actor as the durable log has it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
 use super::checkpoint::Checkpoint;
 use super::recover::fold;
 use super::slot::{Slot, Slots};
-use super::{Shared, Ticket, spawn};
+use super::{Shared, Ticket};
 use crate::codec::Payload;
 use crate::envelope::{CommitHeader, push_entry};
 use crate::error::JournalError;
@@ -104,7 +104,6 @@ pub(super) struct Directory {
     checkpoint: Option<Checkpoint>,
     /// Whoever asked for a checkpoint while one was running.
     next_checkpoint: Vec<oneshot::Sender<()>>,
-    maintaining: Arc<AtomicBool>,
     writer_done: Vec<oneshot::Sender<()>>,
 }
 
@@ -142,7 +141,6 @@ impl Directory {
             uncovered,
             checkpoint: None,
             next_checkpoint: Vec::new(),
-            maintaining: Arc::default(),
             writer_done: Vec::new(),
         }
     }
@@ -324,7 +322,7 @@ impl Directory {
             .map_err(|error| self.shared.store_error("encode an event", error))?;
         let (durable, outcome) = oneshot::channel();
         let release = Box::new(move |outcome| drop(durable.send(outcome)));
-        self.shared.queue.submit(&entry, 1, release).map_err(super::unshare)?;
+        self.shared.queue.submit(&entry, 1, None, release).map_err(super::unshare)?;
         Ok(outcome)
     }
 
@@ -392,7 +390,7 @@ impl Directory {
             self.shared.queue.shorten_tail(checkpoint.covers);
             self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
             metrics::counter!("journal_checkpoints_total").increment(1);
-            self.maintain();
+            self.shared.maintain();
             for waiting in checkpoint.waiting {
                 let _ = waiting.send(());
             }
@@ -402,26 +400,6 @@ impl Directory {
         self.checkpoint = Some(checkpoint);
         self.shared.queue.offer_part(part);
         Ok(())
-    }
-
-    /// Housekeeping takes long; one at a time, on a thread of its own.
-    fn maintain(&self) {
-        if self.maintaining.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (shared, maintaining) = (self.shared.clone(), self.maintaining.clone());
-        let runtime = tokio::runtime::Handle::try_current().ok();
-        let spawned = spawn("journal-maintenance", move || {
-            let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
-            if let Err(error) = pollster::block_on(shared.provider.maintain()) {
-                tracing::warn!(%error, "journal maintenance failed; the next checkpoint tries again");
-            }
-            maintaining.store(false, Ordering::Release);
-        });
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread for journal maintenance; the next checkpoint tries again");
-            self.maintaining.store(false, Ordering::Release);
-        }
     }
 }
 

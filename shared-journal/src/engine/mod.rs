@@ -13,22 +13,25 @@
 
 mod checkpoint;
 mod directory;
+mod gate;
 mod inbox;
+mod pace;
 mod queue;
 mod recover;
 mod slot;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
 pub(crate) use self::directory::{Activation, Lease, Page};
 use self::directory::{Directory, Mail, Request};
+use self::gate::Gates;
+pub(crate) use self::gate::{Gate, Release};
 use self::inbox::Inbox;
-pub(crate) use self::queue::Release;
 use self::queue::{Queue, Ticket};
 use self::recover::recover;
 pub(crate) use self::recover::{Checked, From, Scan};
@@ -50,8 +53,10 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) codec: Codec,
     pub(crate) queue: Queue,
+    pub(crate) gates: Gates,
     directory: Inbox,
     pub(crate) counters: Counters,
+    maintaining: AtomicBool,
 }
 
 /// What [`JournalStats`](crate::JournalStats) is read from.
@@ -85,6 +90,26 @@ impl Shared {
         let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
         self.queue.stop(&stopped);
         stopped
+    }
+
+    /// Housekeeping takes long; one at a time, on a thread of its own.
+    fn maintain(self: &Arc<Self>) {
+        if self.maintaining.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shared = self.clone();
+        let runtime = tokio::runtime::Handle::try_current().ok();
+        let spawned = spawn("journal-maintenance", move || {
+            let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            if let Err(error) = pollster::block_on(shared.provider.maintain()) {
+                tracing::warn!(%error, "journal maintenance failed; it is tried again later");
+            }
+            shared.maintaining.store(false, Ordering::Release);
+        });
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread for journal maintenance; it is tried again later");
+            self.maintaining.store(false, Ordering::Release);
+        }
     }
 
     pub(crate) fn count_duplicate(&self) {
@@ -256,8 +281,10 @@ fn start(
             limits.waiting_bytes,
             limits.tail_bytes.max(limits.checkpoint_bytes.saturating_mul(2)),
         ),
+        gates: Gates::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         counters: Counters::default(),
+        maintaining: AtomicBool::new(false),
         provider,
         shard,
         epoch: head.epoch,

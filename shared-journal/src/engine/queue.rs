@@ -1,17 +1,14 @@
 //! Where runs wait for the writer: everything that arrives while one commit is being written
 //! forms the next.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::gate::{Gate, Release, Releases};
 use crate::error::JournalError;
 use crate::provider::CheckpointPart;
-
-/// Called once, by the writer, when the fate of a submission is known: it is durable, or the
-/// journal stopped and nobody knows.
-pub(crate) type Release = Box<dyn FnOnce(Result<(), Arc<JournalError>>) + Send>;
 
 /// How often the journal was submitted to; a submission is known by this number.
 pub(crate) type Ticket = u64;
@@ -22,7 +19,7 @@ pub(crate) struct Batch {
     /// Encoded entries, one after the other.
     pub(crate) entries: Vec<u8>,
     pub(crate) count: u64,
-    pub(crate) releases: Vec<Release>,
+    pub(crate) releases: Releases,
     /// The last submission in it.
     pub(crate) ticket: Ticket,
     pub(crate) checkpoint: Option<CheckpointPart>,
@@ -37,6 +34,9 @@ impl Batch {
 pub(crate) struct Queue {
     open: Mutex<Open>,
     work: Condvar,
+    /// How much there is for the writer to do, readable without the lock; see
+    /// [`gathered`](Self::gathered).
+    gathered: AtomicU64,
     /// Bytes submitted and not yet durable.
     waiting: AtomicUsize,
     waiting_limit: usize,
@@ -50,6 +50,8 @@ struct Open {
     batch: Batch,
     ticket: Ticket,
     state: State,
+    /// The writer waits to be woken.
+    asleep: bool,
 }
 
 enum State {
@@ -62,8 +64,14 @@ enum State {
 impl Queue {
     pub(crate) fn new(waiting_limit: usize, tail_limit: usize) -> Self {
         Self {
-            open: Mutex::new(Open { batch: Batch::default(), ticket: 0, state: State::Open }),
+            open: Mutex::new(Open {
+                batch: Batch::default(),
+                ticket: 0,
+                state: State::Open,
+                asleep: false,
+            }),
             work: Condvar::new(),
+            gathered: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             waiting_limit,
             room: Notify::new(),
@@ -78,6 +86,7 @@ impl Queue {
         &self,
         entries: &[u8],
         count: u64,
+        gate: Option<&Gate>,
         release: Release,
     ) -> Result<Ticket, Arc<JournalError>> {
         let mut open = self.lock();
@@ -94,23 +103,35 @@ impl Queue {
         open.ticket += 1;
         let ticket = open.ticket;
         let batch = &mut open.batch;
-        let was_empty = batch.count == 0;
         batch.entries.extend_from_slice(entries);
         batch.count += count;
-        batch.releases.push(release);
+        batch.releases.push(gate, release);
         batch.ticket = ticket;
+        self.gathered.store(batch.count, Ordering::Release);
         self.waiting.fetch_add(entries.len(), Ordering::Relaxed);
-        drop(open);
-        if was_empty {
-            self.work.notify_one();
-        }
+        self.wake(open);
         Ok(ticket)
     }
 
     /// Hands a part of a checkpoint to the writer. At most one is on its way at a time.
     pub(crate) fn offer_part(&self, part: CheckpointPart) {
-        self.lock().batch.checkpoint = Some(part);
-        self.work.notify_one();
+        let mut open = self.lock();
+        open.batch.checkpoint = Some(part);
+        self.gathered.store(u64::MAX, Ordering::Release);
+        self.wake(open);
+    }
+
+    /// The events that wait for the writer; everything, if something else than events waits.
+    pub(crate) fn gathered(&self) -> u64 {
+        self.gathered.load(Ordering::Acquire)
+    }
+
+    fn wake(&self, open: MutexGuard<'_, Open>) {
+        let asleep = open.asleep;
+        drop(open);
+        if asleep {
+            self.work.notify_one();
+        }
     }
 
     /// Waits for work; `None` when the queue is closed and empty, or stopped.
@@ -124,12 +145,15 @@ impl Queue {
             let stalled = self.tail.load(Ordering::Acquire) > self.tail_limit
                 && open.batch.checkpoint.is_none();
             if !open.batch.is_empty() && !stalled {
+                self.gathered.store(0, Ordering::Release);
                 return Some(std::mem::take(&mut open.batch));
             }
             if matches!(open.state, State::Closing) && open.batch.is_empty() {
                 return None;
             }
+            open.asleep = true;
             open = self.work.wait(open).unwrap_or_else(PoisonError::into_inner);
+            open.asleep = false;
         }
     }
 
@@ -144,8 +168,8 @@ impl Queue {
         if matches!(open.state, State::Open) {
             open.state = State::Closing;
         }
-        drop(open);
-        self.work.notify_one();
+        self.gathered.store(u64::MAX, Ordering::Release);
+        self.wake(open);
         self.room.notify_waiters();
     }
 
@@ -156,11 +180,9 @@ impl Queue {
             open.state = State::Stopped(error.clone());
         }
         let batch = std::mem::take(&mut open.batch);
-        drop(open);
-        for release in batch.releases {
-            release(Err(error.clone()));
-        }
-        self.work.notify_one();
+        self.gathered.store(u64::MAX, Ordering::Release);
+        self.wake(open);
+        batch.releases.fail(error);
         self.room.notify_waiters();
     }
 
@@ -186,8 +208,7 @@ impl Queue {
         // lost.
         let open = self.lock();
         self.tail.fetch_sub(bytes, Ordering::AcqRel);
-        drop(open);
-        self.work.notify_one();
+        self.wake(open);
     }
 
     /// Whether an actor may take its next message.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use fail::fail_point;
 
 use super::directory::{Committed, Mail};
+use super::pace::Pace;
 use super::queue::Batch;
 use super::{Shared, now_ms};
 use crate::envelope::{CommitHeader, encode_commit};
@@ -20,23 +21,25 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     tail: Position,
     row: Vec<u8>,
+    pace: Pace,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, tail: Position) -> Self {
-        Self { shared, tail, row: Vec::new() }
+        Self { shared, tail, row: Vec::new(), pace: Pace::new() }
     }
 
     /// The thread's whole life.
     pub(super) fn run(mut self) {
         let _end = StopOnPanic(self.shared.clone());
-        while let Some(mut batch) = self.shared.queue.take() {
+        loop {
+            self.pace.gather(&self.shared.queue);
+            let Some(mut batch) = self.shared.queue.take() else { break };
+            self.pace.taken();
             if let Err(error) = self.commit(&mut batch) {
                 // The queue first: whoever learns of the failure finds the journal stopped.
                 let stopped = self.shared.stop(error);
-                for release in batch.releases {
-                    release(Err(stopped.clone()));
-                }
+                batch.releases.fail(&stopped);
                 self.shared.directory.send(Mail::Stopped(stopped));
                 return;
             }
@@ -72,13 +75,13 @@ impl Writer {
         if batch.count > 0 {
             self.tail = position;
             self.shared.queue.committed(batch.entries.len(), self.row.len());
-            metrics::histogram!("journal_commit_seconds").record(started.elapsed());
+            let took = started.elapsed();
+            metrics::histogram!("journal_commit_seconds").record(took);
             metrics::counter!("journal_committed_bytes_total").increment(self.row.len() as u64);
             metrics::counter!("journal_committed_events_total").increment(batch.count);
             fail_point!("before-reply");
-            for release in batch.releases.drain(..) {
-                release(Ok(()));
-            }
+            std::mem::take(&mut batch.releases).open();
+            self.pace.committed(batch.count, took);
             self.shared.directory.send(Mail::Committed(Committed {
                 position,
                 at_ms,
@@ -91,6 +94,9 @@ impl Writer {
         if batch.checkpoint.is_some() {
             fail_point!("during-checkpoint");
             self.shared.directory.send(Mail::PartSaved);
+        }
+        if self.shared.provider.wants_maintenance() {
+            self.shared.maintain();
         }
         Ok(())
     }

@@ -19,8 +19,9 @@ pub type Acknowledge = oneshot::Sender<Result<(), Arc<JournalError>>>;
 
 /// The adapter's side of a message: who waits for its reply.
 pub trait Work: Send + 'static {
-    /// Called once, when the fate of the message is known. It runs on the journal's writer
-    /// thread, so it must be quick and must not block.
+    /// Called once, when the fate of the message is known. It runs in a task of the tokio runtime
+    /// that drove the actor, or on the journal's writer thread where there is none (any more), so
+    /// it must be quick and must not block.
     fn resolve(self, resolution: Resolution);
 }
 

@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod provider;
 mod sql;
+mod wal;
 
 pub(crate) use attach::attach;
 pub use provider::SqliteActorProvider;

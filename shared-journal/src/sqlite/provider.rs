@@ -1,6 +1,7 @@
 //! `ActorProvider` over two SQLite connections: one writes, one reads.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::connection::{Location, prepare};
 use super::error::classify;
-use super::sql;
+use super::{sql, wal};
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 use crate::limits::Durability;
@@ -30,6 +31,10 @@ pub struct SqliteActorProvider {
     location: Location,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
+    /// For housekeeping, made when it is needed.
+    keeper: Mutex<Option<Connection>>,
+    /// About how many bytes were written to the WAL since it was last copied back.
+    wal: AtomicUsize,
 }
 
 impl SqliteActorProvider {
@@ -51,6 +56,9 @@ impl SqliteActorProvider {
         let writer = loop {
             let opened = location.connect(durability).and_then(|mut writer| {
                 prepare(&mut writer, &location.to_string())?;
+                if let Location::File(path) = &location {
+                    wal::lengthen(&mut writer, path)?;
+                }
                 Ok(writer)
             });
             match opened {
@@ -61,7 +69,13 @@ impl SqliteActorProvider {
             }
         };
         let reader = location.connect(durability)?;
-        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), location })
+        Ok(Self {
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            keeper: Mutex::new(None),
+            wal: AtomicUsize::new(0),
+            location,
+        })
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
@@ -112,6 +126,7 @@ impl ActorProvider for SqliteActorProvider {
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
+        self.wal.fetch_add(wal::bytes_of(write), Ordering::Relaxed);
         let mut writer = self.writer();
         let fail = self.fail("commit");
         match (write.append, write.checkpoint) {
@@ -206,24 +221,23 @@ impl ActorProvider for SqliteActorProvider {
             .map_err(fail)
     }
 
+    fn wants_maintenance(&self) -> bool {
+        self.wal.load(Ordering::Relaxed) >= wal::COPY_BACK_BYTES
+    }
+
     async fn maintain(&self) -> Result<(), JournalError> {
         if let Location::Memory(_) = self.location {
             return Ok(());
         }
-        // Passive: copies what it can without making the writer wait. What is left is little, so
-        // the second pass, which does make it wait, is short; it lets the WAL begin anew.
-        // An own connection, as both take long and the reader is wanted elsewhere.
-        let connection = self.location.connect(Durability::ProcessCrash)?;
-        // The second waits for readers while it holds the writer up: not for long.
-        connection
-            .busy_timeout(Duration::from_millis(20))
-            .map_err(self.fail("checkpoint the WAL"))?;
-        for mode in ["PASSIVE", "RESTART"] {
-            connection
-                .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
-                .map_err(self.fail("checkpoint the WAL"))?;
-        }
-        Ok(())
+        let fail = self.fail("copy the WAL back");
+        // Before the work: what is written meanwhile counts for the next time.
+        self.wal.store(0, Ordering::Relaxed);
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = match &mut *keeper {
+            Some(connection) => connection,
+            none => none.insert(self.location.connect(Durability::ProcessCrash)?),
+        };
+        wal::copy_back(connection).map_err(fail)
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {

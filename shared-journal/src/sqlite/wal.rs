@@ -1,0 +1,74 @@
+//! The write-ahead log: kept short, and as long as it will get from the beginning.
+//!
+//! A commit is one fsync of the WAL, and an fsync that also makes the file longer takes up to twice
+//! as long: the file system has to write where the new blocks are. So the file gets its length
+//! when it is opened, and is copied back and begun anew before it gets longer.
+
+use std::fs::OpenOptions;
+use std::io::{Seek, SeekFrom, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::error::classify;
+use crate::error::JournalError;
+use crate::provider::Write;
+
+/// The WAL is copied back when about so much was written to it.
+pub(super) const COPY_BACK_BYTES: usize = 16 << 20;
+
+/// The length of the file: what is written until it has been copied back fits as well.
+const FILE_BYTES: u64 = 24 << 20;
+
+const PAGE_BYTES: usize = 4096;
+
+/// About how many bytes a write takes in the WAL: every page it touches.
+pub(super) fn bytes_of(write: &Write<'_>) -> usize {
+    let append = write.append.map_or(0, |(_, batch)| batch.len() / PAGE_BYTES + 1);
+    let records = write.checkpoint.map_or(0, |part| part.records.len() + 1);
+    (append + records) * PAGE_BYTES
+}
+
+/// Copies the WAL into the database file and lets the next commit begin it anew.
+pub(super) fn copy_back(connection: &Connection) -> rusqlite::Result<()> {
+    // Passive: copies what it can without making the writer wait. What is left is little, so the
+    // second pass, which does make it wait, is short. It waits for readers too, but not for long:
+    // if they take their time, the WAL gets longer, and the next time is soon.
+    connection.busy_timeout(Duration::from_millis(20))?;
+    for mode in ["PASSIVE", "RESTART"] {
+        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+/// Gives the WAL its length.
+///
+/// SQLite does not care for what follows the last valid frame; after every restart of the WAL
+/// there are old frames. Zeros are no valid frame.
+pub(super) fn lengthen(connection: &mut Connection, database: &Path) -> Result<(), JournalError> {
+    let store = database.display().to_string();
+    let fail = |error| classify(&store, "open", error);
+    // Nobody else, in any process, can append to the WAL while this transaction lasts.
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    let zeros = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(&path)?;
+        let length = file.seek(SeekFrom::End(0))?;
+        let missing = usize::try_from(FILE_BYTES.saturating_sub(length)).unwrap_or_default();
+        if missing == 0 {
+            return Ok(());
+        }
+        file.write_all(&vec![0; missing]).and_then(|()| file.sync_all()).inspect_err(|_| {
+            // What space is left is for others.
+            let _ = file.set_len(length);
+        })
+    };
+    if let Err(error) = zeros() {
+        // Commits are slower without; a full disk will be told by a commit.
+        tracing::debug!(%error, store, "the WAL keeps its length");
+    }
+    transaction.rollback().map_err(fail)
+}
