@@ -1,84 +1,174 @@
-//! `cargo run --release -p bench -- compare --shape s1|s2|s3 [--seconds N] [--rounds N] [--json]`:
-//! asks per second with durability by this workspace, and by one sqlx transaction a message. Both
-//! sides in one run, in turn, with a power cut survived by either; medians and their ratio.
+//! `cargo run --release -p bench -- SCENARIO [--json] [--seconds N] [--rounds N]
+//! [--durability power-loss|process-crash]`: what durability costs.
+//!
+//! Every comparison runs its sides in one process, in turn, for several rounds, and prints medians
+//! and ratios. `docs/performance.md` has the results.
 
 mod counter;
-mod handwritten;
 mod load;
-mod ours;
+mod output;
+mod plot;
+mod scenarios;
+mod sides;
 
-use std::time::Duration;
+use std::path::PathBuf;
 
-use actix::prelude::*;
 use anyhow::Result;
-use clap::Parser;
+use clap::{Args, Parser, ValueEnum};
+use duroxide_actix::journal::Durability;
 
-use crate::load::{Shape, ask, median};
+use crate::load::Shape;
+use crate::scenarios::{coexist, compare, contend, recover, scale, state, tell};
 
 #[derive(Parser)]
 enum Command {
-    /// Asks per second, against one transaction a message.
+    /// Asks per second: ours, by hand, in memory, as an orchestration, and what the disk allows.
     Compare {
         /// The shape of the load.
         #[arg(long)]
         shape: Shape,
-        /// Seconds a round and side.
-        #[arg(long, default_value_t = 2)]
-        seconds: u64,
-        /// Rounds.
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// One line of JSON.
-        #[arg(long)]
-        json: bool,
+        /// Which of our adapters.
+        #[arg(long, default_value = "actix")]
+        adapter: Adapter,
+        #[command(flatten)]
+        common: Common,
     },
+    /// Messages per second whose senders wait for the durable receipt only.
+    Tell {
+        /// The shape of the load.
+        #[arg(long)]
+        shape: Shape,
+        /// Which of our adapters.
+        #[arg(long, default_value = "actix")]
+        adapter: Adapter,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Asks over more and more actors; memory and disk for each.
+    Scale {
+        /// How many actors.
+        #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000,1000000")]
+        actors: Vec<usize>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// From opening the store of a killed process to the first reply.
+    Recover {
+        /// How many actors.
+        #[arg(long, default_value_t = 100_000)]
+        actors: usize,
+        /// How many messages they had.
+        #[arg(long, default_value_t = 1_000_000)]
+        messages: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// How cost grows with the size of the state.
+    State {
+        /// Bytes of state.
+        #[arg(long, value_delimiter = ',', default_value = "100,10000,1000000")]
+        bytes: Vec<usize>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Timers and activities of duroxide beside the journal at full load.
+    Coexist {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Asks beside readers and checkpoints.
+    Contend {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Draws plots and prints tables from lines of JSON that the scenarios printed.
+    Plot {
+        /// The file with the lines.
+        lines: PathBuf,
+        /// The folder for the plots.
+        #[arg(long, default_value = "docs/performance")]
+        out: PathBuf,
+    },
+    /// The process that `recover` kills and `scale` measures.
+    #[command(hide = true)]
+    Child(scenarios::Child),
+}
+
+/// What all scenarios have.
+#[derive(Args, Debug, Clone, Copy)]
+struct Common {
+    /// Seconds a round and side.
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// What a commit survives.
+    #[arg(long, default_value = "power-loss")]
+    durability: Survives,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Survives {
+    PowerLoss,
+    ProcessCrash,
+}
+
+impl Survives {
+    fn durability(self) -> Durability {
+        match self {
+            Self::PowerLoss => Durability::PowerLoss,
+            Self::ProcessCrash => Durability::ProcessCrash,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::PowerLoss => "power-loss",
+            Self::ProcessCrash => "process-crash",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Adapter {
+    Actix,
+    Tower,
+}
+
+impl Adapter {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Actix => "actix",
+            Self::Tower => "tower",
+        }
+    }
 }
 
 fn main() -> Result<()> {
-    let Command::Compare { shape, seconds, rounds, json } = Command::parse();
+    let command = Command::parse();
     actix::System::new().block_on(async move {
-        let folder = tempfile::tempdir()?;
-        let pool = handwritten::open(&folder.path().join("handwritten.db")).await?;
-        let by_hand: Vec<_> =
-            (0..shape.actors()).map(|id| handwritten::Counter::new(id, &pool).start()).collect();
-        let journal = ours::open(&folder.path().join("ours.db")).await?;
-        let ours = ours::start(&journal, shape.actors()).await?;
-        let (time, warm_up) = (Duration::from_secs(seconds), Duration::from_millis(200));
-        ask(shape, &ours, warm_up).await?;
-        ask(shape, &by_hand, warm_up).await?;
-        let (mut our_rounds, mut hand_rounds) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            our_rounds.push(ask(shape, &ours, time).await?);
-            hand_rounds.push(ask(shape, &by_hand, time).await?);
-        }
-        let (ours, by_hand) = (median(our_rounds)?, median(hand_rounds)?);
-        let ratio = ours.per_s / by_hand.per_s;
-        if json {
-            let side = |round: load::Round| {
-                serde_json::json!({
-                    "per_s": round.per_s.round(),
-                    "p50_us": round.p50_us.round(),
-                    "p99_us": round.p99_us.round(),
-                })
-            };
-            let line = serde_json::json!({
-                "shape": format!("{shape:?}").to_lowercase(),
-                "adapter": "actix",
-                "durability": "power-loss",
-                "ours": side(ours),
-                "handwritten": side(by_hand),
-                "ratio": { "handwritten": (ratio * 10.0).round() / 10.0 },
-            });
-            println!("{line}");
-        } else {
-            for (name, round) in [("ours", ours), ("by hand", by_hand)] {
-                println!(
-                    "{name:8} {:10.0} asks/s   p50 {:8.0} us   p99 {:8.0} us",
-                    round.per_s, round.p50_us, round.p99_us
-                );
+        let (json, line) = match command {
+            Command::Compare { shape, adapter, common } => {
+                (common.json, compare::run(shape, adapter, common).await?)
             }
-            println!("ratio    {ratio:10.1}");
-        }
+            Command::Tell { shape, adapter, common } => {
+                (common.json, tell::run(shape, adapter, common).await?)
+            }
+            Command::Scale { actors, common } => (common.json, scale::run(&actors, common).await?),
+            Command::Recover { actors, messages, common } => {
+                (common.json, recover::run(actors, messages, common).await?)
+            }
+            Command::State { bytes, common } => (common.json, state::run(&bytes, common).await?),
+            Command::Coexist { common } => (common.json, coexist::run(common).await?),
+            Command::Contend { common } => (common.json, contend::run(common).await?),
+            Command::Plot { lines, out } => return plot::run(&lines, &out),
+            Command::Child(child) => return child.run().await,
+        };
+        output::print(&line, json);
         Ok(())
     })
 }

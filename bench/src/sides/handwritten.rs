@@ -1,27 +1,33 @@
-//! The same actor as a user would make it durable by hand: one transaction a message.
+//! The counter as a user would make it durable by hand: one transaction a message.
 
 use std::path::Path;
 
 use actix::prelude::*;
 use anyhow::Result;
+use duroxide_actix::journal::Durability;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::counter::{Add, Count};
+use crate::counter::{Add, Count, STATE_BYTES};
+use crate::load::Side;
 
-pub(crate) struct Counter {
+struct Counter {
     id: i64,
     state: Count,
     pool: SqlitePool,
 }
 
 /// Opens the store with the pragmas that the journal uses.
-pub(crate) async fn open(path: &Path) -> Result<SqlitePool> {
+pub(crate) async fn open(path: &Path, durability: Durability) -> Result<SqlitePool> {
+    let synchronous = match durability {
+        Durability::ProcessCrash => SqliteSynchronous::Normal,
+        _ => SqliteSynchronous::Full,
+    };
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous)
         .busy_timeout(std::time::Duration::from_secs(60));
     // The pool that sqlx users usually have; with one connection it is slower.
     let pool = SqlitePoolOptions::new().max_connections(5).connect_with(options).await?;
@@ -36,10 +42,20 @@ pub(crate) async fn open(path: &Path) -> Result<SqlitePool> {
     Ok(pool)
 }
 
-impl Counter {
-    pub(crate) fn new(id: usize, pool: &SqlitePool) -> Self {
-        Self { id: id as i64, state: Count::default(), pool: pool.clone() }
-    }
+/// Writes a message and the state after it.
+pub(crate) async fn store(pool: &SqlitePool, id: i64, add: &Add, state: &Count) -> Result<()> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("INSERT INTO message (actor, body) VALUES (?, ?)")
+        .bind(id)
+        .bind(serde_json::to_string(add)?)
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query("INSERT OR REPLACE INTO state (id, state) VALUES (?, ?)")
+        .bind(id)
+        .bind(serde_json::to_string(state)?)
+        .execute(&mut *transaction)
+        .await?;
+    Ok(transaction.commit().await?)
 }
 
 impl Actor for Counter {
@@ -57,18 +73,7 @@ impl Handler<Add> for Counter {
         let reply = state.add(&add);
         let (id, pool) = (self.id, self.pool.clone());
         let stored = async move {
-            let mut transaction = pool.begin().await?;
-            sqlx::query("INSERT INTO message (actor, body) VALUES (?, ?)")
-                .bind(id)
-                .bind(serde_json::to_string(&add)?)
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query("INSERT OR REPLACE INTO state (id, state) VALUES (?, ?)")
-                .bind(id)
-                .bind(serde_json::to_string(&state)?)
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await?;
+            store(&pool, id, &add, &state).await?;
             anyhow::Ok(state)
         };
         AtomicResponse::new(Box::pin(stored.into_actor(self).map(move |stored, act, ctx| {
@@ -81,5 +86,23 @@ impl Handler<Add> for Counter {
             }
             reply
         })))
+    }
+}
+
+pub(crate) struct Handwritten(Vec<Addr<Counter>>);
+
+impl Handwritten {
+    pub(crate) fn start(pool: &SqlitePool, actors: usize) -> Self {
+        let start = |id| {
+            Counter { id: id as i64, state: Count::of(STATE_BYTES), pool: pool.clone() }.start()
+        };
+        Self((0..actors).map(start).collect())
+    }
+}
+
+impl Side for Handwritten {
+    async fn ask(&self, _: usize, actor: usize) -> Result<()> {
+        self.0[actor].send(Add::sample()).await?;
+        Ok(())
     }
 }

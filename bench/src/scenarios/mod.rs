@@ -1,0 +1,17 @@
+//! What is measured, a file a scenario.
+
+mod child;
+pub(crate) mod coexist;
+pub(crate) mod compare;
+pub(crate) mod contend;
+pub(crate) mod recover;
+pub(crate) mod scale;
+pub(crate) mod state;
+pub(crate) mod tell;
+
+use std::time::Duration;
+
+pub(crate) use child::Child;
+
+/// Before a side is measured.
+const WARM_UP: Duration = Duration::from_millis(300);

@@ -1,0 +1,40 @@
+//! More and more actors, each number in a process of its own, so that memory is told apart.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::Common;
+use crate::load::rounded;
+
+pub(crate) async fn run(sizes: &[usize], common: Common) -> Result<Value> {
+    let mut lines = Vec::new();
+    for actors in sizes {
+        let folder = tempfile::tempdir()?;
+        let output = Command::new(std::env::current_exe()?)
+            .arg("child")
+            .arg("--store")
+            .arg(folder.path().join("app.db"))
+            .args(["--actors", &actors.to_string()])
+            .args(["--durability", common.durability.name(), "measure"])
+            .args(["--seconds", &common.seconds.to_string()])
+            .output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "the child ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        lines.push(serde_json::from_slice::<Value>(&output.stdout)?);
+    }
+    let per_s = |line: Option<&Value>| line.and_then(|line| line["per_s"].as_f64());
+    let first = per_s(lines.first()).context("no size")?;
+    let last = per_s(lines.last()).context("no size")?;
+    Ok(json!({
+        "scenario": "scale",
+        "durability": common.durability.name(),
+        "sizes": lines,
+        "ratio": { "per_s": rounded(last / first, 2) },
+    }))
+}
