@@ -1,8 +1,9 @@
 //! The durable messages of one actor type, and what can be done with each.
 
 use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::{Actor, Handler, Message};
 use rustc_hash::FxHashMap;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_journal::{Codec, CodecError, DurableMessage, Payload};
 
+use crate::actor::{DurableActor, MessageList};
 use crate::job::{BoxJob, TypedJob};
 
 /// The durable messages of actor `A`, by type and by name.
@@ -30,10 +32,31 @@ impl<A: Actor> std::fmt::Debug for Table<A> {
     }
 }
 
-impl<A: Actor> Table<A> {
-    pub(crate) fn new() -> Self {
-        Self { forms: FxHashMap::default(), jobs: FxHashMap::default(), own: FxHashMap::default() }
+/// The table of every actor type that was started, as a `Arc<Table<A>>` for the `TypeId` of `A`.
+static TABLES: Mutex<BTreeMap<TypeId, Box<dyn Any + Send>>> = Mutex::new(BTreeMap::new());
+
+impl<A: DurableActor> Table<A> {
+    /// The table of the actor type, made once.
+    pub(crate) fn of_type() -> Arc<Self> {
+        let known = |tables: &BTreeMap<TypeId, Box<dyn Any + Send>>| {
+            tables.get(&TypeId::of::<A>())?.downcast_ref::<Arc<Self>>().cloned()
+        };
+        let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+        known(&tables).unwrap_or_else(|| {
+            let mut table = Self {
+                forms: FxHashMap::default(),
+                jobs: FxHashMap::default(),
+                own: FxHashMap::default(),
+            };
+            A::Messages::register(&mut table);
+            let table = Arc::new(table);
+            tables.insert(TypeId::of::<A>(), Box::new(table.clone()));
+            table
+        })
     }
+}
+
+impl<A: Actor> Table<A> {
 
     /// Enters the message type `M`.
     ///

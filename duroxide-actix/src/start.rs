@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::{Actor, Addr};
 use shared_journal::{ActorId, EventJournal, JournalError, Mailbox};
 
-use crate::actor::{DurableActor, MessageList};
+use crate::actor::DurableActor;
 use crate::context::DurableContext;
 use crate::driver::Driver;
 use crate::job::BoxJob;
@@ -67,14 +67,13 @@ pub(crate) async fn load<A: DurableActor>(
     journal: &EventJournal,
     actor: &ActorId,
 ) -> Result<(Mailbox<BoxJob<A>>, Arc<Table<A>>), JournalError> {
-    let mut table = Table::new();
-    A::Messages::register(&mut table);
+    let table = Table::<A>::of_type();
     let mailbox: Mailbox<BoxJob<A>> = journal.activate(actor).await?;
     for delivery in mailbox.queued() {
         let mut job = table.job(delivery.kind()).ok_or_else(|| mailbox.unknown(delivery))?;
         job.decode(delivery.payload()).map_err(|error| mailbox.undecodable(delivery, error))?;
     }
-    Ok((mailbox, Arc::new(table)))
+    Ok((mailbox, table))
 }
 
 /// Puts the stored state into a new actor.

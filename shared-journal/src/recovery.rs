@@ -4,6 +4,8 @@
 //! commit, when a journal is opened, behind the running journal to prepare its checkpoints, and in
 //! `verify`. A history it refuses is never continued.
 
+use std::collections::VecDeque;
+
 use crate::error::IllegalEvent;
 use crate::event::ActorEvent;
 use crate::id::{MessageKey, Sequence};
@@ -54,6 +56,10 @@ impl ActorRecord {
                 if let Some(message) = self.pending.pop_front() {
                     let outcome = || Outcome::Processed(reply.into_owned());
                     self.record(message.key, outcome, at_ms, window);
+                }
+                if self.pending.is_empty() {
+                    // There may be a million records in memory: no room is kept.
+                    self.pending = VecDeque::new();
                 }
             }
 

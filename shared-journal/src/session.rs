@@ -14,6 +14,9 @@ use crate::event::ActorEvent;
 use crate::id::{ActorId, MessageId, MessageKey, Position, Sequence};
 use crate::recovery::Window;
 
+/// What a run of one message and a small state takes.
+const ENTRIES_BYTES: usize = 512;
+
 /// Writes events of one actor, in memory first; [`Session::submit`] hands them to the writer.
 pub(crate) struct Session {
     // The lease before the engine: fields are dropped in this order, and the end of the lease is
@@ -98,6 +101,9 @@ impl Session {
     /// Adds an event to the run.
     pub(crate) fn push(&mut self, event: &ActorEvent<'_>) -> Result<(), JournalError> {
         let Self { spawned, actor, entries, count, lease, engine, .. } = self;
+        if entries.is_empty() {
+            entries.reserve(ENTRIES_BYTES);
+        }
         let mut push = |event: &ActorEvent<'_>| {
             *count += 1;
             push_entry(entries, lease.no, event).map_err(|error| JournalError::Store {
@@ -156,7 +162,8 @@ impl Session {
         // Here and not before: it is the runtime that drives the actor.
         let gate = self.gate.get_or_insert_with(|| shared.gates.here()).as_ref();
         let submitted = shared.queue.submit(&self.entries, self.count, gate, release);
-        self.entries.clear();
+        // Idle actors keep no room.
+        self.entries = Vec::new();
         self.count = 0;
         submitted.map(drop)
     }

@@ -1,6 +1,7 @@
 //! The run: what is handled, what is written, and what happens when a handler panics.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -42,6 +43,10 @@ impl<W: Work> Mailbox<W> {
     /// The handler is done; `reply` is what it answered.
     pub fn processed(&mut self, delivery: Delivery<W>, reply: Payload<'static>) {
         self.run_bytes += delivery.payload.bytes().len() + reply.bytes().len();
+        if self.run.is_empty() {
+            // Most runs are of one message; a vector would begin with room for four.
+            self.run.reserve_exact(1);
+        }
         self.run.push(Handled { delivery, result: Ok(reply) });
     }
 
@@ -130,6 +135,10 @@ impl<W: Work> Mailbox<W> {
         }
         let run = std::mem::take(&mut self.run);
         self.run_bytes = 0;
+        if self.queue.is_empty() {
+            // Idle actors keep no room: there may be a million of them.
+            self.queue = VecDeque::new();
+        }
         let mut acknowledge = Vec::new();
         let mut result = self.write_run(&run, snapshot);
         if receive && result.is_ok() {
