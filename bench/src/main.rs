@@ -150,6 +150,11 @@ impl Adapter {
 
 fn main() -> Result<()> {
     let command = Command::parse();
+    if !matches!(command, Command::Coexist { .. }) {
+        // duroxide sets up a subscriber of its own otherwise, and its warnings get in the way of
+        // the lines. `coexist` counts them.
+        tracing::subscriber::set_global_default(tracing_subscriber::registry())?;
+    }
     actix::System::new().block_on(async move {
         let (json, line) = match command {
             Command::Compare { shape, adapter, common } => {

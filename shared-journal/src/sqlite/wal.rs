@@ -7,7 +7,7 @@
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -30,16 +30,25 @@ pub(super) fn bytes_of(write: &Write<'_>) -> usize {
     (append + records) * PAGE_BYTES
 }
 
+/// Passes beside the writer, and when the last one was short enough.
+const PASSES: usize = 4;
+const SHORT_PASS: Duration = Duration::from_millis(8);
+
 /// Copies the WAL into the database file and lets the next commit begin it anew.
 pub(super) fn copy_back(connection: &Connection) -> rusqlite::Result<()> {
-    // Passive: copies what it can without making the writer wait. What is left is little, so the
-    // second pass, which does make it wait, is short. It waits for readers too, but not for long:
-    // if they take their time, the WAL gets longer, and the next time is soon.
+    // If readers take their time, the WAL gets longer, and the next time is soon.
     connection.busy_timeout(Duration::from_millis(20))?;
-    for mode in ["PASSIVE", "RESTART"] {
-        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))?;
+    // Passive: copies what is there without making the writer wait, which writes more meanwhile.
+    // Each pass has less to do than the one before.
+    for _ in 0..PASSES {
+        let begin = Instant::now();
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        if begin.elapsed() < SHORT_PASS {
+            break;
+        }
     }
-    Ok(())
+    // The last pass does make the writer wait.
+    connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
 }
 
 /// Gives the WAL its length.
