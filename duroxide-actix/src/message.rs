@@ -57,7 +57,6 @@ impl<A: DurableActor> Table<A> {
 }
 
 impl<A: Actor> Table<A> {
-
     /// Enters the message type `M`.
     ///
     /// # Panics

@@ -90,14 +90,14 @@ impl Workflows {
         let activities = ActivityRegistry::builder()
             .register("nothing", |_: ActivityContext, input: String| async move { Ok(input) })
             .build();
-        let runtime =
-            Runtime::start_with_store(provider.clone(), activities, orchestrations).await;
+        let runtime = Runtime::start_with_store(provider.clone(), activities, orchestrations).await;
         Self { runtime, client: Client::new(provider), measured }
     }
 
     /// Timers and activities for as long as told.
     async fn run(&self, time: Duration, name: &str) -> Result<Latencies> {
-        *lock(&self.measured) = Measured { end: Some(Instant::now() + time), ..Measured::default() };
+        *lock(&self.measured) =
+            Measured { end: Some(Instant::now() + time), ..Measured::default() };
         let instances: Vec<_> = (0..INSTANCES).map(|number| format!("{name}-{number}")).collect();
         for instance in &instances {
             self.client.start_orchestration(instance, "tick", "").await?;

@@ -57,7 +57,8 @@ pub(crate) async fn run(shape: Shape, adapter: Adapter, common: Common) -> Resul
             sides.run(load, limit, common).await?
         }
     };
-    let orchestration = orchestration(&folder.path().join("orchestration.db"), load, common).await?;
+    let orchestration =
+        orchestration(&folder.path().join("orchestration.db"), load, common).await?;
     let Rounds { ours, relaxed, by_hand, memory, limit } = rounds;
     let to_limit = match shape {
         Shape::S1 => ours.p50_us / limit.single_row_us,

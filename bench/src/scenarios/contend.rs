@@ -105,10 +105,7 @@ async fn beside_checkpoints<S: Side>(
     }
     let elapsed = begin.elapsed();
     let spent = checkpoints.await??;
-    Ok((
-        Round::of(without.take(), elapsed.saturating_sub(spent))?,
-        Round::of(with.take(), spent)?,
-    ))
+    Ok((Round::of(without.take(), elapsed.saturating_sub(spent))?, Round::of(with.take(), spent)?))
 }
 
 /// Walks one history after the other, on a thread of its own.

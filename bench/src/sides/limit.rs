@@ -72,9 +72,7 @@ impl Limit {
     }
 
     pub(crate) fn medians(&self) -> Result<Limits> {
-        let of = |value: fn(&Limits) -> f64| {
-            middle(self.rounds.iter().map(value).collect())
-        };
+        let of = |value: fn(&Limits) -> f64| middle(self.rounds.iter().map(value).collect());
         Ok(Limits {
             single_row_us: rounded(of(|round| round.single_row_us)?, 1),
             rows_per_s: rounded(of(|round| round.rows_per_s)?, 0),

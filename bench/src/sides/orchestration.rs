@@ -42,8 +42,7 @@ impl Orchestration {
     pub(crate) async fn start(path: &Path, load: Load) -> Result<Self> {
         let url = format!("sqlite:{}?mode=rwc", path.display());
         let provider = Arc::new(SqliteProvider::new(&url, None).await?);
-        let orchestrations =
-            OrchestrationRegistry::builder().register("counter", counter).build();
+        let orchestrations = OrchestrationRegistry::builder().register("counter", counter).build();
         let activities = ActivityRegistry::builder().build();
         let runtime = Runtime::start_with_store(provider.clone(), activities, orchestrations).await;
         let client = Client::new(provider);

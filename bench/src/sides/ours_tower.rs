@@ -2,9 +2,7 @@
 
 use anyhow::Result;
 use duroxide_actix::journal::EventJournal;
-use duroxide_tower::{
-    ActorContext, DurableActor, DurableActorService, DurableHandle, async_trait,
-};
+use duroxide_tower::{ActorContext, DurableActor, DurableActorService, DurableHandle, async_trait};
 
 use crate::counter::{Add, Count, Counter};
 use crate::load::Side;
