@@ -49,6 +49,9 @@ enum Command {
         /// How many actors.
         #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000,1000000")]
         actors: Vec<usize>,
+        /// Only so many in memory; the others are passivated.
+        #[arg(long)]
+        capacity: Option<usize>,
         #[command(flatten)]
         common: Common,
     },
@@ -163,7 +166,9 @@ fn main() -> Result<()> {
             Command::Tell { shape, adapter, common } => {
                 (common.json, tell::run(shape, adapter, common).await?)
             }
-            Command::Scale { actors, common } => (common.json, scale::run(&actors, common).await?),
+            Command::Scale { actors, capacity, common } => {
+                (common.json, scale::run(&actors, capacity, common).await?)
+            }
             Command::Recover { actors, messages, common } => {
                 (common.json, recover::run(actors, messages, common).await?)
             }

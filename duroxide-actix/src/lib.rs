@@ -92,6 +92,7 @@ mod message;
 mod panic;
 mod send;
 mod start;
+mod virtual_actors;
 mod wrapper;
 
 pub use actor::{DurableActor, MessageList};
@@ -102,4 +103,5 @@ pub use send::DurableSend;
 /// The journal: [`EventJournal`](journal::EventJournal) and what the types of an actor implement.
 pub use shared_journal as journal;
 pub use start::StartDurable;
+pub use virtual_actors::VirtualActors;
 pub use wrapper::{DurableActixActor, Forward};

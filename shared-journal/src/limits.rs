@@ -47,7 +47,9 @@ pub struct Limits {
     /// least twice.
     pub attempts: u32,
     /// Bytes of log since the last checkpoint that start the next one. Default 32 MiB: recovery
-    /// reads at most about twice as much.
+    /// reads at most about twice as much. With hundreds of thousands of actors that change at
+    /// random a checkpoint would write more than that; then it waits for more to come together,
+    /// at most for half of [`tail_bytes`](Self::tail_bytes).
     pub checkpoint_bytes: usize,
     /// Bytes of log since the last finished checkpoint beyond which commits wait for the
     /// checkpoint. Default 256 MiB; reached only if the disk cannot keep up.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use duroxide_actix::journal::Limits;
-use serde_json::json;
+use duroxide_actix::journal::{EventJournal, Limits};
+use serde_json::{Value, json};
 
 use crate::counter::STATE_BYTES;
 use crate::load::{Choice, Load, Side, ask, rounded};
@@ -41,14 +41,28 @@ enum Task {
     Measure {
         #[arg(long)]
         seconds: u64,
+        /// Only so many actors in memory.
+        #[arg(long)]
+        capacity: Option<usize>,
     },
+    /// Plain actix actors in memory, for comparison; prints their memory.
+    Plain,
 }
 
 impl Child {
     pub(crate) async fn run(self) -> Result<()> {
         match self.task {
             Task::Send { messages, stop } => self.send(messages, stop).await,
-            Task::Measure { seconds } => self.measure(Duration::from_secs(seconds)).await,
+            Task::Measure { seconds, capacity } => {
+                self.measure(Duration::from_secs(seconds), capacity).await
+            }
+            Task::Plain => {
+                let before = resident()?;
+                let _plain = memory::start_here(self.actors);
+                tokio::task::yield_now().await;
+                println!("{}", resident()?.saturating_sub(before) / self.actors);
+                Ok(())
+            }
         }
     }
 
@@ -81,46 +95,56 @@ impl Child {
         Ok(journal.close().await?)
     }
 
-    async fn measure(&self, time: Duration) -> Result<()> {
+    async fn measure(&self, time: Duration, capacity: Option<usize>) -> Result<()> {
+        let actors = self.actors;
         let before = resident()?;
-        let plain = memory::start_here(self.actors);
-        tokio::task::yield_now().await;
-        let in_memory = resident()?.saturating_sub(before);
-        drop(plain);
-        // Let the plain actors end; their memory is used again.
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
         let durability = self.durability.durability();
         let (_provider, journal) = ours::open(&self.store, durability, Limits::default()).await?;
         let begin = Instant::now();
-        let side = Rc::new(ours::Ours::start(&journal, self.actors, STATE_BYTES).await?);
-        let started = begin.elapsed();
+        let line = match capacity {
+            Some(capacity) => {
+                let side = ours::Virtual::start(&journal, actors, capacity, STATE_BYTES).await?;
+                self.asks(&journal, side, begin.elapsed(), before, time).await?
+            }
+            None => {
+                let side = ours::Ours::start(&journal, actors, STATE_BYTES).await?;
+                self.asks(&journal, side, begin.elapsed(), before, time).await?
+            }
+        };
+        output::print(&line, true);
+        Ok(())
+    }
+
+    async fn asks<S: Side>(
+        &self,
+        journal: &EventJournal,
+        side: S,
+        started: Duration,
+        before: usize,
+        time: Duration,
+    ) -> Result<Value> {
+        let (actors, side) = (self.actors, Rc::new(side));
         journal.checkpoint().await?;
-        let durable = resident()?.saturating_sub(before);
-        let load = Load { actors: self.actors, callers: CALLERS };
+        let idle = resident()?.saturating_sub(before);
+        let load = Load { actors, callers: CALLERS };
         let round = ask(&side, load, time).await?;
         journal.checkpoint().await?;
-        let mut messages = round.per_s * time.as_secs_f64() + self.actors as f64;
         let once = disk(&self.store)?;
         let again = ask(&side, load, time).await?;
         journal.checkpoint().await?;
         let twice = disk(&self.store)?;
-        messages += again.per_s * time.as_secs_f64();
-        let line = json!({
-            "actors": self.actors,
+        let messages = (round.per_s + again.per_s) * time.as_secs_f64() + actors as f64;
+        Ok(json!({
+            "actors": actors,
             "per_s": rounded(round.per_s.max(again.per_s), 0),
             "p50_us": rounded(round.p50_us, 1),
             "p99_us": rounded(round.p99_us, 1),
             "start_s": rounded(started.as_secs_f64(), 2),
-            "idle_bytes_per_actor": durable / self.actors,
-            "plain_actix_bytes_per_actor": in_memory / self.actors,
+            "idle_bytes_per_actor": idle / actors,
             "store_bytes": once,
             "store_bytes_after_twice_the_messages": twice,
             "store_bytes_per_message": rounded(twice as f64 / messages, 1),
-        });
-        output::print(&line, true);
-        Ok(())
+        }))
     }
 }
 

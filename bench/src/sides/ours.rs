@@ -7,7 +7,7 @@ use actix::prelude::*;
 use anyhow::Result;
 use duroxide::providers::sqlite::SqliteProvider;
 use duroxide_actix::journal::{Durability, EventJournal, Limits};
-use duroxide_actix::{DurableActor, DurableContext, DurableSend, StartDurable};
+use duroxide_actix::{DurableActor, DurableContext, DurableSend, StartDurable, VirtualActors};
 
 use crate::counter::{Add, Count, Counter};
 use crate::load::Side;
@@ -79,6 +79,35 @@ impl Ours {
 impl Side for Ours {
     async fn ask(&self, _: usize, actor: usize) -> Result<()> {
         self.0[actor].send(Add::sample()).await?;
+        Ok(())
+    }
+}
+
+/// Counters of which some are in memory.
+pub(crate) struct Virtual(VirtualActors<Counter>);
+
+impl Virtual {
+    /// Asks each of the counters 0 to `actors` once, so that all of them exist.
+    pub(crate) async fn start(
+        journal: &EventJournal,
+        actors: usize,
+        capacity: usize,
+        state_bytes: usize,
+    ) -> Result<Self> {
+        let create = move |_: &str| Counter(Count::of(state_bytes));
+        let side = Self(VirtualActors::new(journal, capacity, create));
+        let ids: Vec<usize> = (0..actors).collect();
+        for ids in ids.chunks(1000) {
+            futures::future::try_join_all(ids.iter().map(|id| side.ask(0, *id))).await?;
+        }
+        Ok(side)
+    }
+}
+
+impl Side for Virtual {
+    async fn ask(&self, _: usize, actor: usize) -> Result<()> {
+        let counter = self.0.get(actor.to_string()).await?;
+        counter.send(Add::sample()).await?;
         Ok(())
     }
 }

@@ -18,6 +18,22 @@ use crate::provider::{CheckpointPart, FinishCheckpoint};
 const PART_RECORDS: usize = 256;
 const PART_BYTES: usize = 256 << 10;
 
+/// What SQLite writes at a time.
+const PAGE_BYTES: usize = 4096;
+
+/// Whether a checkpoint is due, with so many bytes of log since the last.
+///
+/// Every [`checkpoint_bytes`](crate::Limits::checkpoint_bytes), as long as it writes less than
+/// twice the log it makes superfluous. With very many actors that change at random it would write
+/// a page for each; then it waits, at most until half of the log's limit is reached, and each page
+/// it writes holds more that changed.
+pub(super) fn is_due(shared: &Shared, slots: &Slots, uncovered: usize) -> bool {
+    let limits = &shared.limits;
+    uncovered >= limits.checkpoint_bytes
+        && (uncovered >= slots.pages_to_save().saturating_mul(PAGE_BYTES / 2)
+            || uncovered >= limits.tail_bytes / 2)
+}
+
 pub(super) struct Checkpoint {
     begin: Position,
     /// Bytes of log that this checkpoint makes superfluous.
@@ -74,12 +90,7 @@ impl Checkpoint {
     /// The part is durable: what did not change meanwhile is clean. True if it was the last.
     pub(super) fn part_saved(&mut self, slots: &mut Slots) -> bool {
         for (no, saved) in self.saving.drain(..) {
-            if let Some(slot) = slots.get_mut(no)
-                && slot.changed == saved
-            {
-                slot.dirty = false;
-            }
-            slots.evict(no);
+            slots.saved(no, saved);
         }
         self.finishing
     }

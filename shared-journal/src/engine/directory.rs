@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, is_due};
 use super::recover::fold;
 use super::slot::{Slot, Slots};
 use super::{Shared, Ticket};
@@ -162,7 +162,7 @@ impl Directory {
         loop {
             // Before the first wait: a long tail that was recovered holds the writer up.
             if self.checkpoint.is_none()
-                && (self.uncovered >= self.shared.limits.checkpoint_bytes
+                && (is_due(&self.shared, &self.slots, self.uncovered)
                     || !self.next_checkpoint.is_empty())
             {
                 self.begin_checkpoint()?;

@@ -11,6 +11,9 @@ use crate::id::{ActorId, ActorNo, Position};
 use crate::provider::{ActorKey, StoredRecord};
 use crate::record::ActorRecord;
 
+/// Of records with a small state.
+const RECORDS_A_PAGE: usize = 10;
+
 pub(super) struct Slot {
     pub(super) actor: ActorId,
     pub(super) record: ActorRecord,
@@ -27,6 +30,8 @@ pub(super) struct Slots {
     by_no: FxHashMap<ActorNo, Slot>,
     by_name: FxHashMap<ActorId, ActorNo>,
     last: ActorNo,
+    /// How many changed since they were last saved.
+    dirty: usize,
 }
 
 impl Slots {
@@ -97,8 +102,27 @@ impl Slots {
             }
         })?;
         slot.changed = position;
+        self.dirty += usize::from(!slot.dirty);
         slot.dirty = true;
         Ok(())
+    }
+
+    /// The record of `no` is saved as it was at `saved`.
+    pub(super) fn saved(&mut self, no: ActorNo, saved: Position) {
+        if let Some(slot) = self.by_no.get_mut(&no)
+            && slot.changed == saved
+        {
+            self.dirty -= usize::from(slot.dirty);
+            slot.dirty = false;
+        }
+        self.evict(no);
+    }
+
+    /// About how many pages of the store a checkpoint of what changed would write: records that
+    /// change at random are on as many pages, until they are on all there are.
+    pub(super) fn pages_to_save(&self) -> usize {
+        let all = usize::try_from(self.last.0).unwrap_or(usize::MAX) / RECORDS_A_PAGE;
+        self.dirty.min(all)
     }
 
     /// Forgets what need not be in memory.

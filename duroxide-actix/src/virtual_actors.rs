@@ -1,0 +1,207 @@
+//! Virtual actors: they exist by name, start with the first message, and leave memory when others
+//! are needed more.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor, Addr, WeakAddr};
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, Shared};
+use lru::LruCache;
+use rustc_hash::FxHashMap;
+use shared_journal::{EventJournal, JournalError};
+
+use crate::actor::DurableActor;
+use crate::context::DurableContext;
+use crate::start::StartDurable;
+
+/// The actors of one type, by id: any number of them exist, the `capacity` used last are in memory.
+///
+/// [`get`](Self::get) starts an actor that is not in memory, with the state it had. When there are
+/// more than `capacity`, the one that was not asked for the longest is *passivated*: its address is
+/// let go, it handles what is in its mailbox, and leaves memory; its state is in the journal. An
+/// actor whose address somebody keeps stays as long as that. The idea of actors that need not be
+/// created or destroyed is that of [Orleans].
+///
+/// Lives on one arbiter, and so do its actors; clones share them. With several arbiters, give each
+/// its own and divide the ids among them: an actor runs in one place only
+/// ([`JournalError::AlreadyActive`]).
+///
+/// What an actor has besides its durable state (intervals, connections, counters of no importance)
+/// is gone with each passivation, as with a restart.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use actix::prelude::*;
+/// # use duroxide_actix::journal::{DurableMessage, DurableState, EventJournal};
+/// # use duroxide_actix::{DurableActor, DurableContext, VirtualActors};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Default)] struct Account { cents: i64 }
+/// # impl Actor for Account { type Context = DurableContext<Self>; }
+/// # #[derive(Message, Serialize, Deserialize)] #[rtype(result = "i64")] struct Deposit(i64);
+/// # impl DurableMessage for Deposit { const NAME: &'static str = "deposit"; }
+/// # impl DurableState for Account {
+/// #     const ACTOR_TYPE: &'static str = "account"; type State = i64;
+/// #     fn snapshot(&self) -> impl Serialize { self.cents }
+/// #     fn restore(&mut self, cents: i64) { self.cents = cents }
+/// # }
+/// # impl DurableActor for Account { type Messages = (Deposit,); }
+/// # impl Handler<Deposit> for Account {
+/// #     type Result = i64;
+/// #     fn handle(&mut self, _: Deposit, _: &mut Self::Context) -> i64 { self.cents }
+/// # }
+/// # async fn example(journal: EventJournal) -> Result<(), Box<dyn std::error::Error>> {
+/// let accounts = VirtualActors::new(&journal, 10_000, |_id| Account::default());
+/// let balance = accounts.get("42").await?.send(Deposit(5)).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [Orleans]: https://www.microsoft.com/en-us/research/publication/orleans-distributed-virtual-actors-for-programmability-and-scalability/
+pub struct VirtualActors<A: Actor> {
+    inner: Rc<Inner<A>>,
+}
+
+type Started<A> = Result<Addr<A>, Arc<JournalError>>;
+
+struct Inner<A: Actor> {
+    journal: EventJournal,
+    create: Box<dyn Fn(&str) -> A>,
+    actors: RefCell<Actors<A>>,
+}
+
+struct Actors<A: Actor> {
+    active: LruCache<Rc<str>, Addr<A>>,
+    /// On their way into memory: who asks meanwhile waits for the same start.
+    starting: FxHashMap<Rc<str>, Shared<LocalBoxFuture<'static, Started<A>>>>,
+    /// Passivated, and perhaps still there: somebody has the address, or there is mail left.
+    leaving: FxHashMap<Rc<str>, WeakAddr<A>>,
+    /// When so many are leaving, those that have left are forgotten.
+    forget_at: usize,
+}
+
+/// The least [`Actors::forget_at`].
+const FORGET_AT: usize = 64;
+
+impl<A: DurableActor + Actor<Context = DurableContext<A>>> VirtualActors<A> {
+    /// The actors of this type in `journal`; `create` constructs one, given its id, before its
+    /// state is put into it. A capacity of 0 counts as 1.
+    pub fn new(
+        journal: &EventJournal,
+        capacity: usize,
+        create: impl Fn(&str) -> A + 'static,
+    ) -> Self {
+        let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
+        let actors = Actors {
+            // Not `LruCache::new`, which makes room for all of them at once.
+            active: LruCache::unbounded(),
+            starting: FxHashMap::default(),
+            leaving: FxHashMap::default(),
+            forget_at: FORGET_AT,
+        };
+        let inner = Inner {
+            journal: journal.clone(),
+            create: Box::new(create),
+            actors: RefCell::new(actors),
+        };
+        inner.actors.borrow_mut().active.resize(capacity);
+        Self { inner: Rc::new(inner) }
+    }
+
+    /// The address of an actor, which is started if it is not in memory.
+    ///
+    /// Send to it at once and ask again for the next message: an address that is kept keeps the
+    /// actor in memory. Cancel-safe: a start that nobody waits for any more is taken up by the
+    /// next `get`.
+    ///
+    /// # Errors
+    /// As [`StartDurable::start_durable`]; shared, because all who wait for a start get its error.
+    /// The next `get` tries again.
+    pub async fn get(&self, id: impl AsRef<str>) -> Result<Addr<A>, Arc<JournalError>> {
+        let id = id.as_ref();
+        let start = {
+            let mut actors = self.inner.actors.borrow_mut();
+            if let Some(address) = actors.present(id) {
+                return Ok(address);
+            }
+            actors.starting.get(id).cloned().unwrap_or_else(|| {
+                let (inner, id) = (self.inner.clone(), Rc::<str>::from(id));
+                let start = inner.clone().start(id.clone()).boxed_local().shared();
+                actors.starting.insert(id, start.clone());
+                start
+            })
+        };
+        start.await
+    }
+
+    /// How many actors are in memory because of their use; one that is passivated and not gone yet
+    /// is not counted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.actors.borrow().active.len()
+    }
+
+    /// Whether no actor is in memory.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
+    async fn start(self: Rc<Self>, id: Rc<str>) -> Started<A> {
+        let started = (self.create)(&id).start_durable(&self.journal, &id).await;
+        let mut actors = self.actors.borrow_mut();
+        actors.starting.remove(&id);
+        let address = started.map_err(Arc::new)?;
+        actors.keep(id, address.clone());
+        Ok(address)
+    }
+}
+
+impl<A: Actor<Context = DurableContext<A>>> Actors<A> {
+    /// The actor, if it is in memory.
+    fn present(&mut self, id: &str) -> Option<Addr<A>> {
+        if let Some(address) = self.active.get(id).filter(|address| address.connected()) {
+            return Some(address.clone());
+        }
+        // It stopped of its own accord.
+        self.active.pop(id);
+        let (id, left) = self.leaving.remove_entry(id)?;
+        let address = left.upgrade().filter(Addr::connected)?;
+        self.keep(id, address.clone());
+        Some(address)
+    }
+
+    fn keep(&mut self, id: Rc<str>, address: Addr<A>) {
+        let Some((id, passivated)) = self.active.push(id, address) else {
+            return;
+        };
+        self.leaving.insert(id, passivated.downgrade());
+        if self.leaving.len() >= self.forget_at {
+            self.leaving.retain(|_, address| address.upgrade().is_some());
+            // Twice as many as are left: on average each is looked at a fixed number of times.
+            self.forget_at = FORGET_AT.max(2 * self.leaving.len());
+        }
+    }
+}
+
+impl<A: Actor> Clone for VirtualActors<A> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<A: Actor> fmt::Debug for VirtualActors<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let actors = self.inner.actors.borrow();
+        f.debug_struct("VirtualActors")
+            .field("journal", &self.inner.journal)
+            .field("active", &actors.active.len())
+            .field("starting", &actors.starting.len())
+            .finish_non_exhaustive()
+    }
+}
