@@ -81,3 +81,74 @@ pub(super) fn lengthen(connection: &mut Connection, database: &Path) -> Result<(
     }
     transaction.rollback().map_err(fail)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn open(path: &Path) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+        connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)").unwrap();
+        connection
+    }
+
+    fn insert(connection: &Connection, n: i64) {
+        connection.execute("INSERT INTO t VALUES (?)", [n]).unwrap();
+    }
+
+    fn rows(connection: &Connection) -> i64 {
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+    }
+
+    fn wal_of(path: &Path) -> PathBuf {
+        path.with_file_name("a.db-wal")
+    }
+
+    /// What a killed process leaves: the files as they are, while the connections are open.
+    fn image(path: &Path) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("a.db");
+        std::fs::copy(path, &copy).unwrap();
+        std::fs::copy(wal_of(path), wal_of(&copy)).unwrap();
+        (folder, copy)
+    }
+
+    #[test]
+    fn a_wal_that_gets_its_length_keeps_its_frames() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut first = open(&path);
+        let mut second = open(&path);
+        insert(&first, 1);
+        lengthen(&mut second, &path).unwrap();
+        assert_eq!(std::fs::metadata(wal_of(&path)).unwrap().len(), FILE_BYTES);
+        insert(&first, 2);
+        insert(&second, 3);
+        lengthen(&mut first, &path).unwrap();
+        assert_eq!(std::fs::metadata(wal_of(&path)).unwrap().len(), FILE_BYTES, "once is enough");
+        let (_folder, copy) = image(&path);
+        assert_eq!(rows(&open(&copy)), 3, "after a kill");
+        copy_back(&first).unwrap();
+        insert(&second, 4);
+        let (_folder, copy) = image(&path);
+        assert_eq!(rows(&open(&copy)), 4, "after the WAL was begun anew, and a kill");
+    }
+
+    #[test]
+    fn zeros_alone_are_an_empty_wal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        drop(open(&path));
+        assert!(!wal_of(&path).exists(), "the last connection removed it");
+        let mut connection = Connection::open(&path).unwrap();
+        lengthen(&mut connection, &path).unwrap();
+        let (_folder, copy) = image(&path);
+        let copy = open(&copy);
+        insert(&copy, 1);
+        assert_eq!(rows(&copy), 1);
+    }
+}
