@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use actix::{Actor, Addr, WeakAddr};
@@ -128,8 +128,9 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> VirtualActors<A> {
                 return Ok(address);
             }
             actors.starting.get(id).cloned().unwrap_or_else(|| {
-                let (inner, id) = (self.inner.clone(), Rc::<str>::from(id));
-                let start = inner.clone().start(id.clone()).boxed_local().shared();
+                let id = Rc::<str>::from(id);
+                let inner = Rc::downgrade(&self.inner);
+                let start = Inner::start(inner, id.clone()).boxed_local().shared();
                 actors.starting.insert(id, start.clone());
                 start
             })
@@ -152,9 +153,16 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> VirtualActors<A> {
 }
 
 impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
-    async fn start(self: Rc<Self>, id: Rc<str>) -> Started<A> {
-        let started = (self.create)(&id).start_durable(&self.journal, &id).await;
-        let mut actors = self.actors.borrow_mut();
+    /// Does not hold what it is kept in, or a start that nobody waits for would keep all of it.
+    async fn start(inner: Weak<Self>, id: Rc<str>) -> Started<A> {
+        let gone = || Arc::new(JournalError::Closed);
+        let (actor, journal) = {
+            let inner = inner.upgrade().ok_or_else(gone)?;
+            ((inner.create)(&id), inner.journal.clone())
+        };
+        let started = actor.start_durable(&journal, &id).await;
+        let inner = inner.upgrade().ok_or_else(gone)?;
+        let mut actors = inner.actors.borrow_mut();
         actors.starting.remove(&id);
         let address = started.map_err(Arc::new)?;
         actors.keep(id, address.clone());

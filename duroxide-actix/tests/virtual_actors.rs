@@ -91,8 +91,6 @@ fn mail_that_is_left_at_passivation_is_handled() {
         let store = Store::new();
         let journal = store.open().await;
         let counters = VirtualActors::new(&journal, 1, |_| Counter::default());
-        let asks: Vec<_> = (0..10).map(|_| counters.get("a").now_or_never()).collect();
-        assert!(asks.iter().all(Option::is_none), "it has to be loaded");
         let a = counters.get("a").await.unwrap();
         let replies: Vec<_> = (0..10).map(|_| a.send(Add(1))).collect();
         drop(a);
@@ -163,6 +161,29 @@ fn a_start_that_fails_is_tried_again() {
         assert!(matches!(*error, JournalError::AlreadyActive { .. }), "{error}");
         drop((counter, elsewhere));
         gone(&journal, &ActorId::new("counter", "a")).await;
+        assert_eq!(counters.get("a").await.unwrap().send(Add(1)).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_start_that_nobody_waits_for_keeps_nothing() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counters = VirtualActors::new(&journal, 8, |_| Counter::default());
+        assert!(counters.get("a").now_or_never().is_none(), "it has to be loaded");
+        drop(counters);
+        gone(&journal, &ActorId::new("counter", "a")).await;
+    });
+}
+
+#[test]
+fn a_start_that_its_first_caller_gave_up_is_taken_up_by_the_next() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counters = VirtualActors::new(&journal, 8, |_| Counter::default());
+        assert!(counters.get("a").now_or_never().is_none(), "it has to be loaded");
         assert_eq!(counters.get("a").await.unwrap().send(Add(1)).await.unwrap(), 1);
     });
 }

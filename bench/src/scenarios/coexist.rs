@@ -100,7 +100,10 @@ impl Workflows {
             Measured { end: Some(Instant::now() + time), ..Measured::default() };
         let instances: Vec<_> = (0..INSTANCES).map(|number| format!("{name}-{number}")).collect();
         for instance in &instances {
-            self.client.start_orchestration(instance, "tick", "").await?;
+            // The store may be locked by duroxide's own dispatchers.
+            while let Err(error) = self.client.start_orchestration(instance, "tick", "").await {
+                anyhow::ensure!(error.is_retryable(), error);
+            }
         }
         for instance in &instances {
             self.client.wait_for_orchestration(instance, time + Duration::from_secs(60)).await?;

@@ -16,6 +16,9 @@ use crate::sides::orchestration::{Orchestration, bounded};
 use crate::sides::{handwritten, handwritten_tokio, memory, memory_tokio, ours, ours_tower};
 use crate::{Adapter, Common};
 
+/// For the orchestrations to begin and to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 pub(crate) async fn run(shape: Shape, adapter: Adapter, common: Common) -> Result<Value> {
     let (load, folder) = (shape.load(), tempfile::tempdir()?);
     let durability = common.durability.durability();
@@ -57,8 +60,7 @@ pub(crate) async fn run(shape: Shape, adapter: Adapter, common: Common) -> Resul
             sides.run(load, limit, common).await?
         }
     };
-    let orchestration =
-        orchestration(&folder.path().join("orchestration.db"), load, common).await?;
+    let orchestration = orchestration(&folder.path().join("orchestration.db"), load, common).await;
     let Rounds { ours, relaxed, by_hand, memory, limit } = rounds;
     let to_limit = match shape {
         Shape::S1 => ours.p50_us / limit.single_row_us,
@@ -91,12 +93,27 @@ async fn open(path: &Path, durability: Durability) -> Result<EventJournal> {
     Ok(ours::open(path, durability, Limits::default()).await?.1)
 }
 
-async fn orchestration(path: &Path, load: Load, common: Common) -> Result<Round> {
-    let load = bounded(load);
-    let side = Rc::new(Orchestration::start(path, load).await?);
-    let round = ask(&side, load, Duration::from_secs(common.seconds)).await?;
-    side.stop().await;
-    Ok(round)
+/// None if it does not answer: duroxide gives an instance up for good when its store was locked
+/// too often, and then nobody would answer its callers.
+async fn orchestration(path: &Path, load: Load, common: Common) -> Option<Round> {
+    let (load, time) = (bounded(load), Duration::from_secs(common.seconds));
+    let measured = async {
+        let side = Rc::new(Orchestration::start(path, load).await?);
+        let round = ask(&side, load, time).await?;
+        side.stop().await;
+        anyhow::Ok(round)
+    };
+    match tokio::time::timeout(time + PATIENCE, measured).await {
+        Ok(Ok(round)) => Some(round),
+        Ok(Err(error)) => {
+            eprintln!("the orchestrations failed: {error:#}");
+            None
+        }
+        Err(_) => {
+            eprintln!("the orchestrations do not answer");
+            None
+        }
+    }
 }
 
 struct Sides<O, H, M> {

@@ -12,6 +12,7 @@ use super::Shared;
 use super::slot::{Slots, stored_record};
 use crate::error::JournalError;
 use crate::id::{ActorNo, Position};
+use crate::limits::Limits;
 use crate::provider::{CheckpointPart, FinishCheckpoint};
 
 /// A part ends after so many records, or so many bytes: about a millisecond of writing.
@@ -21,17 +22,16 @@ const PART_BYTES: usize = 256 << 10;
 /// What SQLite writes at a time.
 const PAGE_BYTES: usize = 4096;
 
-/// Whether a checkpoint is due, with so many bytes of log since the last.
+/// Whether a checkpoint is due, which would write so many pages, with so many bytes of log since the
+/// last.
 ///
-/// Every [`checkpoint_bytes`](crate::Limits::checkpoint_bytes), as long as it writes less than
-/// twice the log it makes superfluous. With very many actors that change at random it would write
-/// a page for each; then it waits, at most until half of the log's limit is reached, and each page
-/// it writes holds more that changed.
-pub(super) fn is_due(shared: &Shared, slots: &Slots, uncovered: usize) -> bool {
-    let limits = &shared.limits;
+/// Every [`checkpoint_bytes`](Limits::checkpoint_bytes), as long as it writes less than twice the
+/// log it makes superfluous. With very many actors that change at random it would write a page for
+/// each; then it waits, at most until half of the log's limit is reached, and each page it writes
+/// holds more that changed.
+pub(super) fn is_due(limits: &Limits, pages: usize, uncovered: usize) -> bool {
     uncovered >= limits.checkpoint_bytes
-        && (uncovered >= slots.pages_to_save().saturating_mul(PAGE_BYTES / 2)
-            || uncovered >= limits.tail_bytes / 2)
+        && (uncovered >= pages.saturating_mul(PAGE_BYTES / 2) || uncovered >= limits.tail_bytes / 2)
 }
 
 pub(super) struct Checkpoint {
@@ -93,5 +93,21 @@ impl Checkpoint {
             slots.saved(no, saved);
         }
         self.finishing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_waits_for_more_only_while_it_would_write_too_much() {
+        let limits =
+            Limits { checkpoint_bytes: 32 << 20, tail_bytes: 256 << 20, ..Limits::default() };
+        assert!(!is_due(&limits, 10, 31 << 20), "too early");
+        assert!(is_due(&limits, 10, 32 << 20), "few actors");
+        assert!(is_due(&limits, 10_000, 32 << 20), "pages of twice the log");
+        assert!(!is_due(&limits, 100_000, 32 << 20), "a page for every other message");
+        assert!(is_due(&limits, 100_000, 128 << 20), "half of what the log may have");
     }
 }

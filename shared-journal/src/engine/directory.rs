@@ -162,7 +162,7 @@ impl Directory {
         loop {
             // Before the first wait: a long tail that was recovered holds the writer up.
             if self.checkpoint.is_none()
-                && (is_due(&self.shared, &self.slots, self.uncovered)
+                && (is_due(&self.shared.limits, self.slots.pages_to_save(), self.uncovered)
                     || !self.next_checkpoint.is_empty())
             {
                 self.begin_checkpoint()?;
