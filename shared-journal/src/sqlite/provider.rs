@@ -226,12 +226,12 @@ impl ActorProvider for SqliteActorProvider {
     }
 
     async fn maintain(&self) -> Result<(), JournalError> {
+        // Before the work: what is written meanwhile counts for the next time.
+        self.wal.store(0, Ordering::Relaxed);
         if let Location::Memory(_) = self.location {
             return Ok(());
         }
         let fail = self.fail("copy the WAL back");
-        // Before the work: what is written meanwhile counts for the next time.
-        self.wal.store(0, Ordering::Relaxed);
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = match &mut *keeper {
             Some(connection) => connection,
@@ -370,4 +370,31 @@ fn low(key: i64) -> u64 {
 
 fn position(key: i64) -> Position {
     Position(low(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The engine starts a thread whenever maintenance is wanted.
+    #[test]
+    fn maintenance_is_not_wanted_again_as_soon_as_it_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let places =
+            [Location::File(folder.path().join("a.db")), Location::Memory("maintenance".into())];
+        for place in places {
+            let store = SqliteActorProvider::connect(place, Durability::ProcessCrash).unwrap();
+            let head = pollster::block_on(store.open_shard(ShardId(0))).unwrap();
+            let batch = vec![0; wal::COPY_BACK_BYTES];
+            let write = Write {
+                shard: ShardId(0),
+                epoch: head.epoch,
+                append: Some((Position(1), &batch)),
+                checkpoint: None,
+            };
+            pollster::block_on(store.write(&write)).unwrap();
+            pollster::block_on(store.maintain()).unwrap();
+            assert!(!store.wants_maintenance(), "{}", store.location());
+        }
+    }
 }
