@@ -59,28 +59,36 @@ pub(crate) struct Round {
     pub(crate) p99_us: f64,
 }
 
-/// Asks for as long as told and measures every answer. Every caller is a task of its own.
+/// Runs every caller as a task of its own, and waits for all of them.
+pub(crate) async fn callers<T: 'static, F: Future<Output = Result<T>> + 'static>(
+    count: usize,
+    caller: impl FnMut(usize) -> F,
+) -> Result<Vec<T>> {
+    let running: Vec<_> = (0..count).map(caller).map(actix::spawn).collect();
+    let mut done = Vec::with_capacity(count);
+    for caller in running {
+        done.push(caller.await??);
+    }
+    Ok(done)
+}
+
+/// Asks for as long as told and measures every answer.
 pub(crate) async fn ask<S: Side>(side: &Rc<S>, load: Load, time: Duration) -> Result<Round> {
     let begin = Instant::now();
-    let callers: Vec<_> = (0..load.callers)
-        .map(|caller| {
-            let side = side.clone();
-            actix::spawn(async move {
-                let mut taken = Vec::new();
-                let mut choice = Choice::new(caller);
-                while begin.elapsed() < time {
-                    let asked = Instant::now();
-                    side.ask(caller, choice.next(load.actors)).await?;
-                    taken.push(asked.elapsed());
-                }
-                anyhow::Ok(taken)
-            })
-        })
-        .collect();
-    let mut taken = Vec::new();
-    for caller in callers {
-        taken.append(&mut caller.await??);
-    }
+    let taken = callers(load.callers, |caller| {
+        let side = side.clone();
+        async move {
+            let mut taken = Vec::new();
+            let mut choice = Choice::new(caller);
+            while begin.elapsed() < time {
+                let asked = Instant::now();
+                side.ask(caller, choice.next(load.actors)).await?;
+                taken.push(asked.elapsed());
+            }
+            Ok(taken)
+        }
+    });
+    let taken = taken.await?.concat();
     Round::of(taken, begin.elapsed())
 }
 

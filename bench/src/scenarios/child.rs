@@ -10,7 +10,7 @@ use duroxide_actix::journal::{EventJournal, Limits};
 use serde_json::{Value, json};
 
 use crate::counter::STATE_BYTES;
-use crate::load::{Choice, Load, Side, ask, rounded};
+use crate::load::{Choice, Load, Side, ask, callers, rounded};
 use crate::sides::{memory, ours};
 use crate::{Survives, output};
 
@@ -70,28 +70,25 @@ impl Child {
         let durability = self.durability.durability();
         let (_provider, journal) = ours::open(&self.store, durability, Limits::default()).await?;
         let side = Rc::new(ours::Ours::start(&journal, self.actors, STATE_BYTES).await?);
-        let callers: Vec<_> = (0..CALLERS)
-            .map(|caller| {
-                let (side, actors) = (side.clone(), self.actors);
-                actix::spawn(async move {
-                    let mut choice = Choice::new(caller);
-                    for sent in 0.. {
-                        if caller == 0 && sent == messages.div_ceil(CALLERS) {
-                            // The parent kills while the others go on.
-                            println!("sent");
-                        }
-                        if stop && sent >= messages.div_ceil(CALLERS) {
-                            break;
-                        }
-                        side.ask(caller, choice.next(actors)).await?;
+        let each = messages.div_ceil(CALLERS);
+        let sent = callers(CALLERS, |caller| {
+            let (side, actors) = (side.clone(), self.actors);
+            async move {
+                let mut choice = Choice::new(caller);
+                for sent in 0.. {
+                    if caller == 0 && sent == each {
+                        // The parent kills while the others go on.
+                        println!("sent");
                     }
-                    anyhow::Ok(())
-                })
-            })
-            .collect();
-        for caller in callers {
-            caller.await??;
-        }
+                    if stop && sent >= each {
+                        break;
+                    }
+                    side.ask(caller, choice.next(actors)).await?;
+                }
+                Ok(())
+            }
+        });
+        sent.await?;
         Ok(journal.close().await?)
     }
 

@@ -24,6 +24,9 @@ use crate::sides::ours;
 /// Orchestrations at a time.
 const INSTANCES: usize = 20;
 
+/// To start one; SQLite waits a while in each.
+const MOST_TRIES: u32 = 100;
+
 const TIMER: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(common: Common) -> Result<Value> {
@@ -101,8 +104,10 @@ impl Workflows {
         let instances: Vec<_> = (0..INSTANCES).map(|number| format!("{name}-{number}")).collect();
         for instance in &instances {
             // The store may be locked by duroxide's own dispatchers.
+            let mut tries = 0;
             while let Err(error) = self.client.start_orchestration(instance, "tick", "").await {
-                anyhow::ensure!(error.is_retryable(), error);
+                tries += 1;
+                anyhow::ensure!(error.is_retryable() && tries < MOST_TRIES, error);
             }
         }
         for instance in &instances {
@@ -162,14 +167,12 @@ impl<S: tracing::Subscriber> Layer<S> for Locked {
                 self.0 |= format!("{value:?}").contains("database is locked");
             }
         }
-        // What is logged in detail is not looked at: that would be the load.
-        if *event.metadata().level() <= tracing::Level::WARN {
-            let mut search = Search(false);
-            event.record(&mut search);
-            self.0.fetch_add(u64::from(search.0), Ordering::Relaxed);
-        }
+        let mut search = Search(false);
+        event.record(&mut search);
+        self.0.fetch_add(u64::from(search.0), Ordering::Relaxed);
     }
 
+    /// What is logged in detail is not looked at: that would be the load.
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
         *metadata.level() <= tracing::Level::WARN
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use duroxide_actix::journal::{Durability, EventJournal, Limits};
+use futures::future::OptionFuture;
 use serde_json::{Value, json};
 
 use super::WARM_UP;
@@ -37,10 +38,10 @@ pub(crate) async fn run(shape: Shape, adapter: Adapter, common: Common) -> Resul
             let start = |journal| ours::Ours::start(journal, load.actors, STATE_BYTES);
             let sides = Sides {
                 ours: Rc::new(start(&journal).await?),
-                relaxed: match &relaxed {
-                    Some(relaxed) => Some(Rc::new(start(relaxed).await?)),
-                    None => None,
-                },
+                relaxed: OptionFuture::from(relaxed.as_ref().map(start))
+                    .await
+                    .transpose()?
+                    .map(Rc::new),
                 by_hand: Rc::new(handwritten::Handwritten::start(&pool, load.actors)),
                 memory: Rc::new(memory::Memory::start(load.actors)),
             };
@@ -50,10 +51,10 @@ pub(crate) async fn run(shape: Shape, adapter: Adapter, common: Common) -> Resul
             let start = |journal| ours_tower::Ours::start(journal, load.actors, STATE_BYTES);
             let sides = Sides {
                 ours: Rc::new(start(&journal).await?),
-                relaxed: match &relaxed {
-                    Some(relaxed) => Some(Rc::new(start(relaxed).await?)),
-                    None => None,
-                },
+                relaxed: OptionFuture::from(relaxed.as_ref().map(start))
+                    .await
+                    .transpose()?
+                    .map(Rc::new),
                 by_hand: Rc::new(handwritten_tokio::Handwritten::start(&pool, load.actors)),
                 memory: Rc::new(memory_tokio::Memory::start(load.actors)?),
             };

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::WARM_UP;
 use crate::Common;
 use crate::counter::STATE_BYTES;
-use crate::load::{Choice, Load, Round, Shape, Side, ask, median, rounded};
+use crate::load::{Choice, Load, Round, Shape, Side, ask, callers, median, rounded};
 use crate::sides::ours;
 
 /// Between two checkpoints.
@@ -82,27 +82,23 @@ async fn beside_checkpoints<S: Side>(
         })
     };
     let (without, with) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(Vec::new())));
-    let callers: Vec<_> = (0..load.callers)
-        .map(|caller| {
-            let (side, running, finished) = (side.clone(), running.clone(), finished.clone());
-            let (without, with) = (without.clone(), with.clone());
-            actix::spawn(async move {
-                let mut choice = Choice::new(caller);
-                while begin.elapsed() < time {
-                    let (asked, before) = (Instant::now(), finished.get());
-                    let touched = running.get();
-                    side.ask(caller, choice.next(load.actors)).await?;
-                    let touched = touched || running.get() || finished.get() != before;
-                    let taken = if touched { &with } else { &without };
-                    taken.borrow_mut().push(asked.elapsed());
-                }
-                anyhow::Ok(())
-            })
-        })
-        .collect();
-    for caller in callers {
-        caller.await??;
-    }
+    let asked = callers(load.callers, |caller| {
+        let (side, running, finished) = (side.clone(), running.clone(), finished.clone());
+        let (without, with) = (without.clone(), with.clone());
+        async move {
+            let mut choice = Choice::new(caller);
+            while begin.elapsed() < time {
+                let (asked, before) = (Instant::now(), finished.get());
+                let touched = running.get();
+                side.ask(caller, choice.next(load.actors)).await?;
+                let touched = touched || running.get() || finished.get() != before;
+                let taken = if touched { &with } else { &without };
+                taken.borrow_mut().push(asked.elapsed());
+            }
+            Ok(())
+        }
+    });
+    asked.await?;
     let elapsed = begin.elapsed();
     let spent = checkpoints.await??;
     Ok((Round::of(without.take(), elapsed.saturating_sub(spent))?, Round::of(with.take(), spent)?))

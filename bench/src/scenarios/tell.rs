@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::WARM_UP;
 use crate::counter::STATE_BYTES;
-use crate::load::{Choice, Load, Round, Shape, median, rounded};
+use crate::load::{Choice, Load, Round, Shape, callers, median, rounded};
 use crate::sides::limit::Limit;
 use crate::sides::{ours, ours_tower};
 use crate::{Adapter, Common};
@@ -81,27 +81,21 @@ async fn rounds<T: Told>(
 
 async fn round<T: Told>(side: &Rc<T>, load: Load, time: Duration) -> Result<Round> {
     let begin = Instant::now();
-    let callers: Vec<_> = (0..load.callers)
-        .map(|caller| {
-            let side = side.clone();
-            actix::spawn(async move {
-                let mut choice = Choice::new(caller);
-                let messages = std::iter::from_fn(|| {
-                    (begin.elapsed() < time).then(|| choice.next(load.actors))
-                });
-                let side = &side;
-                let told = futures::stream::iter(messages).map(|actor| async move {
-                    let told = Instant::now();
-                    side.tell(actor).await.map(|()| told.elapsed())
-                });
-                let receipts: Vec<_> = told.buffer_unordered(IN_FLIGHT).collect().await;
-                receipts.into_iter().collect::<Result<Vec<_>>>()
-            })
-        })
-        .collect();
-    let mut taken = Vec::new();
-    for caller in callers {
-        taken.append(&mut caller.await??);
-    }
+    let taken = callers(load.callers, |caller| {
+        let side = side.clone();
+        async move {
+            let mut choice = Choice::new(caller);
+            let messages =
+                std::iter::from_fn(|| (begin.elapsed() < time).then(|| choice.next(load.actors)));
+            let side = &side;
+            let told = futures::stream::iter(messages).map(|actor| async move {
+                let told = Instant::now();
+                side.tell(actor).await.map(|()| told.elapsed())
+            });
+            let receipts: Vec<_> = told.buffer_unordered(IN_FLIGHT).collect().await;
+            receipts.into_iter().collect::<Result<Vec<_>>>()
+        }
+    });
+    let taken = taken.await?.concat();
     Round::of(taken, begin.elapsed())
 }
