@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn runtime() -> runtime::Runtime {
-        runtime::Builder::new_current_thread().build().unwrap()
+        runtime::Builder::new_current_thread().enable_time().build().unwrap()
     }
 
     /// A release that says where it ran.
@@ -136,11 +136,14 @@ mod tests {
         releases.push(gate.as_ref(), telling(&sender));
         thread::spawn(|| releases.open()).join().unwrap();
         assert!(told.try_recv().is_err(), "released before the runtime ran");
-        runtime.block_on(async {
+        let released = async {
             while told.try_recv().is_err() {
                 tokio::task::yield_now().await;
             }
-        });
+        };
+        runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(20), released).await })
+            .expect("it was never released");
     }
 
     #[test]
