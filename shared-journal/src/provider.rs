@@ -77,19 +77,6 @@ pub trait ActorProvider: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<ListedActor>, JournalError>;
 
-    /// Whether [`maintain`](Self::maintain) should be called. Asked after every write, so it must
-    /// be cheap.
-    fn wants_maintenance(&self) -> bool {
-        false
-    }
-
-    /// Housekeeping, when it is [wanted](Self::wants_maintenance) and after checkpoints, beside
-    /// running writes, on a thread where it may take long. One at a time.
-    ///
-    /// # Errors
-    /// The store refused. The engine logs it and goes on.
-    async fn maintain(&self) -> Result<(), JournalError>;
-
     /// Lets the store check its own structures. Returns what it complains of.
     ///
     /// # Errors
@@ -104,6 +91,8 @@ pub struct ShardHead {
     pub epoch: Epoch,
     /// The records contain every commit up to this one.
     pub checkpoint: Position,
+    /// The oldest commit that is kept, if there is one.
+    pub oldest: Option<Position>,
     /// The last commit of the log, or the checkpoint if there is none after it.
     pub tail: Position,
     /// The greatest actor number in the records, 0 if there is none.
@@ -131,17 +120,10 @@ pub struct Write<'a> {
 pub struct CheckpointPart {
     /// Records to insert or replace.
     pub records: Vec<StoredRecord>,
-    /// Set in the last part.
-    pub finish: Option<FinishCheckpoint>,
-}
-
-/// The end of a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FinishCheckpoint {
-    /// The records now contain every commit up to this one.
-    pub checkpoint: Position,
-    /// Commits before this one can go.
-    pub truncate_before: Position,
+    /// From here on the records contain every commit up to this one. Set when all are saved.
+    pub checkpoint: Option<Position>,
+    /// Commits before this one can go: a few at a time, the oldest first.
+    pub truncate_before: Option<Position>,
 }
 
 /// A commit as it is stored.

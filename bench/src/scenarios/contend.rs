@@ -29,18 +29,21 @@ pub(crate) async fn run(common: Common) -> Result<Value> {
     let (_provider, journal) = ours::open(&path, common.durability.durability(), limits).await?;
     let side = Rc::new(ours::Ours::start(&journal, load.actors, STATE_BYTES).await?);
     ask(&side, load, WARM_UP).await?;
-    let (mut alone, mut between, mut during) = (Vec::new(), Vec::new(), Vec::new());
-    let mut events = 0;
+    let mut alone = Vec::new();
+    let (mut between, mut during) = (Asked::default(), Asked::default());
+    let (mut ratios, mut events) = (Vec::new(), 0);
     for _ in 0..common.rounds {
         journal.checkpoint().await?;
         alone.push(ask(&side, load, time).await?);
         let reader = Reader::start(journal.clone(), load.actors);
         let (without, with) = beside_checkpoints(&side, &journal, load, time).await?;
         events += reader.stop()?;
-        between.push(without);
-        during.push(with);
+        ratios.push(rounded(with.round()?.p99_us / without.round()?.p99_us, 2));
+        between.add(without);
+        during.add(with);
     }
-    let (alone, between, during) = (median(alone)?, median(between)?, median(during)?);
+    // Of all rounds together: what is rare is not in every round.
+    let (alone, between, during) = (median(alone)?, between.round()?, during.round()?);
     Ok(json!({
         "scenario": "contend",
         "durability": common.durability.name(),
@@ -51,9 +54,28 @@ pub(crate) async fn run(common: Common) -> Result<Value> {
         "checkpoints": journal.stats().checkpoints,
         "ratio": {
             "p99_during_checkpoints": rounded(during.p99_us / between.p99_us, 2),
+            "p99_during_checkpoints_by_round": ratios,
             "p99_with_reader": rounded(between.p99_us / alone.p99_us, 2),
         },
     }))
+}
+
+/// Asks of one kind.
+#[derive(Default, Clone)]
+struct Asked {
+    taken: Vec<Duration>,
+    time: Duration,
+}
+
+impl Asked {
+    fn add(&mut self, mut other: Self) {
+        self.taken.append(&mut other.taken);
+        self.time += other.time;
+    }
+
+    fn round(&self) -> Result<Round> {
+        Round::of(self.taken.clone(), self.time)
+    }
 }
 
 /// Asks with a checkpoint now and then: those that no checkpoint touched, and those that one did.
@@ -62,7 +84,7 @@ async fn beside_checkpoints<S: Side>(
     journal: &EventJournal,
     load: Load,
     time: Duration,
-) -> Result<(Round, Round)> {
+) -> Result<(Asked, Asked)> {
     let begin = Instant::now();
     let (running, finished) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0_u64)));
     let checkpoints = {
@@ -101,7 +123,10 @@ async fn beside_checkpoints<S: Side>(
     asked.await?;
     let elapsed = begin.elapsed();
     let spent = checkpoints.await??;
-    Ok((Round::of(without.take(), elapsed.saturating_sub(spent))?, Round::of(with.take(), spent)?))
+    Ok((
+        Asked { taken: without.take(), time: elapsed.saturating_sub(spent) },
+        Asked { taken: with.take(), time: spent },
+    ))
 }
 
 /// Walks one history after the other, on a thread of its own.

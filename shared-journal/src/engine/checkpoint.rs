@@ -5,6 +5,8 @@
 //! they are when it is made; all of them contain at least the commits up to the checkpoint's
 //! beginning, so that is the position the last part declares. A crash between two parts leaves
 //! records that are ahead of the old position, and recovery skips what they contain already.
+//! Then the log goes, a few commits with every part: freeing the pages of a long log at once would
+//! make a commit wait for longer than a disk does. A crash leaves the rest to the next checkpoint.
 
 use tokio::sync::oneshot;
 
@@ -13,11 +15,14 @@ use super::slot::{Slots, stored_record};
 use crate::error::JournalError;
 use crate::id::{ActorNo, Position};
 use crate::limits::Limits;
-use crate::provider::{CheckpointPart, FinishCheckpoint};
+use crate::provider::CheckpointPart;
 
 /// A part ends after so many records, or so many bytes: about a millisecond of writing.
 const PART_RECORDS: usize = 256;
 const PART_BYTES: usize = 256 << 10;
+
+/// A part truncates about so many bytes of log.
+const TRUNCATE_BYTES: u64 = 1 << 20;
 
 /// What SQLite writes at a time.
 const PAGE_BYTES: usize = 4096;
@@ -34,31 +39,63 @@ pub(super) fn is_due(limits: &Limits, pages: usize, uncovered: usize) -> bool {
         && (uncovered >= pages.saturating_mul(PAGE_BYTES / 2) || uncovered >= limits.tail_bytes / 2)
 }
 
+/// The log as a checkpoint finds it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Log {
+    /// The oldest commit that is kept.
+    pub(super) oldest: Position,
+    /// The last one that the checkpoint before contains.
+    pub(super) covered: Position,
+    /// The last one.
+    pub(super) tail: Position,
+    /// Bytes after `covered`.
+    pub(super) uncovered: usize,
+}
+
 pub(super) struct Checkpoint {
-    begin: Position,
-    /// Bytes of log that this checkpoint makes superfluous.
-    pub(super) covers: usize,
+    /// As it was when the checkpoint began.
+    log: Log,
     /// The actors to save, in the order of their numbers: neighbours share a page.
     todo: std::vec::IntoIter<ActorNo>,
     /// What the part on its way holds, and how far each record had come when it was made.
     saving: Vec<(ActorNo, Position)>,
-    finishing: bool,
+    saved: bool,
+    /// The oldest commit that is kept after the part on its way, and at the end.
+    oldest: Position,
+    keep: Position,
     pub(super) waiting: Vec<oneshot::Sender<()>>,
 }
 
+/// How far a checkpoint has come.
+pub(super) enum Progress {
+    /// There is more to write.
+    Unfinished,
+    /// The log before the first is gone, and so many bytes need no recovery any more.
+    Finished { oldest: Position, covers: usize },
+}
+
 impl Checkpoint {
-    /// Plans a checkpoint of everything that changed up to `begin`.
+    /// Plans a checkpoint of everything that changed up to the log's tail, and the end of the log
+    /// before the last `history` commits.
     pub(super) fn plan(
         slots: &Slots,
-        begin: Position,
-        covers: usize,
+        log: Log,
+        history: u64,
         waiting: Vec<oneshot::Sender<()>>,
     ) -> Self {
         let mut todo: Vec<_> =
             slots.iter().filter(|(_, slot)| slot.dirty).map(|(no, _)| no).collect();
         todo.sort_unstable();
-        let todo = todo.into_iter();
-        Self { begin, covers, todo, saving: Vec::new(), finishing: false, waiting }
+        let keep = Position((log.tail.0 + 1).saturating_sub(history)).max(log.oldest);
+        Self {
+            log,
+            todo: todo.into_iter(),
+            saving: Vec::new(),
+            saved: false,
+            oldest: log.oldest,
+            keep,
+            waiting,
+        }
     }
 
     /// The next part to write. `folded` is the last commit that the slots contain.
@@ -72,10 +109,10 @@ impl Checkpoint {
         let mut bytes = 0;
         while part.records.len() < PART_RECORDS && bytes < PART_BYTES {
             let Some(no) = self.todo.next() else {
-                let kept = shared.limits.history_commits;
-                let truncate_before = Position((self.begin.0 + 1).saturating_sub(kept));
-                part.finish = Some(FinishCheckpoint { checkpoint: self.begin, truncate_before });
-                self.finishing = true;
+                part.checkpoint = (!self.saved).then_some(self.log.tail);
+                self.saved = true;
+                self.oldest = self.log.truncate(self.oldest).min(self.keep);
+                part.truncate_before = Some(self.oldest);
                 break;
             };
             let Some(slot) = slots.get(no) else { continue };
@@ -87,12 +124,25 @@ impl Checkpoint {
         Ok(part)
     }
 
-    /// The part is durable: what did not change meanwhile is clean. True if it was the last.
-    pub(super) fn part_saved(&mut self, slots: &mut Slots) -> bool {
+    /// The part is durable: what did not change meanwhile is clean.
+    pub(super) fn part_saved(&mut self, slots: &mut Slots) -> Progress {
         for (no, saved) in self.saving.drain(..) {
             slots.saved(no, saved);
         }
-        self.finishing
+        if self.saved && self.oldest == self.keep {
+            Progress::Finished { oldest: self.oldest, covers: self.log.uncovered }
+        } else {
+            Progress::Unfinished
+        }
+    }
+}
+
+impl Log {
+    /// The oldest commit that is kept when about [`TRUNCATE_BYTES`] more have gone.
+    fn truncate(&self, oldest: Position) -> Position {
+        let commits = self.tail.0.saturating_sub(self.covered.0);
+        let bytes = (self.uncovered as u64).max(1);
+        Position(oldest.0 + (TRUNCATE_BYTES.saturating_mul(commits) / bytes).max(1))
     }
 }
 
@@ -109,5 +159,19 @@ mod tests {
         assert!(is_due(&limits, 10_000, 32 << 20), "pages of twice the log");
         assert!(!is_due(&limits, 100_000, 32 << 20), "a page for every other message");
         assert!(is_due(&limits, 100_000, 128 << 20), "half of what the log may have");
+    }
+
+    #[test]
+    fn a_long_log_is_truncated_about_a_megabyte_at_a_time() {
+        let log = |commits: u64, uncovered| Log {
+            oldest: Position(5),
+            covered: Position(10),
+            tail: Position(10 + commits),
+            uncovered,
+        };
+        assert_eq!(log(1000, 100 << 20).truncate(Position(5)), Position(15));
+        assert_eq!(log(1000, 1 << 20).truncate(Position(5)), Position(1005));
+        assert_eq!(log(2, 100 << 20).truncate(Position(5)), Position(6), "never none");
+        assert_eq!(log(0, 0).truncate(Position(5)), Position(6), "an empty log");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use super::checkpoint::{Checkpoint, is_due};
+use super::checkpoint::{Checkpoint, Log, Progress, is_due};
 use super::recover::fold;
 use super::slot::{Slot, Slots};
 use super::{Shared, Ticket};
@@ -94,13 +94,12 @@ impl Drop for Lease {
 pub(super) struct Directory {
     shared: Arc<Shared>,
     slots: Slots,
-    /// The last commit and the last submission that the slots contain.
-    position: Position,
+    /// The log up to what the slots contain.
+    log: Log,
+    /// The last submission that the slots contain.
     ticket: Ticket,
     /// Requests that wait for a submission to be folded.
     waiting: Vec<(Ticket, Request)>,
-    /// Bytes of log that no checkpoint covers or is about to cover.
-    uncovered: usize,
     checkpoint: Option<Checkpoint>,
     /// Whoever asked for a checkpoint while one was running.
     next_checkpoint: Vec<oneshot::Sender<()>>,
@@ -126,19 +125,13 @@ enum Flow {
 }
 
 impl Directory {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        slots: Slots,
-        position: Position,
-        uncovered: usize,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, slots: Slots, log: Log) -> Self {
         Self {
             shared,
             slots,
-            position,
+            log,
             ticket: 0,
             waiting: Vec::new(),
-            uncovered,
             checkpoint: None,
             next_checkpoint: Vec::new(),
             writer_done: Vec::new(),
@@ -146,7 +139,7 @@ impl Directory {
     }
 
     pub(super) fn position(&self) -> Position {
-        self.position
+        self.log.tail
     }
 
     /// The thread's whole life.
@@ -162,7 +155,7 @@ impl Directory {
         loop {
             // Before the first wait: a long tail that was recovered holds the writer up.
             if self.checkpoint.is_none()
-                && (is_due(&self.shared.limits, self.slots.pages_to_save(), self.uncovered)
+                && (is_due(&self.shared.limits, self.slots.pages_to_save(), self.log.uncovered)
                     || !self.next_checkpoint.is_empty())
             {
                 self.begin_checkpoint()?;
@@ -205,9 +198,9 @@ impl Directory {
             entries: commit.count,
         };
         fold(&self.shared, &mut self.slots, &header, &commit.entries)?;
-        self.position = commit.position;
+        self.log.tail = commit.position;
+        self.log.uncovered += commit.row_bytes;
         self.ticket = commit.ticket;
-        self.uncovered += commit.row_bytes;
         Ok(())
     }
 
@@ -374,29 +367,33 @@ impl Directory {
 
     fn begin_checkpoint(&mut self) -> Result<(), JournalError> {
         let waiting = std::mem::take(&mut self.next_checkpoint);
-        let covers = std::mem::take(&mut self.uncovered);
-        let mut checkpoint = Checkpoint::plan(&self.slots, self.position, covers, waiting);
-        let part = checkpoint.next_part(&self.shared, &self.slots, self.position)?;
-        self.checkpoint = Some(checkpoint);
-        self.shared.queue.offer_part(part);
-        Ok(())
+        let history = self.shared.limits.history_commits;
+        let checkpoint = Checkpoint::plan(&self.slots, self.log, history, waiting);
+        // It covers what is there by now; the next begins where it ends.
+        self.log.covered = self.log.tail;
+        self.log.uncovered = 0;
+        self.write_part(checkpoint)
     }
 
     fn part_saved(&mut self) -> Result<(), JournalError> {
         let Some(mut checkpoint) = self.checkpoint.take() else {
             return Ok(());
         };
-        if checkpoint.part_saved(&mut self.slots) {
-            self.shared.queue.shorten_tail(checkpoint.covers);
-            self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-            metrics::counter!("journal_checkpoints_total").increment(1);
-            self.shared.maintain();
-            for waiting in checkpoint.waiting {
-                let _ = waiting.send(());
-            }
-            return Ok(());
+        let Progress::Finished { oldest, covers } = checkpoint.part_saved(&mut self.slots) else {
+            return self.write_part(checkpoint);
+        };
+        self.log.oldest = oldest;
+        self.shared.queue.shorten_tail(covers);
+        self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("journal_checkpoints_total").increment(1);
+        for waiting in checkpoint.waiting {
+            let _ = waiting.send(());
         }
-        let part = checkpoint.next_part(&self.shared, &self.slots, self.position)?;
+        Ok(())
+    }
+
+    fn write_part(&mut self, mut checkpoint: Checkpoint) -> Result<(), JournalError> {
+        let part = checkpoint.next_part(&self.shared, &self.slots, self.log.tail)?;
         self.checkpoint = Some(checkpoint);
         self.shared.queue.offer_part(part);
         Ok(())

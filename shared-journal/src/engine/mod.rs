@@ -22,7 +22,7 @@ mod slot;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
@@ -56,7 +56,6 @@ pub(crate) struct Shared {
     pub(crate) gates: Gates,
     directory: Inbox,
     pub(crate) counters: Counters,
-    maintaining: AtomicBool,
 }
 
 /// What [`JournalStats`](crate::JournalStats) is read from.
@@ -90,26 +89,6 @@ impl Shared {
         let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
         self.queue.stop(&stopped);
         stopped
-    }
-
-    /// Housekeeping takes long; one at a time, on a thread of its own.
-    fn maintain(self: &Arc<Self>) {
-        if self.maintaining.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let shared = self.clone();
-        let runtime = tokio::runtime::Handle::try_current().ok();
-        let spawned = spawn("journal-maintenance", move || {
-            let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
-            if let Err(error) = pollster::block_on(shared.provider.maintain()) {
-                tracing::warn!(%error, "journal maintenance failed; it is tried again later");
-            }
-            shared.maintaining.store(false, Ordering::Release);
-        });
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread for journal maintenance; it is tried again later");
-            self.maintaining.store(false, Ordering::Release);
-        }
     }
 
     pub(crate) fn count_duplicate(&self) {
@@ -284,7 +263,6 @@ fn start(
         gates: Gates::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         counters: Counters::default(),
-        maintaining: AtomicBool::new(false),
         provider,
         shard,
         epoch: head.epoch,

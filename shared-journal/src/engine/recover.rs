@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use fail::fail_point;
 
 use super::Shared;
+use super::checkpoint::Log;
 use super::directory::Directory;
 use super::slot::Slots;
 use crate::envelope::{CommitHeader, decode_commit, entries};
@@ -106,7 +107,12 @@ pub(super) fn recover(shared: &Arc<Shared>, head: ShardHead) -> Result<Directory
     let mut slots = Slots::after(head.last_actor);
     let from = From::Exactly(head.checkpoint.next());
     let mut scan = Scan::new(shared.provider.clone(), shared.shard, from);
-    let (mut position, mut tail_bytes, mut created) = (head.checkpoint, 0, 0);
+    let mut log = Log {
+        oldest: head.oldest.unwrap_or(head.checkpoint.next()),
+        covered: head.checkpoint,
+        tail: head.checkpoint,
+        uncovered: 0,
+    };
     loop {
         let commits = pollster::block_on(scan.read())?;
         if commits.is_empty() {
@@ -116,29 +122,29 @@ pub(super) fn recover(shared: &Arc<Shared>, head: ShardHead) -> Result<Directory
             fail_point!("during-recovery");
             let Checked { header, body, .. } = scan.check(commit)?;
             fold(shared, &mut slots, &header, body)?;
-            position = commit.position;
-            tail_bytes += commit.bytes.len();
+            log.tail = commit.position;
+            log.uncovered += commit.bytes.len();
         }
     }
-    let mut pending = 0;
+    let (mut pending, mut created) = (0, 0);
     for (no, slot) in slots.iter() {
         pending += slot.record.pending.len() as u64;
         created += u64::from(no > head.last_actor);
     }
     shared.counters.recovered_actors.store(head.actors + created, Ordering::Relaxed);
     shared.counters.recovered_pending.store(pending, Ordering::Relaxed);
-    shared.queue.committed(0, tail_bytes);
+    shared.queue.committed(0, log.uncovered);
     tracing::info!(
         store = shared.provider.location(),
         shard = %shared.shard,
         epoch = %shared.epoch,
         actors = head.actors + created,
         pending,
-        tail_bytes,
+        tail_bytes = log.uncovered,
         elapsed = ?started.elapsed(),
         "journal recovered"
     );
-    Ok(Directory::new(shared.clone(), slots, position, tail_bytes))
+    Ok(Directory::new(shared.clone(), slots, log))
 }
 
 /// Applies the entries of one commit to the slots.

@@ -95,9 +95,6 @@ impl Writer {
             fail_point!("during-checkpoint");
             self.shared.directory.send(Mail::PartSaved);
         }
-        if self.shared.provider.wants_maintenance() {
-            self.shared.maintain();
-        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::classify;
 use super::sql::{APPLICATION_ID, MIGRATIONS};
+use super::wal;
 use crate::error::JournalError;
 use crate::limits::Durability;
 
@@ -53,9 +54,9 @@ impl Location {
                 Durability::ProcessCrash => "NORMAL",
             };
             connection.pragma_update(None, "synchronous", synchronous).map_err(fail)?;
-            // The WAL goes back into the file in `maintain`, beside the writer, not inside a
-            // commit that somebody waits for.
-            connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(fail)?;
+            connection
+                .pragma_update(None, "wal_autocheckpoint", wal::COPY_BACK_PAGES)
+                .map_err(fail)?;
         } else {
             connection.pragma_update(None, "read_uncommitted", true).map_err(fail)?;
         }

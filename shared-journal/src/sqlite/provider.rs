@@ -1,7 +1,6 @@
 //! `ActorProvider` over two SQLite connections: one writes, one reads.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,10 +30,6 @@ pub struct SqliteActorProvider {
     location: Location,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
-    /// For housekeeping, made when it is needed.
-    keeper: Mutex<Option<Connection>>,
-    /// About how many bytes were written to the WAL since it was last copied back.
-    wal: AtomicUsize,
 }
 
 impl SqliteActorProvider {
@@ -69,13 +64,7 @@ impl SqliteActorProvider {
             }
         };
         let reader = location.connect(durability)?;
-        Ok(Self {
-            writer: Mutex::new(writer),
-            reader: Mutex::new(reader),
-            keeper: Mutex::new(None),
-            wal: AtomicUsize::new(0),
-            location,
-        })
+        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), location })
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
@@ -111,6 +100,7 @@ impl ActorProvider for SqliteActorProvider {
         let number = |statement: &str| {
             transaction.query_row(statement, [first, last], |row| row.get::<_, Option<i64>>(0))
         };
+        let oldest = number(sql::LOG_OLDEST).map_err(&fail)?.map(position);
         let tail = number(sql::LOG_TAIL).map_err(&fail)?.map_or(Position(0), position);
         let last_actor =
             number(sql::LAST_ACTOR).map_err(&fail)?.map_or(ActorNo(0), |key| ActorNo(low(key)));
@@ -119,6 +109,7 @@ impl ActorProvider for SqliteActorProvider {
         Ok(ShardHead {
             epoch,
             checkpoint,
+            oldest,
             tail: tail.max(checkpoint),
             last_actor,
             actors: actors.unsigned_abs(),
@@ -126,7 +117,6 @@ impl ActorProvider for SqliteActorProvider {
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
-        self.wal.fetch_add(wal::bytes_of(write), Ordering::Relaxed);
         let mut writer = self.writer();
         let fail = self.fail("commit");
         match (write.append, write.checkpoint) {
@@ -221,25 +211,6 @@ impl ActorProvider for SqliteActorProvider {
             .map_err(fail)
     }
 
-    fn wants_maintenance(&self) -> bool {
-        self.wal.load(Ordering::Relaxed) >= wal::COPY_BACK_BYTES
-    }
-
-    async fn maintain(&self) -> Result<(), JournalError> {
-        // Before the work: what is written meanwhile counts for the next time.
-        self.wal.store(0, Ordering::Relaxed);
-        if let Location::Memory(_) = self.location {
-            return Ok(());
-        }
-        let fail = self.fail("copy the WAL back");
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = match &mut *keeper {
-            Some(connection) => connection,
-            none => none.insert(self.location.connect(Durability::ProcessCrash)?),
-        };
-        wal::copy_back(connection).map_err(fail)
-    }
-
     async fn check(&self) -> Result<Vec<String>, JournalError> {
         let fail = self.fail("check");
         // A connection of its own where that is possible: this takes long, and the reader is
@@ -329,13 +300,15 @@ fn save(
             record.bytes,
         ])?;
     }
-    if let Some(finish) = part.finish {
+    if let Some(checkpoint) = part.checkpoint {
         transaction
-            .prepare_cached(sql::FINISH_CHECKPOINT)?
-            .execute(params![shard.0, finish.checkpoint.0])?;
+            .prepare_cached(sql::SAVE_CHECKPOINT)?
+            .execute(params![shard.0, checkpoint.0])?;
+    }
+    if let Some(before) = part.truncate_before {
         transaction
             .prepare_cached(sql::TRUNCATE)?
-            .execute([keys(shard).0, key(shard, finish.truncate_before.0)])?;
+            .execute([keys(shard).0, key(shard, before.0)])?;
     }
     Ok(())
 }
@@ -370,31 +343,4 @@ fn low(key: i64) -> u64 {
 
 fn position(key: i64) -> Position {
     Position(low(key))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The engine starts a thread whenever maintenance is wanted.
-    #[test]
-    fn maintenance_is_not_wanted_again_as_soon_as_it_is_done() {
-        let folder = tempfile::tempdir().unwrap();
-        let places =
-            [Location::File(folder.path().join("a.db")), Location::Memory("maintenance".into())];
-        for place in places {
-            let store = SqliteActorProvider::connect(place, Durability::ProcessCrash).unwrap();
-            let head = pollster::block_on(store.open_shard(ShardId(0))).unwrap();
-            let batch = vec![0; wal::COPY_BACK_BYTES];
-            let write = Write {
-                shard: ShardId(0),
-                epoch: head.epoch,
-                append: Some((Position(1), &batch)),
-                checkpoint: None,
-            };
-            pollster::block_on(store.write(&write)).unwrap();
-            pollster::block_on(store.maintain()).unwrap();
-            assert!(!store.wants_maintenance(), "{}", store.location());
-        }
-    }
 }

@@ -44,6 +44,8 @@ pub(super) const BUMP_EPOCH: &str = "
     INSERT INTO journal_shard (shard, epoch, checkpoint) VALUES (?1, 1, 0)
     ON CONFLICT (shard) DO UPDATE SET epoch = epoch + 1
     RETURNING epoch, checkpoint";
+pub(super) const LOG_OLDEST: &str = "
+    SELECT min(key) FROM journal_log WHERE key BETWEEN ?1 AND ?2";
 pub(super) const LOG_TAIL: &str = "
     SELECT max(key) FROM journal_log WHERE key BETWEEN ?1 AND ?2";
 pub(super) const LAST_ACTOR: &str = "
@@ -69,7 +71,7 @@ pub(super) const SAVE_RECORD: &str = "
         pending = excluded.pending,
         dead_letters = excluded.dead_letters,
         record = excluded.record";
-pub(super) const FINISH_CHECKPOINT: &str = "
+pub(super) const SAVE_CHECKPOINT: &str = "
     UPDATE journal_shard SET checkpoint = ?2 WHERE shard = ?1";
 pub(super) const TRUNCATE: &str = "DELETE FROM journal_log WHERE key >= ?1 AND key < ?2";
 

@@ -7,49 +7,21 @@
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write as _};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::classify;
 use crate::error::JournalError;
-use crate::provider::Write;
 
-/// The WAL is copied back when about so much was written to it.
-pub(super) const COPY_BACK_BYTES: usize = 16 << 20;
+/// The commit that makes the WAL this long copies it back into the database file, as far as readers
+/// let it: 16 MB, 12 to 20 ms.
+///
+/// A thread that copies beside the writer does not help: SQLite syncs the database file only when
+/// everything is copied, which needs a writer that waits, and the sync is what takes long.
+pub(super) const COPY_BACK_PAGES: u32 = 4000;
 
-/// The length of the file: what is written until it has been copied back fits as well.
+/// The length of the file: what one commit adds after that fits as well.
 const FILE_BYTES: u64 = 24 << 20;
-
-const PAGE_BYTES: usize = 4096;
-
-/// About how many bytes a write takes in the WAL: every page it touches.
-pub(super) fn bytes_of(write: &Write<'_>) -> usize {
-    let append = write.append.map_or(0, |(_, batch)| batch.len() / PAGE_BYTES + 1);
-    let records = write.checkpoint.map_or(0, |part| part.records.len() + 1);
-    (append + records) * PAGE_BYTES
-}
-
-/// Passes beside the writer, and when the last one was short enough.
-const PASSES: usize = 4;
-const SHORT_PASS: Duration = Duration::from_millis(8);
-
-/// Copies the WAL into the database file and lets the next commit begin it anew.
-pub(super) fn copy_back(connection: &Connection) -> rusqlite::Result<()> {
-    // If readers take their time, the WAL gets longer, and the next time is soon.
-    connection.busy_timeout(Duration::from_millis(20))?;
-    // Passive: copies what is there without making the writer wait, which writes more meanwhile.
-    // Each pass has less to do than the one before.
-    for _ in 0..PASSES {
-        let begin = Instant::now();
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        if begin.elapsed() < SHORT_PASS {
-            break;
-        }
-    }
-    // The last pass does make the writer wait.
-    connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
-}
 
 /// Gives the WAL its length.
 ///
@@ -132,7 +104,8 @@ mod tests {
         assert_eq!(std::fs::metadata(wal_of(&path)).unwrap().len(), FILE_BYTES, "once is enough");
         let (_folder, copy) = image(&path);
         assert_eq!(rows(&open(&copy)), 3, "after a kill");
-        copy_back(&first).unwrap();
+        let copied = first.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0));
+        assert_eq!(copied, Ok(0));
         insert(&second, 4);
         let (_folder, copy) = image(&path);
         assert_eq!(rows(&open(&copy)), 4, "after the WAL was begun anew, and a kill");
