@@ -14,8 +14,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub enum JournalError {
     /// The duroxide provider is of a kind that the journal cannot attach to.
     #[error(
-        "the journal cannot attach to the duroxide provider {name:?}; \
-         open it from a SqliteProvider, or give the builder an ActorProvider"
+        "the journal cannot attach to the duroxide provider {name:?}; open it from a \
+         SqliteProvider, from a PostgresProvider with the feature `postgres` of shared-journal, \
+         or give the builder an ActorProvider"
     )]
     UnsupportedProvider {
         /// The name that the provider gives itself.

@@ -50,6 +50,9 @@ impl ActorId {
             (_, n) if n > MAX_ACTOR_ID_BYTES => {
                 Some(format!("the id has {n} bytes, the limit is {MAX_ACTOR_ID_BYTES}"))
             }
+            _ if self.actor_type.contains('\0') || self.id.contains('\0') => {
+                Some("it contains a zero byte, which PostgreSQL does not store".into())
+            }
             _ => None,
         }
     }

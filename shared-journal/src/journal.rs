@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use duroxide::providers::Provider;
 
+use crate::attach::attach;
 use crate::codec::Codec;
 use crate::engine::{Engine, unshare};
 use crate::error::JournalError;
@@ -58,7 +59,9 @@ impl EventJournal {
     /// Opens the journal that belongs to a duroxide provider, with the defaults of
     /// [`Limits`], [`Durability`] and [`Codec`].
     ///
-    /// For a `SqliteProvider` on `app.db` the journal is `app.actors.db`, made if it is missing.
+    /// For a `SqliteProvider` on `app.db` the journal is `app.actors.db`, made if it is missing. For
+    /// the `PostgresProvider` of duroxide-pg (feature `postgres`) it is in tables of its own, in the
+    /// same schema.
     /// When this returns, everything in the store is recovered, and earlier owners are fenced.
     ///
     /// # Errors
@@ -344,10 +347,9 @@ impl EventJournalBuilder {
         let durability = self.durability;
         let name = provider.name().to_owned();
         // Opening a file blocks.
-        let attached =
-            tokio::task::spawn_blocking(move || crate::sqlite::attach(&provider, durability));
+        let attached = tokio::task::spawn_blocking(move || attach(&provider, durability));
         match attached.await.map_err(|_| JournalError::Closed)? {
-            Some(journal) => self.open_on(journal?).await,
+            Some(store) => self.open_on(store?).await,
             None => Err(JournalError::UnsupportedProvider { name }),
         }
     }

@@ -13,8 +13,11 @@
 //!
 //! # Features
 //!
+//! - `postgres` (off): journals in PostgreSQL, beside the `PostgresProvider` of duroxide-pg.
+//! - `provider-test` (off): the tests that every [`ActorProvider`] must pass.
 //! - `failpoints` (off): named places at which tests kill the process. Not for production.
 
+mod attach;
 mod codec;
 mod durable;
 mod engine;
@@ -26,13 +29,18 @@ mod id;
 mod journal;
 mod limits;
 pub mod mailbox;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod provider;
+#[cfg(feature = "provider-test")]
+pub mod provider_test;
 mod record;
 mod recovery;
 mod session;
 pub mod sqlite;
 mod verify;
 
+pub use attach::attach;
 pub use codec::{Codec, CodecError, Payload};
 pub use durable::{DurableMessage, DurableState};
 pub use envelope::EnvelopeError;

@@ -1,10 +1,12 @@
-//! What the crash tests and their child process agree on.
+//! What the tests of the whole agree on: crash tests with their child process, and those that use
+//! PostgreSQL.
 //!
 //! A child process runs durable actors and senders and is killed; the parent keeps an outside
 //! record of what the child said before it died, and checks the promises against it.
 
 mod ledger;
 mod parent;
+pub mod postgres;
 pub mod protocol;
 
 pub use ledger::{Entry, Ledger, Slot};

@@ -1,0 +1,22 @@
+//! Finding the place of the journal from a user's duroxide provider.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use duroxide::providers::Provider;
+use duroxide_pg::PostgresProvider;
+
+use super::provider::PostgresActorProvider;
+use crate::error::JournalError;
+use crate::limits::Durability;
+
+/// Opens the journal in `provider`'s schema; `None` if it is not a `PostgresProvider`.
+pub(crate) fn attach(
+    provider: &Arc<dyn Provider>,
+    durability: Durability,
+) -> Option<Result<Arc<PostgresActorProvider>, JournalError>> {
+    let any: &dyn Any = &**provider;
+    let postgres = any.downcast_ref::<PostgresProvider>()?;
+    let (pool, schema) = (postgres.pool().clone(), postgres.schema_name());
+    Some(PostgresActorProvider::connect(pool, schema, durability).map(Arc::new))
+}

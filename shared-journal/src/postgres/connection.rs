@@ -1,0 +1,120 @@
+//! A connection of our own, and the schema.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{ConnectOptions, Connection, Error, PgPool, Row};
+use tokio::runtime::{Builder, Runtime};
+
+use super::error::{classify, is_lost};
+use super::sql;
+use crate::error::JournalError;
+use crate::limits::Durability;
+
+/// How long a statement may take before the connection is given up. Longer than any commit of a
+/// server that answers; a network that swallows packets does not answer for a quarter of an hour.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection that is driven by the thread that uses it, made when it is needed.
+///
+/// On the pool's connections a commit would wait for the runtime of the application to look at its
+/// sockets, and for two threads to be woken.
+pub(super) struct Link {
+    /// Before the runtime, which it needs to go.
+    connection: Option<PgConnection>,
+    runtime: Option<Runtime>,
+    pool: PgPool,
+    durability: Durability,
+}
+
+impl Link {
+    pub(super) fn new(pool: PgPool, durability: Durability) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { connection: None, runtime: Some(runtime), pool, durability })
+    }
+
+    /// Runs statements to their end. A connection that was lost is replaced the next time.
+    pub(super) fn run<T>(
+        &mut self,
+        statements: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Some(runtime) = &self.runtime else { return Err(Error::WorkerCrashed) };
+        let Self { connection, pool, durability, .. } = self;
+        let finished = runtime.block_on(tokio::time::timeout(PATIENCE, async {
+            let connection = match connection {
+                Some(connection) => connection,
+                none => none.insert(connect(pool, *durability).await?),
+            };
+            statements(connection).await
+        }));
+        let finished = finished.unwrap_or_else(|_| {
+            Err(Error::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("no answer within {PATIENCE:?}"),
+            )))
+        });
+        if finished.as_ref().is_err_and(is_lost) {
+            self.connection = None;
+        }
+        finished
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.connection = None;
+        if let Some(runtime) = self.runtime.take() {
+            // The last reference to a journal may go inside another runtime, which forbids to wait.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn connect(pool: &PgPool, durability: Durability) -> Result<PgConnection, Error> {
+    // The pool's options of today: a password can have a date.
+    let options = (*pool.connect_options()).clone().application_name("journal writer");
+    let mut connection = options.connect().await?;
+    let synchronous_commit = match durability {
+        // Not less than the server's own setting, which may ask for a standby.
+        Durability::PowerLoss => {
+            "SELECT set_config('synchronous_commit', 'on', false)
+             WHERE current_setting('synchronous_commit') = 'off'"
+        }
+        Durability::ProcessCrash => "SELECT set_config('synchronous_commit', 'off', false)",
+    };
+    sqlx::query(synchronous_commit).execute(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Brings the schema up to date.
+pub(super) fn prepare(link: &mut Link, schema: &str, store: &str) -> Result<(), JournalError> {
+    let fail = |error| classify(store, "migrate", error);
+    let in_schema = |statement: &str| statement.replace("{schema}", schema);
+    let supported = u32::try_from(sql::MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let found = link.run(async |connection| {
+        let mut transaction = connection.begin().await?;
+        // Of two processes that find an empty schema, one migrates and the other sees it.
+        sqlx::query(&in_schema(sql::LOCK_SCHEMA)).execute(&mut *transaction).await?;
+        sqlx::query(&in_schema(sql::CREATE_VERSION)).execute(&mut *transaction).await?;
+        let found: Option<i32> = sqlx::query(&in_schema(sql::READ_VERSION))
+            .fetch_one(&mut *transaction)
+            .await?
+            .try_get(0)?;
+        let found = u32::try_from(found.unwrap_or(0)).unwrap_or(u32::MAX);
+        for (version, migration) in (1_i32..).zip(sql::MIGRATIONS).skip(found as usize) {
+            sqlx::raw_sql(&in_schema(migration)).execute(&mut *transaction).await?;
+            sqlx::query(&in_schema(sql::SAVE_VERSION))
+                .bind(version)
+                .execute(&mut *transaction)
+                .await?;
+            tracing::info!(store, version, "journal schema migrated");
+        }
+        transaction.commit().await?;
+        Ok(found)
+    });
+    let found = found.map_err(fail)?;
+    if found > supported {
+        return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
+    }
+    Ok(())
+}

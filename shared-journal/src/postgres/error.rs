@@ -1,0 +1,36 @@
+//! Which PostgreSQL errors are which of ours.
+
+use crate::error::JournalError;
+
+/// Classifies an error that happened in `operation` on the database and schema `store`.
+pub(super) fn classify(store: &str, operation: &'static str, error: sqlx::Error) -> JournalError {
+    JournalError::Store {
+        store: store.to_owned(),
+        operation,
+        retryable: is_lost(&error) || may_pass(&error),
+        source: Box::new(error),
+    }
+}
+
+/// Whether the connection is of no use any more. The outcome of what ran on it is unknown.
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // Connection exceptions; the server shuts down, crashed, or does not take connections yet;
+        // it is a standby, perhaps since a failover.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.starts_with("08") || matches!(&*code, "57P01" | "57P02" | "57P03" | "25006")
+        }),
+        _ => false,
+    }
+}
+
+/// Whether the server may do tomorrow what it refused today.
+fn may_pass(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    // No room on the disk, no memory, too many connections; serialization failures and deadlocks;
+    // locks and statements that timed out.
+    error.code().is_some_and(|code| {
+        code.starts_with("53") || code.starts_with("40") || matches!(&*code, "55P03" | "57014")
+    })
+}

@@ -1,0 +1,294 @@
+//! `ActorProvider` over a connection that writes and a pool that reads.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use duroxide_pg::PostgresProvider;
+use sqlx::postgres::PgRow;
+use sqlx::{Error, PgPool, Row};
+
+use super::connection::{Link, prepare};
+use super::error::classify;
+use super::sql;
+use crate::error::JournalError;
+use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+use crate::limits::Durability;
+use crate::provider::{
+    ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
+    StoredRecord, Write,
+};
+
+/// A journal in a schema of a PostgreSQL database.
+///
+/// Usually made by [`EventJournal::open`](crate::EventJournal::open) from duroxide's provider.
+///
+/// `open_shard` and `write` block the thread that polls them, and panic inside a tokio runtime; the
+/// other methods need one.
+pub struct PostgresActorProvider {
+    store: String,
+    schema: String,
+    /// The statement of nearly every commit.
+    append: String,
+    writer: Mutex<Link>,
+    reader: PgPool,
+}
+
+impl std::fmt::Debug for PostgresActorProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresActorProvider").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl PostgresActorProvider {
+    /// Opens or creates the journal in the schema of `provider`. Blocks; call it from a thread
+    /// that may, such as one of `tokio::task::spawn_blocking`.
+    ///
+    /// # Errors
+    /// The database cannot be reached, the role may not create tables in the schema, or the
+    /// journal is of a newer version.
+    pub fn open(
+        provider: &PostgresProvider,
+        durability: Durability,
+    ) -> Result<Arc<Self>, JournalError> {
+        Self::connect(provider.pool().clone(), provider.schema_name(), durability).map(Arc::new)
+    }
+
+    pub(super) fn connect(
+        pool: PgPool,
+        schema: &str,
+        durability: Durability,
+    ) -> Result<Self, JournalError> {
+        let options = pool.connect_options();
+        let database = options.get_database().unwrap_or_else(|| options.get_username());
+        let store = format!(
+            "postgres://{}:{}/{database}, schema {schema}",
+            options.get_host(),
+            options.get_port()
+        );
+        let mut writer = Link::new(pool.clone(), durability)
+            .map_err(|error| classify(&store, "connect", Error::Io(error)))?;
+        prepare(&mut writer, schema, &store)?;
+        Ok(Self {
+            schema: schema.to_owned(),
+            append: sql::APPEND.replace("{schema}", schema),
+            writer: Mutex::new(writer),
+            reader: pool,
+            store,
+        })
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Link> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sql(&self, statement: &str) -> String {
+        statement.replace("{schema}", &self.schema)
+    }
+
+    fn fail(&self, operation: &'static str) -> impl Fn(Error) -> JournalError {
+        move |error| classify(&self.store, operation, error)
+    }
+
+    /// One statement for a commit without a checkpoint: how many rows it appended.
+    fn append(
+        &self,
+        write: &Write<'_>,
+        (position, batch): (Position, &[u8]),
+    ) -> Result<u64, Error> {
+        self.writer().run(async |connection| {
+            sqlx::query(&self.append)
+                .bind(i64::from(write.shard.0))
+                .bind(signed(write.epoch.0))
+                .bind(signed(position.0))
+                .bind(batch)
+                .execute(connection)
+                .await
+                .map(|done| done.rows_affected())
+        })
+    }
+
+    /// One statement for everything: whether the shard is ours, and how many rows it appended.
+    fn save(&self, write: &Write<'_>, part: &CheckpointPart) -> Result<(bool, u64), Error> {
+        let statement = self.sql(sql::SAVE_PART);
+        let records = &part.records;
+        self.writer().run(async |connection| {
+            let done = sqlx::query(&statement)
+                .bind(i64::from(write.shard.0))
+                .bind(signed(write.epoch.0))
+                .bind(write.append.map(|(position, _)| signed(position.0)))
+                .bind(write.append.map(|(_, batch)| batch))
+                .bind(records.iter().map(|it| signed(it.no.0)).collect::<Vec<_>>())
+                .bind(records.iter().map(|it| it.actor.actor_type()).collect::<Vec<_>>())
+                .bind(records.iter().map(|it| it.actor.id()).collect::<Vec<_>>())
+                .bind(records.iter().map(|it| signed(it.pending)).collect::<Vec<_>>())
+                .bind(records.iter().map(|it| signed(it.dead_letters)).collect::<Vec<_>>())
+                .bind(records.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
+                .bind(part.checkpoint.map(|checkpoint| signed(checkpoint.0)))
+                .bind(part.truncate_before.map(|before| signed(before.0)))
+                .fetch_one(connection)
+                .await?;
+            Ok((done.try_get::<i64, _>(0)? > 0, unsigned(&done, 1)?))
+        })
+    }
+
+    /// Nothing was appended: an earlier attempt of ours was, or a newer owner exists.
+    fn examine(
+        &self,
+        write: &Write<'_>,
+        append: Option<(Position, &[u8])>,
+    ) -> Result<(), JournalError> {
+        let statement = self.sql(sql::EXAMINE);
+        let position = append.map_or(0, |(position, _)| signed(position.0));
+        let found = self.writer().run(async |connection| {
+            let found = sqlx::query(&statement)
+                .bind(i64::from(write.shard.0))
+                .bind(position)
+                .fetch_one(connection)
+                .await?;
+            Ok((found.try_get::<Option<i64>, _>(0)?, found.try_get::<Option<Vec<u8>>, _>(1)?))
+        });
+        let (epoch, stored) = found.map_err(self.fail("commit"))?;
+        let ours = epoch == Some(signed(write.epoch.0));
+        if ours && append.is_none_or(|(_, batch)| stored.as_deref() == Some(batch)) {
+            return Ok(());
+        }
+        Err(JournalError::Fenced { shard: write.shard, epoch: write.epoch })
+    }
+}
+
+#[async_trait]
+impl ActorProvider for PostgresActorProvider {
+    fn location(&self) -> String {
+        self.store.clone()
+    }
+
+    async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
+        let (bump, head) = (self.sql(sql::BUMP_EPOCH), self.sql(sql::HEAD));
+        let shard = i64::from(shard.0);
+        let opened = self.writer().run(async |connection| {
+            let owner = sqlx::query(&bump).bind(shard).fetch_one(&mut *connection).await?;
+            // A statement of its own: it sees what the owner before was still writing.
+            let head = sqlx::query(&head).bind(shard).fetch_one(connection).await?;
+            let checkpoint = Position(unsigned(&owner, 1)?);
+            let tail = optional(&head, 1)?.map_or(checkpoint, Position);
+            Ok(ShardHead {
+                epoch: Epoch(unsigned(&owner, 0)?),
+                checkpoint,
+                oldest: optional(&head, 0)?.map(Position),
+                tail: tail.max(checkpoint),
+                last_actor: ActorNo(optional(&head, 2)?.unwrap_or(0)),
+                actors: unsigned(&head, 3)?,
+            })
+        });
+        opened.map_err(self.fail("open shard"))
+    }
+
+    async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
+        let fail = self.fail("commit");
+        match (write.append, write.checkpoint) {
+            (None, None) => Ok(()),
+            (Some(append), None) => match self.append(write, append).map_err(fail)? {
+                0 => self.examine(write, Some(append)),
+                _ => Ok(()),
+            },
+            (append, Some(part)) => match self.save(write, part).map_err(fail)? {
+                (true, appended) if appended > 0 || append.is_none() => Ok(()),
+                // The checkpoint's part was saved with it, this time or the last.
+                (true, _) => self.examine(write, append),
+                (false, _) => Err(JournalError::Fenced { shard: write.shard, epoch: write.epoch }),
+            },
+        }
+    }
+
+    async fn read_commits(
+        &self,
+        shard: ShardId,
+        from: Position,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredCommit>, JournalError> {
+        let rows = sqlx::query(&self.sql(sql::READ_COMMITS))
+            .bind(i64::from(shard.0))
+            .bind(signed(from.0))
+            .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
+            .fetch_all(&self.reader)
+            .await;
+        let commit = |row: &PgRow| {
+            Ok(StoredCommit { position: Position(unsigned(row, 0)?), bytes: row.try_get(1)? })
+        };
+        rows.and_then(|rows| rows.iter().map(commit).collect()).map_err(self.fail("read the log"))
+    }
+
+    async fn load_record(
+        &self,
+        shard: ShardId,
+        actor: ActorKey<'_>,
+    ) -> Result<Option<StoredRecord>, JournalError> {
+        let statement = self.sql(match actor {
+            ActorKey::Name(_) => sql::LOAD_BY_NAME,
+            ActorKey::No(_) => sql::LOAD_BY_NO,
+        });
+        let query = sqlx::query(&statement).bind(i64::from(shard.0));
+        let query = match actor {
+            ActorKey::Name(name) => query.bind(name.actor_type()).bind(name.id()),
+            ActorKey::No(no) => query.bind(signed(no.0)),
+        };
+        let row = query.fetch_optional(&self.reader).await;
+        row.and_then(|row| row.as_ref().map(stored_record).transpose())
+            .map_err(self.fail("load an actor"))
+    }
+
+    async fn list_records(
+        &self,
+        shard: ShardId,
+        filter: RecordFilter,
+        after: ActorNo,
+        limit: usize,
+    ) -> Result<Vec<ListedActor>, JournalError> {
+        let statement = self.sql(match filter {
+            RecordFilter::All => sql::LIST_ALL,
+            RecordFilter::Pending => sql::LIST_PENDING,
+            RecordFilter::DeadLetters => sql::LIST_DEAD_LETTERS,
+        });
+        let rows = sqlx::query(&statement)
+            .bind(i64::from(shard.0))
+            .bind(signed(after.0))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.reader)
+            .await;
+        let listed =
+            |row: &PgRow| Ok(ListedActor { no: ActorNo(unsigned(row, 0)?), actor: actor_id(row)? });
+        rows.and_then(|rows| rows.iter().map(listed).collect()).map_err(self.fail("list actors"))
+    }
+
+    /// PostgreSQL checks its own pages (`data_checksums`); there is nothing to ask it here.
+    async fn check(&self) -> Result<Vec<String>, JournalError> {
+        Ok(Vec::new())
+    }
+}
+
+fn stored_record(row: &PgRow) -> Result<StoredRecord, Error> {
+    Ok(StoredRecord {
+        no: ActorNo(unsigned(row, 0)?),
+        actor: actor_id(row)?,
+        pending: unsigned(row, 3)?,
+        dead_letters: unsigned(row, 4)?,
+        bytes: row.try_get(5)?,
+    })
+}
+
+fn actor_id(row: &PgRow) -> Result<ActorId, Error> {
+    Ok(ActorId::new(row.try_get::<String, _>(1)?, row.try_get::<String, _>(2)?))
+}
+
+/// PostgreSQL has signed integers only; ours do not get that far.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &PgRow, column: usize) -> Result<u64, Error> {
+    row.try_get::<i64, _>(column).map(i64::unsigned_abs)
+}
+
+fn optional(row: &PgRow, column: usize) -> Result<Option<u64>, Error> {
+    Ok(row.try_get::<Option<i64>, _>(column)?.map(i64::unsigned_abs))
+}

@@ -1,0 +1,124 @@
+//! Every statement, in one place.
+
+/// One entry a version, applied in order. An entry that was released never changes.
+pub(super) const MIGRATIONS: &[&str] = &[
+    // 1. A commit is not compressible enough to pay for trying.
+    "CREATE TABLE {schema}.journal_shard (
+         shard      BIGINT PRIMARY KEY,
+         epoch      BIGINT NOT NULL,
+         checkpoint BIGINT NOT NULL
+     );
+     CREATE TABLE {schema}.journal_log (
+         shard      BIGINT NOT NULL,
+         position   BIGINT NOT NULL,
+         batch      BYTEA NOT NULL,
+         PRIMARY KEY (shard, position)
+     );
+     ALTER TABLE {schema}.journal_log ALTER COLUMN batch SET STORAGE EXTERNAL;
+     CREATE TABLE {schema}.journal_record (
+         shard        BIGINT NOT NULL,
+         no           BIGINT NOT NULL,
+         actor_type   TEXT COLLATE \"C\" NOT NULL,
+         actor_id     TEXT COLLATE \"C\" NOT NULL,
+         pending      BIGINT NOT NULL,
+         dead_letters BIGINT NOT NULL,
+         record       BYTEA NOT NULL,
+         PRIMARY KEY (shard, no)
+     );
+     CREATE UNIQUE INDEX journal_record_name
+         ON {schema}.journal_record (shard, actor_type, actor_id);
+     CREATE INDEX journal_record_pending
+         ON {schema}.journal_record (shard, no) WHERE pending > 0;
+     CREATE INDEX journal_record_dead_letters
+         ON {schema}.journal_record (shard, no) WHERE dead_letters > 0;",
+];
+
+pub(super) const CREATE_VERSION: &str = "
+    CREATE TABLE IF NOT EXISTS {schema}.journal_schema (version INTEGER NOT NULL)";
+pub(super) const READ_VERSION: &str = "SELECT max(version) FROM {schema}.journal_schema";
+pub(super) const SAVE_VERSION: &str = "INSERT INTO {schema}.journal_schema VALUES ($1)";
+/// Until the end of the transaction; the number is ours ("DXRA").
+pub(super) const LOCK_SCHEMA: &str =
+    "SELECT pg_advisory_xact_lock(1146638913, hashtext('{schema}'))";
+
+/// Waits for a commit of the owner before, if one is under way, and fences the next.
+pub(super) const BUMP_EPOCH: &str = "
+    INSERT INTO {schema}.journal_shard AS s (shard, epoch, checkpoint) VALUES ($1, 1, 0)
+    ON CONFLICT (shard) DO UPDATE SET epoch = s.epoch + 1
+    RETURNING epoch, checkpoint";
+pub(super) const HEAD: &str = "
+    SELECT (SELECT min(position) FROM {schema}.journal_log WHERE shard = $1),
+           (SELECT max(position) FROM {schema}.journal_log WHERE shard = $1),
+           (SELECT max(no) FROM {schema}.journal_record WHERE shard = $1),
+           (SELECT count(*) FROM {schema}.journal_record WHERE shard = $1)";
+
+/// The shared lock holds up the next owner's [`BUMP_EPOCH`] until this is durable. If that came
+/// first, this waits, looks again, and finds nothing.
+pub(super) const APPEND: &str = "
+    WITH owner AS (
+        SELECT 1 FROM {schema}.journal_shard WHERE shard = $1 AND epoch = $2 FOR SHARE
+    )
+    INSERT INTO {schema}.journal_log (shard, position, batch)
+    SELECT $1, $3, $4 FROM owner
+    ON CONFLICT (shard, position) DO NOTHING";
+
+/// A commit, if there is one, and a part of a checkpoint.
+pub(super) const SAVE_PART: &str = "
+    WITH owner AS (
+        SELECT 1 FROM {schema}.journal_shard WHERE shard = $1 AND epoch = $2 FOR SHARE
+    ), appended AS (
+        INSERT INTO {schema}.journal_log (shard, position, batch)
+        SELECT $1, $3, $4 FROM owner WHERE $3 IS NOT NULL
+        ON CONFLICT (shard, position) DO NOTHING
+        RETURNING 1
+    ), saved AS (
+        INSERT INTO {schema}.journal_record
+            (shard, no, actor_type, actor_id, pending, dead_letters, record)
+        SELECT $1, part.*
+        FROM owner,
+             unnest($5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
+                    $10::bytea[]) AS part
+        ON CONFLICT (shard, no) DO UPDATE SET
+            pending = excluded.pending,
+            dead_letters = excluded.dead_letters,
+            record = excluded.record
+    ), moved AS (
+        UPDATE {schema}.journal_shard SET checkpoint = $11
+        FROM owner WHERE shard = $1 AND $11 IS NOT NULL
+    ), truncated AS (
+        DELETE FROM {schema}.journal_log
+        USING owner WHERE shard = $1 AND position < $12
+    )
+    SELECT (SELECT count(*) FROM owner), (SELECT count(*) FROM appended)";
+
+/// Why nothing was appended.
+pub(super) const EXAMINE: &str = "
+    SELECT (SELECT epoch FROM {schema}.journal_shard WHERE shard = $1),
+           (SELECT batch FROM {schema}.journal_log WHERE shard = $1 AND position = $2)";
+
+/// Until so many bytes were read, or so many commits.
+pub(super) const READ_COMMITS: &str = "
+    SELECT position, batch
+    FROM (SELECT position, batch,
+                 sum(octet_length(batch)) OVER (ORDER BY position) - octet_length(batch) AS before
+          FROM {schema}.journal_log
+          WHERE shard = $1 AND position >= $2
+          ORDER BY position LIMIT 4096) AS ahead
+    WHERE before < $3
+    ORDER BY position";
+
+pub(super) const LOAD_BY_NAME: &str = "
+    SELECT no, actor_type, actor_id, pending, dead_letters, record
+    FROM {schema}.journal_record WHERE shard = $1 AND actor_type = $2 AND actor_id = $3";
+pub(super) const LOAD_BY_NO: &str = "
+    SELECT no, actor_type, actor_id, pending, dead_letters, record
+    FROM {schema}.journal_record WHERE shard = $1 AND no = $2";
+pub(super) const LIST_ALL: &str = "
+    SELECT no, actor_type, actor_id FROM {schema}.journal_record
+    WHERE shard = $1 AND no > $2 ORDER BY no LIMIT $3";
+pub(super) const LIST_PENDING: &str = "
+    SELECT no, actor_type, actor_id FROM {schema}.journal_record
+    WHERE shard = $1 AND no > $2 AND pending > 0 ORDER BY no LIMIT $3";
+pub(super) const LIST_DEAD_LETTERS: &str = "
+    SELECT no, actor_type, actor_id FROM {schema}.journal_record
+    WHERE shard = $1 AND no > $2 AND dead_letters > 0 ORDER BY no LIMIT $3";

@@ -1,0 +1,87 @@
+//! What every [`ActorProvider`] must do, as tests that run on any of them.
+//!
+//! The stores of this crate pass every case of [`CASES`]; run them on yours. A case gets an empty
+//! store and opens it as often as it likes, as processes would.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use shared_journal::provider_test::CASES;
+//! use shared_journal::sqlite::SqliteActorProvider;
+//! use shared_journal::{ActorProvider, Durability};
+//!
+//! let dir = tempfile::tempdir().unwrap();
+//! for case in CASES {
+//!     let path = dir.path().join(case.name);
+//!     case.run(&|| SqliteActorProvider::open(&path, Durability::ProcessCrash).unwrap());
+//! }
+//! ```
+//!
+//! With libtest-mimic each case becomes a test with a name of its own.
+
+mod journal;
+mod store;
+
+use std::sync::Arc;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::provider::ActorProvider;
+
+/// Opens the store of one case.
+pub type Open<'a> = &'a (dyn Fn() -> Arc<dyn ActorProvider> + Sync);
+
+/// One promise of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its name, as an identifier.
+    pub name: &'static str,
+    case: fn(&Suite<'_>),
+}
+
+impl Case {
+    /// Runs the case on a store that is empty now. `open` is called on threads that may block,
+    /// inside the context of a tokio runtime.
+    ///
+    /// # Panics
+    /// The store broke the promise.
+    pub fn run(&self, open: Open<'_>) {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let suite = Suite { open, runtime: runtime.expect("a runtime for the case") };
+        let _context = suite.runtime.enter();
+        (self.case)(&suite);
+    }
+}
+
+struct Suite<'a> {
+    open: Open<'a>,
+    runtime: Runtime,
+}
+
+macro_rules! cases {
+    ($($module:ident::$name:ident,)*) => {
+        /// Every case.
+        pub const CASES: &[Case] =
+            &[$(Case { name: stringify!($name), case: $module::$name }),*];
+    };
+}
+
+cases! {
+    store::a_new_shard_is_empty,
+    store::every_opening_is_a_new_epoch,
+    store::commits_are_read_in_order_and_in_slices,
+    store::a_repeated_write_is_applied_once,
+    store::another_commit_in_the_same_place_is_refused,
+    store::a_replaced_owner_is_fenced_and_writes_nothing,
+    store::shards_are_apart,
+    store::records_are_found_by_name_and_by_number,
+    store::records_are_replaced,
+    store::listings_are_in_order_filtered_and_in_pages,
+    store::checkpoints_move_and_the_log_before_them_goes,
+    store::any_bytes_and_any_names_come_back,
+    store::of_owners_that_race_the_last_one_has_seen_everything,
+    journal::what_was_acknowledged_is_there_after_a_drop,
+    journal::a_repeated_message_gets_its_first_reply_from_the_store,
+    journal::a_checkpoint_changes_nothing_that_is_recovered,
+    journal::foreign_bytes_in_the_log_are_corruption,
+    journal::a_missing_commit_is_corruption,
+}

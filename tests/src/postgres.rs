@@ -1,0 +1,67 @@
+//! A schema of its own for each test.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use duroxide::providers::Provider;
+use duroxide_pg::PostgresProvider;
+use sqlx::ConnectOptions;
+
+/// Where PostgreSQL is, if the tests may use one: `DATABASE_URL`.
+#[must_use]
+pub fn database_url() -> Option<String> {
+    std::env::var("DATABASE_URL").ok().filter(|url| url.starts_with("postgres"))
+}
+
+/// A duroxide store in a schema that nobody else uses.
+pub struct Schema {
+    provider: Arc<PostgresProvider>,
+}
+
+impl std::fmt::Debug for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Schema").field("name", &self.name()).finish()
+    }
+}
+
+impl Schema {
+    /// Makes the schema.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or its role may not create schemas.
+    pub async fn create(url: &str) -> Result<Self> {
+        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        let provider = PostgresProvider::new_with_schema(url, Some(&name)).await?;
+        Ok(Self { provider: Arc::new(provider) })
+    }
+
+    /// The duroxide store.
+    #[must_use]
+    pub fn provider(&self) -> Arc<dyn Provider> {
+        self.provider.clone()
+    }
+
+    /// Its name in the database.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.provider.schema_name()
+    }
+
+    /// Its connections.
+    #[must_use]
+    pub fn pool(&self) -> &sqlx::PgPool {
+        self.provider.pool()
+    }
+
+    /// Removes the schema and what is in it. A test that fails leaves it to be looked at.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn drop(self) -> Result<()> {
+        let statement = format!("DROP SCHEMA {} CASCADE", self.name());
+        // The pool may have connections of a runtime that has ended.
+        let mut connection = self.pool().connect_options().connect().await?;
+        sqlx::raw_sql(&statement).execute(&mut connection).await?;
+        Ok(())
+    }
+}
