@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub enum KilledBy {
 pub struct Parent {
     child: PathBuf,
     adapter: &'static str,
-    store: PathBuf,
+    store: String,
     /// Every reply that was released, by message.
     replies: BTreeMap<(Slot, u64), u64>,
     /// The last message of each sender that was acknowledged, all before it included.
@@ -58,13 +58,14 @@ pub struct Totals {
 }
 
 impl Parent {
-    /// A parent of children of the program `child`, on a store in `folder`.
+    /// A parent of children of the program `child`, on a store: a path, or the address of a
+    /// [`Schema`](crate::postgres::Schema).
     #[must_use]
-    pub fn new(child: impl Into<PathBuf>, adapter: &'static str, folder: &Path) -> Self {
+    pub fn new(child: impl Into<PathBuf>, adapter: &'static str, store: impl Into<String>) -> Self {
         Self {
             child: child.into(),
             adapter,
-            store: folder.join("app.db"),
+            store: store.into(),
             replies: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use duroxide::providers::Provider;
+use duroxide::providers::sqlite::SqliteProvider;
 use duroxide_pg::PostgresProvider;
 use sqlx::ConnectOptions;
 
@@ -15,6 +16,7 @@ pub fn database_url() -> Option<String> {
 
 /// A duroxide store in a schema that nobody else uses.
 pub struct Schema {
+    url: String,
     provider: Arc<PostgresProvider>,
 }
 
@@ -32,13 +34,19 @@ impl Schema {
     pub async fn create(url: &str) -> Result<Self> {
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         let provider = PostgresProvider::new_with_schema(url, Some(&name)).await?;
-        Ok(Self { provider: Arc::new(provider) })
+        Ok(Self { url: url.to_owned(), provider: Arc::new(provider) })
     }
 
     /// The duroxide store.
     #[must_use]
     pub fn provider(&self) -> Arc<dyn Provider> {
         self.provider.clone()
+    }
+
+    /// Where it is, for another process: see [`open`].
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}#{}", self.url, self.name())
     }
 
     /// Its name in the database.
@@ -64,4 +72,17 @@ impl Schema {
         sqlx::raw_sql(&statement).execute(&mut connection).await?;
         Ok(())
     }
+}
+
+/// A duroxide store at a path, or at the [`address`](Schema::address) of a schema.
+///
+/// # Errors
+/// It cannot be opened.
+pub async fn open(store: &str) -> Result<Arc<dyn Provider>> {
+    Ok(match store.split_once('#') {
+        Some((url, schema)) => {
+            Arc::new(PostgresProvider::new_with_schema(url, Some(schema)).await?)
+        }
+        None => Arc::new(SqliteProvider::new(&format!("sqlite:{store}?mode=rwc"), None).await?),
+    })
 }

@@ -1,34 +1,92 @@
-//! Promises 1 to 6 under SIGKILL, at random moments and at named points.
+//! Promises 1 to 6 under SIGKILL, at random moments and at named points, on every store. Those in
+//! PostgreSQL need `DATABASE_URL`; without it they are reported as ignored.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::time::Duration;
 
+use libtest_mimic::{Arguments, Trial};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tests::postgres::{Schema, database_url};
 use tests::{Kill, KilledBy, Parent};
-
-/// Random kills over all adapters together.
-const RANDOM_KILLS: usize = 201;
 
 const ADAPTERS: [&str; 3] = ["actix-context", "actix-wrapper", "tower"];
 
-fn parent(adapter: &'static str) -> (Parent, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    (Parent::new(env!("CARGO_BIN_EXE_crash-child"), adapter, folder.path()), folder)
+/// A kind of store: makes an empty one and calls the test with where it is.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    with_empty: fn(&mut dyn FnMut(&str)),
+    /// Random kills over all adapters together.
+    random_kills: usize,
 }
 
-#[test]
-fn random_kills_lose_nothing_repeat_nothing_and_keep_the_order() {
+const SQLITE: Kind = Kind { name: "sqlite", with_empty: with_file, random_kills: 201 };
+/// Every life connects and looks at duroxide's schema first, so there are fewer.
+const POSTGRES: Kind = Kind { name: "postgres", with_empty: with_schema, random_kills: 60 };
+
+type Test = fn(Kind);
+
+const TESTS: [(&str, Test); 6] = [
+    ("random_kills_lose_nothing_repeat_nothing_and_keep_the_order", random_kills),
+    ("killed_before_a_commit_is_written", |kind| {
+        kills_at(kind, "before-append", &[1, 2, 3, 10, 50]);
+    }),
+    ("killed_after_a_commit_is_written", |kind| {
+        kills_at(kind, "after-append", &[1, 2, 3, 10, 50]);
+    }),
+    ("killed_before_a_reply_is_released", |kind| {
+        kills_at(kind, "before-reply", &[1, 2, 3, 10, 50]);
+    }),
+    ("killed_during_a_checkpoint", |kind| kills_at(kind, "during-checkpoint", &[1, 2, 3, 7])),
+    ("killed_during_recovery", kills_during_recovery),
+];
+
+fn main() {
+    let trials = [SQLITE, POSTGRES].into_iter().flat_map(|kind| {
+        TESTS.map(|(name, test)| {
+            let skip = kind.name == POSTGRES.name && database_url().is_none();
+            Trial::test(format!("{}::{name}", kind.name), move || {
+                test(kind);
+                Ok(())
+            })
+            .with_ignored_flag(skip)
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+fn with_file(test: &mut dyn FnMut(&str)) {
+    let folder = tempfile::tempdir().unwrap();
+    test(folder.path().join("app.db").to_str().unwrap());
+}
+
+fn with_schema(test: &mut dyn FnMut(&str)) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let schema = runtime.block_on(Schema::create(&database_url().unwrap())).unwrap();
+    test(&schema.address());
+    runtime.block_on(schema.drop()).unwrap();
+}
+
+/// Runs a test with a parent of its own for each adapter, each on an empty store.
+fn each_adapter(kind: Kind, mut test: impl FnMut(&'static str, Parent)) {
+    for adapter in ADAPTERS {
+        (kind.with_empty)(&mut |store| {
+            test(adapter, Parent::new(env!("CARGO_BIN_EXE_crash-child"), adapter, store));
+        });
+    }
+}
+
+fn random_kills(kind: Kind) {
     let seed = match std::env::var("CRASH_SEED") {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => rand::random(),
     };
     println!("CRASH_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    for adapter in ADAPTERS {
-        let (mut parent, _folder) = parent(adapter);
-        let kills = RANDOM_KILLS.div_ceil(ADAPTERS.len());
+    each_adapter(kind, |adapter, mut parent| {
+        let kills = kind.random_kills.div_ceil(ADAPTERS.len());
         for kill in 0..kills {
             let lines = random.random_range(0..400);
             let delay = Duration::from_micros(random.random_range(0..3000));
@@ -39,15 +97,14 @@ fn random_kills_lose_nothing_repeat_nothing_and_keep_the_order() {
             }
         }
         let totals = parent.check().unwrap();
-        println!("{adapter}: {kills} kills, {totals:?}");
+        println!("{} {adapter}: {kills} kills, {totals:?}", kind.name);
         assert!(totals.acknowledged > kills as u64, "the children did not get to work");
-    }
+    });
 }
 
 /// Kills at the nth pass of a point, for several n, in every adapter.
-fn kills_at(point: &'static str, hits: &[u64]) {
-    for adapter in ADAPTERS {
-        let (mut parent, _folder) = parent(adapter);
+fn kills_at(kind: Kind, point: &'static str, hits: &[u64]) {
+    each_adapter(kind, |_, mut parent| {
         // Something to recover.
         parent.run(&Kill::After(100, Duration::ZERO)).unwrap();
         for hits in hits {
@@ -57,35 +114,13 @@ fn kills_at(point: &'static str, hits: &[u64]) {
             parent.run(&Kill::After(20, Duration::ZERO)).unwrap();
         }
         parent.check().unwrap();
-    }
+    });
 }
 
-#[test]
-fn killed_before_a_commit_is_written() {
-    kills_at("before-append", &[1, 2, 3, 10, 50]);
-}
-
-#[test]
-fn killed_after_a_commit_is_written() {
-    kills_at("after-append", &[1, 2, 3, 10, 50]);
-}
-
-#[test]
-fn killed_before_a_reply_is_released() {
-    kills_at("before-reply", &[1, 2, 3, 10, 50]);
-}
-
-#[test]
-fn killed_during_a_checkpoint() {
-    kills_at("during-checkpoint", &[1, 2, 3, 7]);
-}
-
-/// How many commits there are to recover depends on how the disk groups them, so a life may open
+/// How many commits there are to recover depends on how the store groups them, so a life may open
 /// without having passed the point so often; it is then killed and another tail is written.
-#[test]
-fn killed_during_recovery() {
-    for adapter in ADAPTERS {
-        let (mut parent, _folder) = parent(adapter);
+fn kills_during_recovery(kind: Kind) {
+    each_adapter(kind, |adapter, mut parent| {
         for hits in [1, 2, 5] {
             let mut lines = 20;
             loop {
@@ -99,5 +134,5 @@ fn killed_during_recovery() {
             }
             parent.check().unwrap();
         }
-    }
+    });
 }

@@ -5,11 +5,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
-use duroxide::providers::sqlite::SqliteProvider;
 use futures::future::LocalBoxFuture;
 use shared_journal::{EventJournal, Limits};
 use tests::protocol::{ACTORS, IN_FLIGHT, Line, SENDERS, is_tell};
@@ -31,11 +29,11 @@ fn main() -> Result<()> {
     let acknowledged = arguments.map(|text| parse(&text)).collect::<Result<BTreeMap<_, _>>>()?;
     arm()?;
     actix::System::new().block_on(async move {
-        let provider = SqliteProvider::new(&format!("sqlite:{store}?mode=rwc"), None).await?;
+        let provider = tests::postgres::open(&store).await?;
         // Small, so that a short life has many checkpoints.
         let limits =
             Limits { checkpoint_bytes: 16 << 10, history_commits: 10, ..Limits::default() };
-        let journal = EventJournal::builder().limits(limits).open(Arc::new(provider)).await?;
+        let journal = EventJournal::builder().limits(limits).open(provider).await?;
         let mut actors: Vec<Box<dyn Actor>> = Vec::new();
         for actor in 0..ACTORS {
             actors.push(match &*adapter {
