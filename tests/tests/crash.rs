@@ -13,11 +13,14 @@ use tests::{Kill, KilledBy, Parent};
 
 const ADAPTERS: [&str; 3] = ["actix-context", "actix-wrapper", "tower"];
 
+/// What a test does with a store, told where it is.
+type Use<'a> = &'a mut dyn FnMut(&str);
+
 /// A kind of store: makes an empty one and calls the test with where it is.
 #[derive(Clone, Copy)]
 struct Kind {
     name: &'static str,
-    with_empty: fn(&mut dyn FnMut(&str)),
+    with_empty: fn(Use<'_>),
     /// Random kills over all adapters together.
     random_kills: usize,
 }
@@ -57,12 +60,12 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
-fn with_file(test: &mut dyn FnMut(&str)) {
+fn with_file(test: Use<'_>) {
     let folder = tempfile::tempdir().unwrap();
     test(folder.path().join("app.db").to_str().unwrap());
 }
 
-fn with_schema(test: &mut dyn FnMut(&str)) {
+fn with_schema(test: Use<'_>) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let schema = runtime.block_on(Schema::create(&database_url().unwrap())).unwrap();
     test(&schema.address());
