@@ -18,7 +18,7 @@ use clap::{Args, Parser, ValueEnum};
 use duroxide_actix::journal::Durability;
 
 use crate::load::Shape;
-use crate::scenarios::{coexist, compare, contend, recover, scale, state, tell};
+use crate::scenarios::{coexist, compare, contend, postgres, recover, scale, state, tell};
 
 #[derive(Parser)]
 enum Command {
@@ -81,6 +81,14 @@ enum Command {
     },
     /// Asks beside readers and checkpoints.
     Contend {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Asks per second on the PostgreSQL server of `DATABASE_URL`: ours, by hand, a raw row.
+    Postgres {
+        /// The shape of the load.
+        #[arg(long)]
+        shape: Shape,
         #[command(flatten)]
         common: Common,
     },
@@ -175,6 +183,9 @@ fn main() -> Result<()> {
             Command::State { bytes, common } => (common.json, state::run(&bytes, common).await?),
             Command::Coexist { common } => (common.json, coexist::run(common).await?),
             Command::Contend { common } => (common.json, contend::run(common).await?),
+            Command::Postgres { shape, common } => {
+                (common.json, postgres::run(shape, common).await?)
+            }
             Command::Plot { lines, out } => return plot::run(&lines, &out),
             Command::Child(child) => return child.run().await,
         };

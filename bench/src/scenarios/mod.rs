@@ -4,6 +4,7 @@ mod child;
 pub(crate) mod coexist;
 pub(crate) mod compare;
 pub(crate) mod contend;
+pub(crate) mod postgres;
 pub(crate) mod recover;
 pub(crate) mod scale;
 pub(crate) mod state;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::load::{middle, percentile, rounded};
 
 /// Bytes of the row of an S1 commit: message, reply, state and their frame.
-const COMMIT_BYTES: usize = 260;
+pub(crate) const COMMIT_BYTES: usize = 260;
 
 /// Bytes of a message and its state.
 const MESSAGE_BYTES: usize = 208;

@@ -1,7 +1,10 @@
 //! A connection of our own, and the schema.
 
-use std::time::Duration;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
+use futures::poll;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, Error, PgPool, Row};
 use tokio::runtime::{Builder, Runtime};
@@ -15,6 +18,10 @@ use crate::limits::Durability;
 /// server that answers; a network that swallows packets does not answer for a quarter of an hour.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// To fall asleep and be woken takes a quarter of what a commit takes on a server nearby, so the
+/// thread looks out for the answer for so long, if the last one came within that time.
+const LOOK_OUT: Duration = Duration::from_micros(400);
+
 /// A connection that is driven by the thread that uses it, made when it is needed.
 ///
 /// On the pool's connections a commit would wait for the runtime of the application to look at its
@@ -25,12 +32,18 @@ pub(super) struct Link {
     runtime: Option<Runtime>,
     pool: PgPool,
     durability: Durability,
+    /// There is a processor for the server, or for whoever else is here, while this thread spins.
+    parallel: bool,
+    /// How long the last statements took.
+    took: Duration,
 }
 
 impl Link {
     pub(super) fn new(pool: PgPool, durability: Durability) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { connection: None, runtime: Some(runtime), pool, durability })
+        let parallel = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+        let took = Duration::ZERO;
+        Ok(Self { connection: None, runtime: Some(runtime), pool, durability, parallel, took })
     }
 
     /// Runs statements to their end. A connection that was lost is replaced the next time.
@@ -40,13 +53,17 @@ impl Link {
     ) -> Result<T, Error> {
         let Some(runtime) = &self.runtime else { return Err(Error::WorkerCrashed) };
         let Self { connection, pool, durability, .. } = self;
+        let begin = Instant::now();
+        let look_out =
+            if self.parallel && self.took < LOOK_OUT { LOOK_OUT } else { Duration::ZERO };
         let finished = runtime.block_on(tokio::time::timeout(PATIENCE, async {
             let connection = match connection {
                 Some(connection) => connection,
                 none => none.insert(connect(pool, *durability).await?),
             };
-            statements(connection).await
+            looking_out(look_out, statements(connection)).await
         }));
+        self.took = begin.elapsed();
         let finished = finished.unwrap_or_else(|_| {
             Err(Error::Io(std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
@@ -68,6 +85,20 @@ impl Drop for Link {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Waits without sleeping at first.
+async fn looking_out<T>(longest: Duration, statements: impl Future<Output = T>) -> T {
+    let mut statements = pin!(statements);
+    let begin = Instant::now();
+    while begin.elapsed() < longest {
+        if let Poll::Ready(done) = poll!(statements.as_mut()) {
+            return done;
+        }
+        // The runtime looks at its sockets.
+        tokio::task::yield_now().await;
+    }
+    statements.await
 }
 
 async fn connect(pool: &PgPool, durability: Durability) -> Result<PgConnection, Error> {
