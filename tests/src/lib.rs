@@ -8,6 +8,7 @@ mod ledger;
 mod parent;
 pub mod postgres;
 pub mod protocol;
+pub mod proxy;
 
 pub use ledger::{Entry, Ledger, Slot};
 pub use parent::{Kill, KilledBy, Parent, Totals};

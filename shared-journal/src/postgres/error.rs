@@ -15,7 +15,11 @@ pub(super) fn classify(store: &str, operation: &'static str, error: sqlx::Error)
 /// Whether the connection is of no use any more. The outcome of what ran on it is unknown.
 pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // A handshake that was cut off looks like one that was refused.
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
         // Connection exceptions; the server shuts down, crashed, or does not take connections yet;
         // it is a standby, perhaps since a failover.
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {

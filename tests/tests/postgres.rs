@@ -1,0 +1,243 @@
+//! What can happen to a database far away. Needs `DATABASE_URL`; without it every test is reported
+//! as ignored.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use duroxide_pg::PostgresProvider;
+use duroxide_tower::{
+    ActorContext, CallError, DurableActor, DurableActorService, DurableHandle, async_trait,
+};
+use futures::future::try_join_all;
+use libtest_mimic::{Arguments, Trial};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use shared_journal::{DurableMessage, DurableState, EventJournal, JournalError, Limits};
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+use tests::postgres::{Schema, database_url};
+use tests::proxy::Proxy;
+
+type Test = fn(&Setting);
+
+const TESTS: [(&str, Test); 5] = [
+    ("a_cut_connection_loses_nothing_and_repeats_nothing", cuts),
+    ("a_server_that_stays_away_is_an_error_and_nothing_is_lost", outage),
+    ("a_newer_schema_is_refused_by_name", newer_schema),
+    ("a_role_without_rights_is_told_so", no_rights),
+    ("two_journals_on_one_schema_fence_each_other", two_journals),
+];
+
+fn main() {
+    let trials = TESTS.map(|(name, test)| {
+        let url = database_url();
+        let skip = url.is_none();
+        Trial::test(name, move || {
+            let setting = Setting::new(url.unwrap());
+            test(&setting);
+            setting.end();
+            Ok(())
+        })
+        .with_ignored_flag(skip)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+}
+
+struct Setting {
+    runtime: tokio::runtime::Runtime,
+    schema: Schema,
+    options: PgConnectOptions,
+}
+
+impl Setting {
+    fn new(url: String) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let schema = runtime.block_on(Schema::create(&url)).unwrap();
+        Self { runtime, schema, options: url.parse().unwrap() }
+    }
+
+    fn end(self) {
+        self.runtime.block_on(self.schema.drop()).unwrap();
+    }
+
+    async fn proxy(&self) -> Proxy {
+        let server = format!("{}:{}", self.options.get_host(), self.options.get_port());
+        Proxy::start(server).await.unwrap()
+    }
+
+    /// The journal, through the proxy.
+    async fn journal(&self, proxy: &Proxy, limits: Limits) -> Result<EventJournal, JournalError> {
+        let through = self.options.clone().host("127.0.0.1").port(proxy.address().port());
+        let url = through.to_url_lossy().to_string();
+        let provider = PostgresProvider::new_with_schema(&url, Some(self.schema.name()));
+        let provider = Arc::new(provider.await.unwrap());
+        EventJournal::builder().limits(limits).open(provider).await
+    }
+
+    async fn sql(&self, statement: &str) {
+        let mut connection = self.options.connect().await.unwrap();
+        let statement = statement.replace("{schema}", self.schema.name());
+        sqlx::raw_sql(&statement).execute(&mut connection).await.unwrap();
+    }
+}
+
+/// Remembers every number in the order in which it came.
+#[derive(Default)]
+struct List(Vec<u64>);
+
+impl DurableState for List {
+    const ACTOR_TYPE: &'static str = "list";
+    type State = Vec<u64>;
+    fn snapshot(&self) -> impl Serialize {
+        &self.0
+    }
+    fn restore(&mut self, list: Vec<u64>) {
+        self.0 = list;
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Push(u64);
+
+impl DurableMessage for Push {
+    const NAME: &'static str = "list.push";
+}
+
+#[async_trait]
+impl DurableActor for List {
+    type Message = Push;
+    type Reply = Vec<u64>;
+    type Error = String;
+
+    async fn handle(&mut self, _: &mut ActorContext, push: Push) -> Result<Vec<u64>, String> {
+        self.0.push(push.0);
+        Ok(self.0.clone())
+    }
+}
+
+async fn list(journal: &EventJournal) -> DurableHandle<List> {
+    let (service, list) = DurableActorService::new(journal, "1", List::default()).await.unwrap();
+    tokio::spawn(service.run());
+    list
+}
+
+const SENDERS: u64 = 3;
+const MESSAGES: u64 = 150;
+
+fn cuts(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        // Many checkpoints, so that connections are cut in the middle of their parts as well.
+        let limits = Limits { checkpoint_bytes: 8 << 10, ..Limits::default() };
+        let journal = setting.journal(&proxy, limits).await.unwrap();
+        let list = list(&journal).await;
+        let senders = (0..SENDERS).map(|sender| {
+            let (list, proxy) = (list.clone(), &proxy);
+            async move {
+                for number in (0..MESSAGES).map(|n| n * SENDERS + sender) {
+                    let moment = cut_now_and_then();
+                    let cut = async {
+                        if let Some(moment) = moment {
+                            tokio::time::sleep(moment).await;
+                            proxy.cut();
+                        }
+                    };
+                    // The journal repeats what has to be repeated: no ask fails.
+                    let ask = list.ask_with_id(u128::from(number) + 1, Push(number));
+                    futures::join!(ask, cut).0?;
+                }
+                Ok::<_, CallError<String>>(())
+            }
+        });
+        try_join_all(senders).await.unwrap();
+        let seen = list.ask(Push(u64::MAX)).await.unwrap();
+        assert_eq!(seen.len() as u64, SENDERS * MESSAGES + 1, "none lost, none twice");
+        for sender in 0..SENDERS {
+            let of_sender = seen.iter().filter(|number| *number % SENDERS == sender);
+            let in_order = (0..MESSAGES).map(|n| n * SENDERS + sender);
+            assert!(of_sender.copied().filter(|n| *n != u64::MAX).eq(in_order), "order");
+        }
+        assert!(journal.stopped().is_none());
+    });
+}
+
+/// Beside one ask of ten, at a random moment of a commit.
+fn cut_now_and_then() -> Option<Duration> {
+    let mut random = rand::rng();
+    random.random_ratio(1, 10).then(|| Duration::from_micros(random.random_range(0..2000)))
+}
+
+fn outage(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let limits = Limits { commit_retry: Duration::from_millis(100), ..Limits::default() };
+        let journal = setting.journal(&proxy, limits.clone()).await.unwrap();
+        let before = list(&journal).await;
+        before.ask_with_id(1, Push(1)).await.unwrap();
+        proxy.refuse(true);
+        proxy.cut();
+        let error = before.ask_with_id(2, Push(2)).await.unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+        let stopped = journal.stopped().unwrap();
+        assert!(stopped.to_string().contains(setting.schema.name()), "{stopped}");
+        drop((before, journal));
+        proxy.refuse(false);
+        let journal = setting.journal(&proxy, limits).await.unwrap();
+        let after = list(&journal).await;
+        after.ask_with_id(1, Push(1)).await.unwrap();
+        let seen = after.ask_with_id(2, Push(2)).await.unwrap();
+        assert_eq!(seen, [1, 2], "asked again, handled once");
+    });
+}
+
+fn newer_schema(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let journal = EventJournal::open(setting.schema.provider()).await.unwrap();
+        journal.close().await.unwrap();
+        setting.sql("INSERT INTO {schema}.journal_schema VALUES (99)").await;
+        let error = EventJournal::open(setting.schema.provider()).await.unwrap_err();
+        let JournalError::SchemaVersion { found, store, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(*found, 99);
+        assert!(store.contains(setting.schema.name()), "{error}");
+    });
+}
+
+fn no_rights(setting: &Setting) {
+    setting.runtime.block_on(async {
+        EventJournal::open(setting.schema.provider()).await.unwrap().close().await.unwrap();
+        let role = format!("role_{}", setting.schema.name());
+        // Everything that duroxide needs, and nothing of ours.
+        setting
+            .sql(&format!(
+                "CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA {{schema}} TO {role};
+                 GRANT ALL ON ALL TABLES IN SCHEMA {{schema}} TO {role};
+                 REVOKE ALL ON {{schema}}.journal_schema, {{schema}}.journal_shard FROM {role};"
+            ))
+            .await;
+        let url = setting.options.clone().username(&role).to_url_lossy().to_string();
+        let provider = PostgresProvider::new_with_schema(&url, Some(setting.schema.name())).await;
+        let error = EventJournal::open(Arc::new(provider.unwrap())).await.unwrap_err();
+        assert!(!error.is_retryable(), "{error:?}");
+        let JournalError::Store { source, .. } = &error else { panic!("{error:?}") };
+        assert!(source.to_string().contains("permission denied"), "{source}");
+        setting.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    });
+}
+
+fn two_journals(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let first = EventJournal::open(setting.schema.provider()).await.unwrap();
+        let of_first = list(&first).await;
+        of_first.ask(Push(1)).await.unwrap();
+        let second = EventJournal::open(setting.schema.provider()).await.unwrap();
+        let error = of_first.ask(Push(2)).await.unwrap_err();
+        assert!(
+            error.message_id().is_some(),
+            "with another journal it can be asked again: {error:?}"
+        );
+        assert!(first.stopped().unwrap().is_fenced());
+        assert_eq!(list(&second).await.ask(Push(3)).await.unwrap(), [1, 3]);
+    });
+}
