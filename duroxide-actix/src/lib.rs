@@ -79,6 +79,10 @@
 //! The state goes back to the last captured one, the message is tried again, and after
 //! [`Limits::attempts`](journal::Limits::attempts) it becomes a dead letter. A handler whose reply
 //! is dropped unsent counts as one that panicked. This needs `panic = "unwind"`, the default.
+//!
+//! # Features
+//!
+//! - `postgres` (off): journals beside the `PostgresProvider` of duroxide-pg.
 
 mod actor;
 mod alarm;

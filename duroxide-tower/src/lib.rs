@@ -72,6 +72,10 @@
 //! when it is durable; an id is handled once, within the dedup window; messages are handled in the
 //! order of their durable receipt; a message that panics is retried and then kept as a dead letter.
 //! What a handler does to the outside world is done at least once.
+//!
+//! # Features
+//!
+//! - `postgres` (off): journals beside the `PostgresProvider` of duroxide-pg.
 
 mod actor;
 mod duplicate;

@@ -1,8 +1,8 @@
 //! The storage contract: what a store must do for the journal.
 //!
 //! A provider stores bytes; it does not look into them. It keeps two things a shard: a log of
-//! commits, and one record per actor that checkpoints replace. [`sqlite`](crate::sqlite) is the
-//! first implementation.
+//! commits, and one record per actor that checkpoints replace. [`sqlite`](crate::sqlite) is one
+//! implementation; those of others show with `provider_test` (a feature) that they keep the contract.
 
 use async_trait::async_trait;
 
@@ -11,9 +11,10 @@ use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 
 /// A store for shards.
 ///
-/// The engine calls every method from threads of its own, one call at a time for
-/// [`write`](Self::write), so an implementation may block in them. The futures are driven inside
-/// the tokio runtime that opened the journal, if there was one.
+/// The engine calls [`open_shard`](Self::open_shard) and [`write`](Self::write) from threads of its
+/// own, one call at a time, so an implementation may block in them. Reads are also called from tasks
+/// of the application (histories), and a block there holds up that task's thread. All futures are
+/// driven inside the tokio runtime that opened the journal, if there was one.
 #[async_trait]
 pub trait ActorProvider: Send + Sync + 'static {
     /// Where the data is, for error messages: a path, or a database and schema.

@@ -160,6 +160,15 @@ fn cuts(setting: &Setting) {
             assert!(of_sender.copied().filter(|n| *n != u64::MAX).eq(in_order), "order");
         }
         assert!(journal.stopped().is_none());
+        // The store has what the memory had.
+        let stored = EventJournal::open(setting.schema.provider()).await.unwrap();
+        let list = self::list(&stored).await;
+        let first_reply = list.ask_with_id(1, Push(0)).await.unwrap();
+        assert!(seen.starts_with(&first_reply) && first_reply.contains(&0), "{first_reply:?}");
+        let stored_list = list.ask(Push(0)).await.unwrap();
+        assert_eq!(stored_list[..seen.len()], seen);
+        assert_eq!(stored_list.len(), seen.len() + 1);
+        assert!(stored.verify().await.unwrap().is_clean());
     });
 }
 
