@@ -12,7 +12,7 @@ use crate::provider::ActorProvider;
 /// `None` if there is none for its kind.
 ///
 /// For tools that work on stores. Blocks; call it from a thread that may, such as one of
-/// `tokio::task::spawn_blocking`.
+/// `tokio::task::spawn_blocking`. For PostgreSQL it panics in a task of a runtime.
 ///
 /// # Errors
 /// The store cannot be opened, is something else, or is of a newer version.

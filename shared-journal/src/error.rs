@@ -55,6 +55,12 @@ pub enum JournalError {
         /// The newest version this crate knows.
         supported: u32,
     },
+    /// A journal is to be copied to where one is already.
+    #[error("{store} has a journal already; copy into an empty store")]
+    NotEmpty {
+        /// The file or database.
+        store: String,
+    },
     /// Another journal opened the shard after this one. Nothing that this one computed since its
     /// last commit was released.
     #[error("{shard:?} was opened by a newer owner; this one ({epoch:?}) has stopped")]

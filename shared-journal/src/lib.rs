@@ -19,6 +19,7 @@
 
 mod attach;
 mod codec;
+mod copy;
 mod durable;
 mod engine;
 mod envelope;
@@ -42,6 +43,7 @@ mod verify;
 
 pub use attach::attach;
 pub use codec::{Codec, CodecError, Payload};
+pub use copy::{CopyReport, copy};
 pub use durable::{DurableMessage, DurableState};
 pub use envelope::EnvelopeError;
 pub use error::{BoxError, IllegalEvent, JournalError, Place};

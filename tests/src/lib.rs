@@ -17,3 +17,8 @@ pub use parent::{Kill, KilledBy, Parent, Totals};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// And those of the operators' handbook.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/operations.md")]
+struct Operations;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use duroxide::providers::Provider;
 use duroxide_pg::PostgresProvider;
 use duroxide_tower::{
     ActorContext, CallError, DurableActor, DurableActorService, DurableHandle, async_trait,
@@ -14,6 +15,7 @@ use futures::future::try_join_all;
 use libtest_mimic::{Arguments, Trial};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use shared_journal::{CopyReport, Durability, attach, copy};
 use shared_journal::{DurableMessage, DurableState, EventJournal, JournalError, Limits};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -22,12 +24,13 @@ use tests::proxy::Proxy;
 
 type Test = fn(&Setting);
 
-const TESTS: [(&str, Test); 5] = [
+const TESTS: [(&str, Test); 6] = [
     ("a_cut_connection_loses_nothing_and_repeats_nothing", cuts),
     ("a_server_that_stays_away_is_an_error_and_nothing_is_lost", outage),
     ("a_newer_schema_is_refused_by_name", newer_schema),
     ("a_role_without_rights_is_told_so", no_rights),
     ("two_journals_on_one_schema_fence_each_other", two_journals),
+    ("a_journal_moves_to_postgresql_and_back", moves),
 ];
 
 fn main() {
@@ -249,4 +252,59 @@ fn two_journals(setting: &Setting) {
         assert!(first.stopped().unwrap().is_fenced());
         assert_eq!(list(&second).await.ask(Push(3)).await.unwrap(), [1, 3]);
     });
+}
+
+fn moves(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let first = tests::postgres::open(&file("first.db")).await.unwrap();
+        // Several epochs, a truncated log, and a tail after the last checkpoint.
+        let limits = Limits { history_commits: 3, ..Limits::default() };
+        for life in 0..3 {
+            let journal = EventJournal::builder().limits(limits.clone()).open(first.clone()).await;
+            let journal = journal.unwrap();
+            let list = list(&journal).await;
+            if life == 2 {
+                journal.checkpoint().await.unwrap();
+            }
+            for number in 0..10 {
+                list.ask_with_id(life * 10 + number + 1, Push(number as u64)).await.unwrap();
+            }
+        }
+        let open = EventJournal::open(first.clone()).await.unwrap();
+        let far = setting.schema.provider();
+        let report = move_journal(&first, &far).await.unwrap();
+        assert_eq!(report.records, 1);
+        assert!(report.commits > 0, "{report:?}");
+        let error = list(&open).await.ask(Push(9)).await.unwrap_err();
+        assert!(error.message_id().is_some(), "the old one is fenced: {error:?}");
+        let refused = move_journal(&first, &far).await.unwrap_err();
+        assert!(matches!(refused, JournalError::NotEmpty { .. }), "{refused:?}");
+
+        let back = tests::postgres::open(&file("back.db")).await.unwrap();
+        let journal = EventJournal::open(far.clone()).await.unwrap();
+        list(&journal).await.ask_with_id(1000, Push(10)).await.unwrap();
+        move_journal(&far, &back).await.unwrap();
+        let journal = EventJournal::open(back).await.unwrap();
+        let list = list(&journal).await;
+        let expected: Vec<u64> = (0..30).map(|n| n % 10).chain([10, 11]).collect();
+        assert_eq!(list.ask(Push(11)).await.unwrap(), expected);
+        let known = list.ask_with_id(2, Push(77)).await.unwrap();
+        assert_eq!(known, [0, 1], "the first reply came along");
+        assert!(journal.verify().await.unwrap().is_clean());
+    });
+}
+
+async fn move_journal(
+    from: &Arc<dyn Provider>,
+    to: &Arc<dyn Provider>,
+) -> Result<CopyReport, JournalError> {
+    let open = |provider: &Arc<dyn Provider>| {
+        let provider = provider.clone();
+        tokio::task::spawn_blocking(move || attach(&provider, Durability::PowerLoss))
+    };
+    let from = open(from).await.unwrap().unwrap()?;
+    let to = open(to).await.unwrap().unwrap()?;
+    copy(from, to).await
 }

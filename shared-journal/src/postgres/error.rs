@@ -31,10 +31,31 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
 
 /// Whether the server may do tomorrow what it refused today.
 fn may_pass(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    // No room on the disk, no memory, too many connections; serialization failures and deadlocks;
-    // locks and statements that timed out.
-    error.code().is_some_and(|code| {
-        code.starts_with("53") || code.starts_with("40") || matches!(&*code, "55P03" | "57014")
-    })
+    match error {
+        // All of the application's connections are in use.
+        sqlx::Error::PoolTimedOut => true,
+        // No room on the disk, no memory, too many connections; serialization failures and
+        // deadlocks; locks and statements that timed out.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.starts_with("53") || code.starts_with("40") || matches!(&*code, "55P03" | "57014")
+        }),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_retryable() {
+        let retryable = |error| classify("db", "commit", error).is_retryable();
+        assert!(retryable(sqlx::Error::Io(Error::from(ErrorKind::ConnectionReset))));
+        assert!(retryable(sqlx::Error::Tls("the handshake was cut off".into())));
+        assert!(retryable(sqlx::Error::PoolTimedOut));
+        assert!(!retryable(sqlx::Error::PoolClosed));
+        assert!(!retryable(sqlx::Error::RowNotFound));
+    }
 }

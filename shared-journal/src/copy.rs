@@ -1,0 +1,140 @@
+//! Moving a journal from one store to another.
+
+use std::sync::Arc;
+
+use crate::error::{JournalError, Place};
+use crate::id::{ActorNo, Position, ShardId};
+use crate::provider::{
+    ActorKey, ActorProvider, CheckpointPart, RecordFilter, ShardHead, StoredCommit, StoredRecord,
+    Write,
+};
+
+/// Bytes of log, and records, that are moved at a time.
+const PART_BYTES: usize = 1 << 20;
+const PART_RECORDS: usize = 256;
+
+/// What [`copy`] moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopyReport {
+    /// Records of actors, as the last checkpoint left them.
+    pub records: u64,
+    /// Commits of the log.
+    pub commits: u64,
+}
+
+/// Copies a journal into an empty store, and compares the two at the end.
+///
+/// Whoever has the journal at `from` open is fenced, so nothing is added to it meanwhile; `from` is
+/// otherwise left as it is. Open `to` when this has returned, not before: a part of a journal looks
+/// like a journal. If this fails or is cancelled, empty `to` and begin anew. Get the two stores with
+/// [`attach`](crate::attach).
+///
+/// Needs a tokio runtime. If the future is dropped the copying goes on to its end.
+///
+/// # Errors
+/// [`JournalError::NotEmpty`]; a store that cannot be read or written; a copy that is not what was
+/// copied, as [`JournalError::Corrupt`].
+pub async fn copy(
+    from: Arc<dyn ActorProvider>,
+    to: Arc<dyn ActorProvider>,
+) -> Result<CopyReport, JournalError> {
+    // Stores may block.
+    tokio::task::spawn_blocking(move || pollster::block_on(copy_shard(&*from, &*to, ShardId(0))))
+        .await
+        .map_err(|_| JournalError::Closed)?
+}
+
+async fn copy_shard(
+    from: &dyn ActorProvider,
+    to: &dyn ActorProvider,
+    shard: ShardId,
+) -> Result<CopyReport, JournalError> {
+    let source = from.open_shard(shard).await?;
+    let mut target = to.open_shard(shard).await?;
+    if target.tail > Position(0) || target.actors > 0 {
+        return Err(JournalError::NotEmpty { store: to.location() });
+    }
+    // No commit of the log may be of a newer epoch than the next owner's.
+    while target.epoch < source.epoch {
+        target = to.open_shard(shard).await?;
+    }
+    let nothing = Write { shard, epoch: target.epoch, append: None, checkpoint: None };
+    let mut report = CopyReport { records: 0, commits: 0 };
+
+    let mut next = Position(0);
+    while let Some(commits) = commits_from(from, shard, next).await? {
+        for commit in &commits {
+            let append = Some((commit.position, &commit.bytes[..]));
+            to.write(&Write { append, ..nothing }).await?;
+            next = commit.position.next();
+        }
+        report.commits += commits.len() as u64;
+    }
+    let mut after = ActorNo(0);
+    while let Some(records) = records_after(from, shard, after).await? {
+        after = records.last().map_or(after, |record| record.no);
+        report.records += records.len() as u64;
+        let part = CheckpointPart { records, ..CheckpointPart::default() };
+        to.write(&Write { checkpoint: Some(&part), ..nothing }).await?;
+    }
+    let last = CheckpointPart { checkpoint: Some(source.checkpoint), ..CheckpointPart::default() };
+    to.write(&Write { checkpoint: Some(&last), ..nothing }).await?;
+    compare(from, to, shard, source).await?;
+    Ok(report)
+}
+
+/// Reads both from the beginning.
+async fn compare(
+    from: &dyn ActorProvider,
+    to: &dyn ActorProvider,
+    shard: ShardId,
+    source: ShardHead,
+) -> Result<(), JournalError> {
+    let differs = |place: Place| JournalError::Corrupt {
+        store: to.location(),
+        place,
+        reason: format!("the copy is not what is in {}", from.location()),
+    };
+    let mut next = Position(0);
+    while let Some(commits) = commits_from(from, shard, next).await? {
+        let copied = commits_from(to, shard, next).await?.unwrap_or_default();
+        if copied != commits {
+            return Err(differs(Place::shard(shard).at(next)));
+        }
+        next = commits.last().map_or(next, |commit| commit.position.next());
+    }
+    let mut after = ActorNo(0);
+    while let Some(records) = records_after(from, shard, after).await? {
+        let copied = records_after(to, shard, after).await?.unwrap_or_default();
+        if copied != records {
+            return Err(differs(Place::shard(shard).of_no(after)));
+        }
+        after = records.last().map_or(after, |record| record.no);
+    }
+    let copied = to.open_shard(shard).await?;
+    let same = ShardHead { epoch: copied.epoch, ..source };
+    if copied == same { Ok(()) } else { Err(differs(Place::shard(shard))) }
+}
+
+async fn commits_from(
+    store: &dyn ActorProvider,
+    shard: ShardId,
+    next: Position,
+) -> Result<Option<Vec<StoredCommit>>, JournalError> {
+    let commits = store.read_commits(shard, next, PART_BYTES).await?;
+    Ok((!commits.is_empty()).then_some(commits))
+}
+
+async fn records_after(
+    store: &dyn ActorProvider,
+    shard: ShardId,
+    after: ActorNo,
+) -> Result<Option<Vec<StoredRecord>>, JournalError> {
+    let listed = store.list_records(shard, RecordFilter::All, after, PART_RECORDS).await?;
+    let mut records = Vec::with_capacity(listed.len());
+    for actor in listed {
+        records.extend(store.load_record(shard, ActorKey::No(actor.no)).await?);
+    }
+    Ok((!records.is_empty()).then_some(records))
+}
