@@ -41,7 +41,7 @@ use crate::codec::Codec;
 use crate::error::{BoxError, JournalError};
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
-use crate::provider::{ActorProvider, RecordFilter};
+use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
 use crate::record::{DeadLetter, Outcome};
 use crate::recovery::Window;
 
@@ -89,6 +89,24 @@ impl Shared {
         let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
         self.queue.stop(&stopped);
         stopped
+    }
+
+    /// What looks like damage may be the work of a newer owner, which truncates what is read here.
+    fn fenced_or(&self, error: JournalError) -> JournalError {
+        if !matches!(error, JournalError::Corrupt { .. }) {
+            return error;
+        }
+        let nothing = CheckpointPart::default();
+        let write = Write {
+            shard: self.shard,
+            epoch: self.epoch,
+            append: None,
+            checkpoint: Some(&nothing),
+        };
+        match pollster::block_on(self.provider.write(&write)) {
+            Err(fenced) if fenced.is_fenced() => fenced,
+            _ => error,
+        }
     }
 
     pub(crate) fn count_duplicate(&self) {
@@ -269,7 +287,7 @@ fn start(
         limits,
         codec,
     });
-    let directory = recover(&shared, head)?;
+    let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
     let writer = Writer::new(shared.clone(), directory.position());
     let runtime = tokio::runtime::Handle::try_current().ok();
     let spawned = spawn("journal-writer", move || {

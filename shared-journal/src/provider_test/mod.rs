@@ -18,6 +18,7 @@
 //!
 //! With libtest-mimic each case becomes a test with a name of its own.
 
+mod interloper;
 mod journal;
 mod store;
 
@@ -84,4 +85,5 @@ cases! {
     journal::a_checkpoint_changes_nothing_that_is_recovered,
     journal::foreign_bytes_in_the_log_are_corruption,
     journal::a_missing_commit_is_corruption,
+    interloper::an_owner_that_is_replaced_while_it_recovers_is_fenced,
 }
