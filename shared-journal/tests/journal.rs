@@ -7,9 +7,10 @@ use std::sync::Arc;
 use duroxide::providers::sqlite::SqliteProvider;
 use futures::StreamExt;
 use shared_journal::mailbox::{Acceptance, MESSAGE, Resolution, Work};
+use shared_journal::sqlite::SqliteActorProvider;
 use shared_journal::{
     ActorEvent, ActorId, Durability, EventJournal, JournalError, Limits, Mailbox, MessageId,
-    Outcome, Sequence,
+    Outcome, Sequence, copy,
 };
 use tokio::sync::{Mutex, mpsc};
 
@@ -367,6 +368,37 @@ async fn unchanged_state_is_not_written_again() {
         .count()
         .await;
     assert_eq!(states, 1, "the state of construction, once");
+}
+
+#[tokio::test]
+async fn a_copy_goes_on_where_the_old_one_was() {
+    let (old, new) = (Store::new(), Store::new());
+    let client = Client::new();
+    {
+        let journal = old.open().await;
+        let mut mailbox = activate(&journal).await;
+        client.send(&mut mailbox, "a", Some(1), 5);
+        run_all(&mut mailbox);
+        journal.checkpoint().await.unwrap();
+        client.send(&mut mailbox, "b", Some(2), 7);
+        run_all(&mut mailbox);
+        client.resolved().await;
+        client.resolved().await;
+    }
+    let open = |store: &Store| {
+        SqliteActorProvider::open(store.journal_path(), Durability::ProcessCrash).unwrap()
+    };
+    let report = copy(open(&old), open(&new)).await.unwrap();
+    assert_eq!(report.records, 1);
+    let again = copy(open(&old), open(&new)).await.unwrap_err();
+    assert!(matches!(&again, JournalError::NotEmpty { store } if store.contains("app.actors.db")));
+    for store in [old, new] {
+        let journal = store.open().await;
+        let mut mailbox = activate(&journal).await;
+        assert!(!client.send(&mut mailbox, "b again", Some(2), 7), "a duplicate");
+        assert_eq!(run_all(&mut mailbox), 12);
+        assert!(journal.verify().await.unwrap().is_clean());
+    }
 }
 
 #[tokio::test]
