@@ -88,11 +88,14 @@ pub(super) fn prepare(connection: &mut Connection, store: &str) -> Result<(), Jo
 /// An empty file, or one that we made.
 fn require_ours(connection: &Connection, store: &str) -> Result<(), JournalError> {
     let fail = |error| classify(store, "open", error);
+    // At one moment: another process may be making the journal.
+    let moment = connection.unchecked_transaction().map_err(fail)?;
     let application: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
-    let tables: i64 = connection
+        moment.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
+    let tables: i64 = moment
         .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
         .map_err(fail)?;
+    moment.rollback().map_err(fail)?;
     if application == APPLICATION_ID || (application == 0 && tables == 0) {
         return Ok(());
     }
@@ -100,4 +103,30 @@ fn require_ours(connection: &Connection, store: &str) -> Result<(), JournalError
         store: store.to_owned(),
         reason: format!("it is a SQLite database with {tables} tables of someone else"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::super::SqliteActorProvider;
+    use super::*;
+
+    #[test]
+    fn processes_that_make_the_file_together_all_open_it() {
+        const OPENERS: usize = 4;
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let path = folder.path().join(format!("{round}.db"));
+            let start = Barrier::new(OPENERS);
+            std::thread::scope(|scope| {
+                for _ in 0..OPENERS {
+                    scope.spawn(|| {
+                        start.wait();
+                        SqliteActorProvider::open(&path, Durability::ProcessCrash).unwrap();
+                    });
+                }
+            });
+        }
+    }
 }
