@@ -42,7 +42,10 @@ pub(crate) async fn run(shape: Shape, adapter: Adapter, common: Common) -> Resul
                     .await
                     .transpose()?
                     .map(Rc::new),
-                by_hand: Rc::new(handwritten::Handwritten::start(&pool, load.actors)),
+                by_hand: Rc::new(handwritten::Handwritten::start(
+                    &handwritten::Pool::Sqlite(pool),
+                    load.actors,
+                )),
                 memory: Rc::new(memory::Memory::start(load.actors)),
             };
             sides.run(load, limit, common).await?

@@ -8,18 +8,19 @@ use anyhow::{Context as _, Result};
 use duroxide_actix::journal::EventJournal;
 use duroxide_pg::PostgresProvider;
 use serde_json::{Value, json};
-use sqlx::postgres::{PgConnection, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 
 use super::WARM_UP;
 use crate::Common;
 use crate::counter::STATE_BYTES;
 use crate::load::{Shape, ask, median, middle, percentile, rounded};
-use crate::sides::handwritten_postgres::{Handwritten, create};
+use crate::sides::handwritten::{Handwritten, Pool};
+use crate::sides::handwritten_postgres::create;
 use crate::sides::limit::COMMIT_BYTES;
 use crate::sides::ours::Ours;
 
-/// Everything is in a schema that goes at the end.
+/// Everything is in a schema that goes at the end, or with the next run if there was no end.
 const SCHEMA: &str = "journal_bench";
 
 pub(crate) async fn run(shape: Shape, common: Common) -> Result<Value> {
@@ -27,6 +28,7 @@ pub(crate) async fn run(shape: Shape, common: Common) -> Result<Value> {
     let load = shape.load();
     let time = Duration::from_secs(common.seconds);
     let durability = common.durability.durability();
+    clear(&mut url.parse::<PgConnectOptions>()?.connect().await?).await?;
     let provider = Arc::new(PostgresProvider::new_with_schema(&url, Some(SCHEMA)).await?);
     let options = (*provider.pool().connect_options()).clone();
     let options = options.options([("search_path", SCHEMA)]);
@@ -38,7 +40,7 @@ pub(crate) async fn run(shape: Shape, common: Common) -> Result<Value> {
         .await?;
     let journal = EventJournal::builder().durability(durability).open(provider.clone()).await?;
     let ours = Rc::new(Ours::start(&journal, load.actors, STATE_BYTES).await?);
-    let by_hand = Rc::new(Handwritten::start(&pool, load.actors));
+    let by_hand = Rc::new(Handwritten::start(&Pool::Postgres(pool.clone()), load.actors));
     ask(&ours, load, WARM_UP).await?;
     ask(&by_hand, load, WARM_UP).await?;
     let (mut of_ours, mut of_hand, mut of_raw) = (Vec::new(), Vec::new(), Vec::new());
@@ -48,7 +50,7 @@ pub(crate) async fn run(shape: Shape, common: Common) -> Result<Value> {
         of_raw.push(single_row(&mut raw, time / 2).await?);
     }
     journal.close().await?;
-    clear(&pool).await?;
+    clear(&mut raw).await?;
     let (ours, by_hand, raw) = (median(of_ours)?, median(of_hand)?, middle(of_raw)?);
     Ok(json!({
         "scenario": "postgres",
@@ -78,7 +80,8 @@ async fn single_row(connection: &mut PgConnection, time: Duration) -> Result<f64
     Ok(percentile(&taken, 0.5).as_secs_f64() * 1e6)
 }
 
-async fn clear(pool: &PgPool) -> Result<()> {
-    sqlx::raw_sql(&format!("DROP SCHEMA {SCHEMA} CASCADE")).execute(pool).await?;
+async fn clear(connection: &mut PgConnection) -> Result<()> {
+    let statement = format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE");
+    sqlx::raw_sql(&statement).execute(connection).await?;
     Ok(())
 }

@@ -5,16 +5,34 @@ use std::path::Path;
 use actix::prelude::*;
 use anyhow::Result;
 use duroxide_actix::journal::Durability;
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
 
+use super::handwritten_postgres;
 use crate::counter::{Add, Count, STATE_BYTES};
 use crate::load::Side;
 
 struct Counter {
     id: i64,
     state: Count,
-    pool: SqlitePool,
+    pool: Pool,
+}
+
+/// Where the counters are stored.
+#[derive(Clone)]
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl Pool {
+    /// Writes a message and the state after it.
+    async fn store(&self, id: i64, add: &Add, state: &Count) -> Result<()> {
+        match self {
+            Self::Sqlite(pool) => store(pool, id, add, state).await,
+            Self::Postgres(pool) => handwritten_postgres::store(pool, id, add, state).await,
+        }
+    }
 }
 
 /// Opens the store with the pragmas that the journal uses.
@@ -73,7 +91,7 @@ impl Handler<Add> for Counter {
         let reply = state.add(&add);
         let (id, pool) = (self.id, self.pool.clone());
         let stored = async move {
-            store(&pool, id, &add, &state).await?;
+            pool.store(id, &add, &state).await?;
             anyhow::Ok(state)
         };
         AtomicResponse::new(Box::pin(stored.into_actor(self).map(move |stored, act, ctx| {
@@ -92,7 +110,7 @@ impl Handler<Add> for Counter {
 pub(crate) struct Handwritten(Vec<Addr<Counter>>);
 
 impl Handwritten {
-    pub(crate) fn start(pool: &SqlitePool, actors: usize) -> Self {
+    pub(crate) fn start(pool: &Pool, actors: usize) -> Self {
         let start = |id| {
             Counter { id: id as i64, state: Count::of(STATE_BYTES), pool: pool.clone() }.start()
         };

@@ -1,17 +1,9 @@
-//! The counter as a user would make it durable by hand in PostgreSQL: one transaction a message.
+//! One transaction a message in PostgreSQL, for the counter that is durable by hand.
 
-use actix::prelude::*;
 use anyhow::Result;
 use sqlx::PgPool;
 
-use crate::counter::{Add, Count, STATE_BYTES};
-use crate::load::Side;
-
-struct Counter {
-    id: i64,
-    state: Count,
-    pool: PgPool,
-}
+use crate::counter::{Add, Count};
 
 /// Makes the tables in the schema that the pool's connections search first.
 pub(crate) async fn create(pool: &PgPool) -> Result<()> {
@@ -23,7 +15,7 @@ pub(crate) async fn create(pool: &PgPool) -> Result<()> {
 }
 
 /// Writes a message and the state after it.
-async fn store(pool: &PgPool, id: i64, add: &Add, state: &Count) -> Result<()> {
+pub(super) async fn store(pool: &PgPool, id: i64, add: &Add, state: &Count) -> Result<()> {
     let mut transaction = pool.begin().await?;
     sqlx::query("INSERT INTO message (actor, body) VALUES ($1, $2)")
         .bind(id)
@@ -39,53 +31,4 @@ async fn store(pool: &PgPool, id: i64, add: &Add, state: &Count) -> Result<()> {
     .execute(&mut *transaction)
     .await?;
     Ok(transaction.commit().await?)
-}
-
-impl Actor for Counter {
-    type Context = Context<Self>;
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(1024);
-    }
-}
-
-impl Handler<Add> for Counter {
-    type Result = AtomicResponse<Self, u64>;
-
-    fn handle(&mut self, add: Add, _: &mut Self::Context) -> Self::Result {
-        let mut state = self.state.clone();
-        let reply = state.add(&add);
-        let (id, pool) = (self.id, self.pool.clone());
-        let stored = async move {
-            store(&pool, id, &add, &state).await?;
-            anyhow::Ok(state)
-        };
-        AtomicResponse::new(Box::pin(stored.into_actor(self).map(move |stored, act, ctx| {
-            match stored {
-                Ok(state) => act.state = state,
-                Err(error) => {
-                    eprintln!("the hand-written actor stops: {error}");
-                    ctx.terminate();
-                }
-            }
-            reply
-        })))
-    }
-}
-
-pub(crate) struct Handwritten(Vec<Addr<Counter>>);
-
-impl Handwritten {
-    pub(crate) fn start(pool: &PgPool, actors: usize) -> Self {
-        let start = |id| {
-            Counter { id: id as i64, state: Count::of(STATE_BYTES), pool: pool.clone() }.start()
-        };
-        Self((0..actors).map(start).collect())
-    }
-}
-
-impl Side for Handwritten {
-    async fn ask(&self, _: usize, actor: usize) -> Result<()> {
-        self.0[actor].send(Add::sample()).await?;
-        Ok(())
-    }
 }
