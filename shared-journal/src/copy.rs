@@ -9,7 +9,7 @@ use crate::provider::{
     Write,
 };
 
-/// Bytes of log, and records, that are moved at a time.
+/// Moved at a time: so many bytes, of the log or of records, and no more records than that.
 const PART_BYTES: usize = 1 << 20;
 const PART_RECORDS: usize = 256;
 
@@ -132,9 +132,47 @@ async fn records_after(
     after: ActorNo,
 ) -> Result<Option<Vec<StoredRecord>>, JournalError> {
     let listed = store.list_records(shard, RecordFilter::All, after, PART_RECORDS).await?;
-    let mut records = Vec::with_capacity(listed.len());
+    let (mut records, mut bytes) = (Vec::new(), 0);
     for actor in listed {
-        records.extend(store.load_record(shard, ActorKey::No(actor.no)).await?);
+        if bytes >= PART_BYTES {
+            break;
+        }
+        let record = store.load_record(shard, ActorKey::No(actor.no)).await?;
+        bytes += record.as_ref().map_or(0, |record| record.bytes.len());
+        records.extend(record);
     }
     Ok((!records.is_empty()).then_some(records))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ActorId;
+    use crate::limits::Durability;
+    use crate::sqlite::SqliteActorProvider;
+
+    #[tokio::test]
+    async fn large_records_are_moved_a_few_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |name: &str| {
+            SqliteActorProvider::open(folder.path().join(name), Durability::ProcessCrash).unwrap()
+        };
+        let (from, to) = (open("from.db"), open("to.db"));
+        let owner = from.open_shard(ShardId(0)).await.unwrap();
+        let record = |no: u64| StoredRecord {
+            no: ActorNo(no),
+            actor: ActorId::new("large", no.to_string()),
+            pending: 0,
+            dead_letters: 0,
+            bytes: vec![7; PART_BYTES / 2],
+        };
+        let records = (1..=9).map(record).collect();
+        let part = CheckpointPart { records, ..CheckpointPart::default() };
+        let write =
+            Write { shard: ShardId(0), epoch: owner.epoch, append: None, checkpoint: Some(&part) };
+        from.write(&write).await.unwrap();
+        let first = records_after(&*from, ShardId(0), ActorNo(0)).await.unwrap().unwrap();
+        assert_eq!(first.len(), 2, "about {PART_BYTES} bytes");
+        assert_eq!(copy(from, to).await.unwrap(), CopyReport { records: 9, commits: 0 });
+    }
 }
