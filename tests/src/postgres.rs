@@ -55,12 +55,6 @@ impl Schema {
         self.provider.schema_name()
     }
 
-    /// Its connections.
-    #[must_use]
-    pub fn pool(&self) -> &sqlx::PgPool {
-        self.provider.pool()
-    }
-
     /// Removes the schema and what is in it. A test that fails leaves it to be looked at.
     ///
     /// # Errors
@@ -68,7 +62,7 @@ impl Schema {
     pub async fn drop(self) -> Result<()> {
         let statement = format!("DROP SCHEMA {} CASCADE", self.name());
         // The pool may have connections of a runtime that has ended.
-        let mut connection = self.pool().connect_options().connect().await?;
+        let mut connection = self.provider.pool().connect_options().connect().await?;
         sqlx::raw_sql(&statement).execute(&mut connection).await?;
         Ok(())
     }

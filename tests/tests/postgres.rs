@@ -15,8 +15,10 @@ use futures::future::try_join_all;
 use libtest_mimic::{Arguments, Trial};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use shared_journal::{CopyReport, Durability, attach, copy};
-use shared_journal::{DurableMessage, DurableState, EventJournal, JournalError, Limits};
+use shared_journal::{
+    CopyReport, Durability, DurableMessage, DurableState, EventJournal, JournalError, Limits,
+    attach, copy,
+};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tests::postgres::{Schema, database_url};
@@ -87,26 +89,15 @@ impl Setting {
 }
 
 /// Remembers every number in the order in which it came.
-#[derive(Default)]
-struct List(Vec<u64>);
-
-impl DurableState for List {
-    const ACTOR_TYPE: &'static str = "list";
-    type State = Vec<u64>;
-    fn snapshot(&self) -> impl Serialize {
-        &self.0
-    }
-    fn restore(&mut self, list: Vec<u64>) {
-        self.0 = list;
-    }
+#[derive(Default, DurableState)]
+#[durable(actor_type = "list")]
+struct List {
+    numbers: Vec<u64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, DurableMessage)]
+#[durable(name = "list.push")]
 struct Push(u64);
-
-impl DurableMessage for Push {
-    const NAME: &'static str = "list.push";
-}
 
 #[async_trait]
 impl DurableActor for List {
@@ -115,8 +106,8 @@ impl DurableActor for List {
     type Error = String;
 
     async fn handle(&mut self, _: &mut ActorContext, push: Push) -> Result<Vec<u64>, String> {
-        self.0.push(push.0);
-        Ok(self.0.clone())
+        self.numbers.push(push.0);
+        Ok(self.numbers.clone())
     }
 }
 

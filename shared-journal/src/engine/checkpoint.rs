@@ -53,15 +53,15 @@ pub(super) struct Log {
 }
 
 pub(super) struct Checkpoint {
-    /// As it was when the checkpoint began.
+    /// As it was when the checkpoint began, except for what it truncated, the part on its way
+    /// included.
     log: Log,
     /// The actors to save, in the order of their numbers: neighbours share a page.
     todo: std::vec::IntoIter<ActorNo>,
     /// What the part on its way holds, and how far each record had come when it was made.
     saving: Vec<(ActorNo, Position)>,
     saved: bool,
-    /// The oldest commit that is kept after the part on its way, and at the end.
-    oldest: Position,
+    /// The oldest commit that is kept at the end.
     keep: Position,
     pub(super) waiting: Vec<oneshot::Sender<()>>,
 }
@@ -87,15 +87,7 @@ impl Checkpoint {
             slots.iter().filter(|(_, slot)| slot.dirty).map(|(no, _)| no).collect();
         todo.sort_unstable();
         let keep = Position((log.tail.0 + 1).saturating_sub(history)).max(log.oldest);
-        Self {
-            log,
-            todo: todo.into_iter(),
-            saving: Vec::new(),
-            saved: false,
-            oldest: log.oldest,
-            keep,
-            waiting,
-        }
+        Self { log, todo: todo.into_iter(), saving: Vec::new(), saved: false, keep, waiting }
     }
 
     /// The next part to write. `folded` is the last commit that the slots contain.
@@ -111,8 +103,8 @@ impl Checkpoint {
             let Some(no) = self.todo.next() else {
                 part.checkpoint = (!self.saved).then_some(self.log.tail);
                 self.saved = true;
-                self.oldest = self.log.truncate(self.oldest).min(self.keep);
-                part.truncate_before = Some(self.oldest);
+                self.log.oldest = self.log.truncated().min(self.keep);
+                part.truncate_before = Some(self.log.oldest);
                 break;
             };
             let Some(slot) = slots.get(no) else { continue };
@@ -129,8 +121,8 @@ impl Checkpoint {
         for (no, saved) in self.saving.drain(..) {
             slots.saved(no, saved);
         }
-        if self.saved && self.oldest == self.keep {
-            Progress::Finished { oldest: self.oldest, covers: self.log.uncovered }
+        if self.saved && self.log.oldest == self.keep {
+            Progress::Finished { oldest: self.log.oldest, covers: self.log.uncovered }
         } else {
             Progress::Unfinished
         }
@@ -139,10 +131,10 @@ impl Checkpoint {
 
 impl Log {
     /// The oldest commit that is kept when about [`TRUNCATE_BYTES`] more have gone.
-    fn truncate(&self, oldest: Position) -> Position {
+    fn truncated(&self) -> Position {
         let commits = self.tail.0.saturating_sub(self.covered.0);
         let bytes = (self.uncovered as u64).max(1);
-        Position(oldest.0 + (TRUNCATE_BYTES.saturating_mul(commits) / bytes).max(1))
+        Position(self.oldest.0 + (TRUNCATE_BYTES.saturating_mul(commits) / bytes).max(1))
     }
 }
 
@@ -169,9 +161,9 @@ mod tests {
             tail: Position(10 + commits),
             uncovered,
         };
-        assert_eq!(log(1000, 100 << 20).truncate(Position(5)), Position(15));
-        assert_eq!(log(1000, 1 << 20).truncate(Position(5)), Position(1005));
-        assert_eq!(log(2, 100 << 20).truncate(Position(5)), Position(6), "never none");
-        assert_eq!(log(0, 0).truncate(Position(5)), Position(6), "an empty log");
+        assert_eq!(log(1000, 100 << 20).truncated(), Position(15));
+        assert_eq!(log(1000, 1 << 20).truncated(), Position(1005));
+        assert_eq!(log(2, 100 << 20).truncated(), Position(6), "never none");
+        assert_eq!(log(0, 0).truncated(), Position(6), "an empty log");
     }
 }

@@ -17,6 +17,5 @@ pub(crate) fn attach(
 ) -> Option<Result<Arc<PostgresActorProvider>, JournalError>> {
     let any: &dyn Any = &**provider;
     let postgres = any.downcast_ref::<PostgresProvider>()?;
-    let (pool, schema) = (postgres.pool().clone(), postgres.schema_name());
-    Some(PostgresActorProvider::connect(pool, schema, durability).map(Arc::new))
+    Some(PostgresActorProvider::open(postgres, durability))
 }

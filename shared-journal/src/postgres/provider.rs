@@ -50,14 +50,7 @@ impl PostgresActorProvider {
         provider: &PostgresProvider,
         durability: Durability,
     ) -> Result<Arc<Self>, JournalError> {
-        Self::connect(provider.pool().clone(), provider.schema_name(), durability).map(Arc::new)
-    }
-
-    pub(super) fn connect(
-        pool: PgPool,
-        schema: &str,
-        durability: Durability,
-    ) -> Result<Self, JournalError> {
+        let (pool, schema) = (provider.pool().clone(), provider.schema_name());
         let options = pool.connect_options();
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         let store = format!(
@@ -68,13 +61,13 @@ impl PostgresActorProvider {
         let mut writer = Link::new(pool.clone(), durability)
             .map_err(|error| classify(&store, "connect", Error::Io(error)))?;
         prepare(&mut writer, schema, &store)?;
-        Ok(Self {
+        Ok(Arc::new(Self {
             schema: schema.to_owned(),
             append: sql::APPEND.replace("{schema}", schema),
             writer: Mutex::new(writer),
             reader: pool,
             store,
-        })
+        }))
     }
 
     fn writer(&self) -> MutexGuard<'_, Link> {
@@ -135,24 +128,22 @@ impl PostgresActorProvider {
     fn examine(
         &self,
         write: &Write<'_>,
-        append: Option<(Position, &[u8])>,
+        (position, batch): (Position, &[u8]),
     ) -> Result<(), JournalError> {
         let statement = self.sql(sql::EXAMINE);
-        let position = append.map_or(0, |(position, _)| signed(position.0));
         let found = self.writer().run(async |connection| {
             let found = sqlx::query(&statement)
                 .bind(i64::from(write.shard.0))
-                .bind(position)
+                .bind(signed(position.0))
                 .fetch_one(connection)
                 .await?;
             Ok((found.try_get::<Option<i64>, _>(0)?, found.try_get::<Option<Vec<u8>>, _>(1)?))
         });
         let (epoch, stored) = found.map_err(self.fail("commit"))?;
-        let ours = epoch == Some(signed(write.epoch.0));
-        if ours && append.is_none_or(|(_, batch)| stored.as_deref() == Some(batch)) {
+        if epoch == Some(signed(write.epoch.0)) && stored.as_deref() == Some(batch) {
             return Ok(());
         }
-        Err(JournalError::Fenced { shard: write.shard, epoch: write.epoch })
+        Err(fenced(write))
     }
 }
 
@@ -188,14 +179,14 @@ impl ActorProvider for PostgresActorProvider {
         match (write.append, write.checkpoint) {
             (None, None) => Ok(()),
             (Some(append), None) => match self.append(write, append).map_err(fail)? {
-                0 => self.examine(write, Some(append)),
+                0 => self.examine(write, append),
                 _ => Ok(()),
             },
-            (append, Some(part)) => match self.save(write, part).map_err(fail)? {
-                (true, appended) if appended > 0 || append.is_none() => Ok(()),
+            (append, Some(part)) => match (self.save(write, part).map_err(fail)?, append) {
+                ((false, _), _) => Err(fenced(write)),
                 // The checkpoint's part was saved with it, this time or the last.
-                (true, _) => self.examine(write, append),
-                (false, _) => Err(JournalError::Fenced { shard: write.shard, epoch: write.epoch }),
+                ((true, 0), Some(append)) => self.examine(write, append),
+                ((true, _), _) => Ok(()),
             },
         }
     }
@@ -264,6 +255,10 @@ impl ActorProvider for PostgresActorProvider {
     async fn check(&self) -> Result<Vec<String>, JournalError> {
         Ok(Vec::new())
     }
+}
+
+fn fenced(write: &Write<'_>) -> JournalError {
+    JournalError::Fenced { shard: write.shard, epoch: write.epoch }
 }
 
 fn stored_record(row: &PgRow) -> Result<StoredRecord, Error> {

@@ -5,8 +5,9 @@
 //! and backs off for hundreds of milliseconds whenever someone else committed in between. In its
 //! own file the journal cannot be in their way, nor they in its.
 //!
-//! While a journal is open its `-wal` file takes 24 MiB of disk. A reader that takes long makes it longer:
-//! what is written meanwhile cannot be copied back. It goes when the last process closes the file.
+//! While a journal is open its `-wal` file takes 24 MiB of disk. A reader that takes long makes it
+//! longer: what is written meanwhile cannot be copied back. It goes when the last process closes the
+//! file.
 //!
 //! An in-memory provider gets an in-memory journal that lives as long as the provider does.
 
