@@ -18,7 +18,9 @@ use clap::{Args, Parser, ValueEnum};
 use duroxide_actix::journal::Durability;
 
 use crate::load::Shape;
-use crate::scenarios::{coexist, compare, contend, postgres, recover, scale, state, tell};
+use crate::scenarios::{
+    cluster, coexist, compare, contend, portable, postgres, recover, scale, state, tell,
+};
 
 #[derive(Parser)]
 enum Command {
@@ -81,6 +83,22 @@ enum Command {
     },
     /// Asks beside readers and checkpoints.
     Contend {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Asks per second through a cluster, from the actors' node and from another one.
+    Cluster {
+        /// The shape of the load.
+        #[arg(long)]
+        shape: Shape,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Asks per second in a provider's history, and in SQLite tables of our own.
+    Portable {
+        /// The shape of the load.
+        #[arg(long)]
+        shape: Shape,
         #[command(flatten)]
         common: Common,
     },
@@ -183,6 +201,10 @@ fn main() -> Result<()> {
             Command::State { bytes, common } => (common.json, state::run(&bytes, common).await?),
             Command::Coexist { common } => (common.json, coexist::run(common).await?),
             Command::Contend { common } => (common.json, contend::run(common).await?),
+            Command::Cluster { shape, common } => (common.json, cluster::run(shape, common).await?),
+            Command::Portable { shape, common } => {
+                (common.json, portable::run(shape, common).await?)
+            }
             Command::Postgres { shape, common } => {
                 (common.json, postgres::run(shape, common).await?)
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::dev::{AsyncContextParts, ContextFut, ContextParts, Mailbox};
 use actix::fut::{ActorFuture, ActorFutureExt};
 use actix::{Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle};
-use shared_journal::{ActorId, MessageId};
+use shared_journal::{ActorId, MessageId, MessageKey};
 use tokio::sync::oneshot;
 
 use crate::actor::DurableActor;
@@ -388,7 +388,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for DurableContext<A> {
         };
         match own {
             Ok(job) => {
-                self.notified.push(Offer { job, id: None, acknowledge: None });
+                self.notified.push(Offer { job, key: MessageKey::Anonymous, acknowledge: None });
                 self.keep_driving();
                 self.wake();
             }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use actix::{Actor, ActorContext, ActorState};
 use shared_journal::mailbox::{Acceptance, Acknowledge, Delivery, MESSAGE, Resolution};
-use shared_journal::{ActorId, JournalError, Mailbox, MessageId, Payload};
+use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Payload};
 
 use crate::actor::DurableActor;
 use crate::alarm::Alarm;
@@ -24,7 +24,7 @@ use crate::panic::panic_text;
 /// A message for the driver.
 pub(crate) struct Offer<A: Actor> {
     pub(crate) job: BoxJob<A>,
-    pub(crate) id: Option<MessageId>,
+    pub(crate) key: MessageKey,
     pub(crate) acknowledge: Option<Acknowledge>,
 }
 
@@ -105,7 +105,7 @@ where
         self.handle_all(act, ctx);
     }
 
-    fn accept(&mut self, Offer { mut job, id, acknowledge }: Offer<A>) {
+    fn accept(&mut self, Offer { mut job, key, acknowledge }: Offer<A>) {
         let name = job.name();
         let payload = match self.mailbox.encode_with(MESSAGE, |codec| job.encode(codec)) {
             Ok(payload) => payload,
@@ -115,10 +115,10 @@ where
             }
         };
         job.accepted(&self.alarm);
-        match self.mailbox.accept(id, name, payload, job, acknowledge) {
+        match self.mailbox.accept(key, name, payload, job, acknowledge) {
             Ok(Acceptance::Accepted) => {}
             Ok(Acceptance::Duplicate(job, acknowledge)) => {
-                if let Some(id) = id {
+                if let Some(id) = key.id() {
                     self.duplicates.push((id, job, acknowledge));
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::dev::{Envelope, EnvelopeProxy, MessageResponse, OneshotSender, ToEnvelope};
 use actix::{Actor, Handler, Message};
+use shared_journal::MessageKey;
 use shared_journal::mailbox::Acknowledge;
 
 use crate::context::DurableContext;
@@ -101,12 +102,12 @@ impl<A: Actor> Offer<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let (id, fate, acknowledge) = match extras {
+        let (key, fate, acknowledge) = match extras {
             Some(Extras { keyed, fate, acknowledge }) => {
-                (keyed.then(|| fate.id()), Some(fate), acknowledge)
+                (keyed.then(|| fate.id()).into(), Some(fate), acknowledge)
             }
-            None => (None, None, None),
+            None => (MessageKey::Anonymous, None, None),
         };
-        Self { job: Box::new(TypedJob::new(form, message, sender, fate)), id, acknowledge }
+        Self { job: Box::new(TypedJob::new(form, message, sender, fate)), key, acknowledge }
     }
 }

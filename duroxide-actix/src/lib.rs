@@ -63,6 +63,12 @@
 //! # }
 //! ```
 //!
+//! # More than one process, and workflows
+//!
+//! [`ActixHost`] and [`WrappedHost`] run actors on the nodes of a
+//! [`Cluster`](journal::cluster::Cluster); an [`ActorRef`] sends to them from anywhere. A
+//! [`WorkflowActorRef`] does so from duroxide's orchestrations.
+//!
 //! # When a reply comes
 //!
 //! The reply of `send` is released when the receipt of the message, the state after it and the
@@ -86,6 +92,7 @@
 
 mod actor;
 mod alarm;
+mod cluster;
 mod context;
 mod driver;
 mod envelope;
@@ -97,9 +104,11 @@ mod panic;
 mod send;
 mod start;
 mod virtual_actors;
+mod workflow;
 mod wrapper;
 
 pub use actor::{DurableActor, MessageList};
+pub use cluster::{ActixHost, ActorRef, ClusterActors, WrappedHost};
 pub use context::DurableContext;
 pub use error::AskError;
 pub use message::Table;
@@ -108,4 +117,5 @@ pub use send::DurableSend;
 pub use shared_journal as journal;
 pub use start::StartDurable;
 pub use virtual_actors::VirtualActors;
+pub use workflow::{WorkflowActorRef, WorkflowActors};
 pub use wrapper::{DurableActixActor, Forward};

@@ -66,6 +66,11 @@
 //! # }
 //! ```
 //!
+//! # More than one process, and workflows
+//!
+//! [`TowerHost`] runs actors on the nodes of a [`Cluster`](journal::cluster::Cluster); an [`ActorRef`]
+//! sends to them from anywhere. A [`WorkflowActorRef`] does so from duroxide's orchestrations.
+//!
 //! # Promises
 //!
 //! What is promised, and its limits, is told by [`shared_journal`]; in short: a reply is released
@@ -78,6 +83,7 @@
 //! - `postgres` (off): journals beside the `PostgresProvider` of duroxide-pg.
 
 mod actor;
+pub mod cluster;
 mod duplicate;
 pub mod error;
 mod future;
@@ -89,6 +95,7 @@ mod message;
 mod service;
 mod shared;
 mod worker;
+mod workflow;
 
 pub use async_trait::async_trait;
 /// The journal: [`EventJournal`] and what the types of an actor implement.
@@ -96,6 +103,7 @@ pub use shared_journal as journal;
 pub use shared_journal::{DurableMessage, DurableState, EventJournal, JournalError, MessageId};
 
 pub use self::actor::{ActorContext, DurableActor};
+pub use self::cluster::{ActorRef, ClusterActors, TowerHost};
 pub use self::error::CallError;
 pub use self::future::ResponseFuture;
 pub use self::handle::DurableHandle;
@@ -103,3 +111,4 @@ pub use self::layer::{Durable, DurableLayer};
 pub use self::limits::{DEFAULT_CAPACITY, DEFAULT_LANES};
 pub use self::message::{Envelope, IntoRequest, Keyed, Request};
 pub use self::service::DurableActorService;
+pub use self::workflow::{Answer, WorkflowActorRef, WorkflowActors};

@@ -75,7 +75,7 @@ impl Handler<Flight> for Aircraft {
 }
 
 /// Asks an aircraft for its totals.
-#[derive(Debug, Message)]
+#[derive(Debug, Message, Serialize, Deserialize)]
 #[rtype(result = "Totals")]
 pub(crate) struct GetTotals;
 

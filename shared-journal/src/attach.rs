@@ -6,26 +6,42 @@ use duroxide::providers::Provider;
 
 use crate::error::JournalError;
 use crate::limits::Durability;
+use crate::portable::PortableActorProvider;
 use crate::provider::ActorProvider;
 
-/// Opens the store that [`EventJournal::open`](crate::EventJournal::open) uses for `provider`;
-/// `None` if there is none for its kind.
+/// Opens the store that [`EventJournal::open`](crate::EventJournal::open) uses for `provider`.
 ///
 /// For tools that work on stores. Blocks; call it from a thread that may, such as one of
 /// `tokio::task::spawn_blocking`. For PostgreSQL it panics in a task of a runtime.
 ///
 /// # Errors
-/// The store cannot be opened, is something else, or is of a newer version.
+/// The store cannot be opened, is something else, or is of a newer version; or it is PostgreSQL and
+/// the feature `postgres` is off.
 pub fn attach(
     provider: &Arc<dyn Provider>,
     durability: Durability,
-) -> Option<Result<Arc<dyn ActorProvider>, JournalError>> {
+) -> Result<Arc<dyn ActorProvider>, JournalError> {
     if let Some(store) = crate::sqlite::attach(provider, durability) {
-        return Some(store.map(|store| store as Arc<dyn ActorProvider>));
+        return store.map(|store| store as Arc<dyn ActorProvider>);
     }
     #[cfg(feature = "postgres")]
     if let Some(store) = crate::postgres::attach(provider, durability) {
-        return Some(store.map(|store| store as Arc<dyn ActorProvider>));
+        return store.map(|store| store as Arc<dyn ActorProvider>);
     }
-    None
+    // Not in its history: with the feature the same provider would then be found to be empty.
+    #[cfg(not(feature = "postgres"))]
+    if provider.name() == "duroxide-pg" {
+        return Err(JournalError::UnsupportedProvider { name: provider.name().to_owned() });
+    }
+    Ok(PortableActorProvider::new(provider.clone()))
+}
+
+/// As [`attach`], from a task.
+pub(crate) async fn attach_aside(
+    provider: Arc<dyn Provider>,
+    durability: Durability,
+) -> Result<Arc<dyn ActorProvider>, JournalError> {
+    // Opening a file blocks.
+    let attached = tokio::task::spawn_blocking(move || attach(&provider, durability));
+    attached.await.map_err(|_| JournalError::Closed)?
 }

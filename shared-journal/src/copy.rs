@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::cluster::{ClusterStore, Founding, found};
 use crate::error::{JournalError, Place};
-use crate::id::{ActorNo, Position, ShardId};
+use crate::id::{ActorId, ActorNo, Position, ShardId};
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, RecordFilter, ShardHead, StoredCommit, StoredRecord,
     Write,
 };
 
 /// Moved at a time: so many bytes, of the log or of records, and no more records than that.
-const PART_BYTES: usize = 1 << 20;
+pub(crate) const PART_BYTES: usize = 1 << 20;
 const PART_RECORDS: usize = 256;
 
 /// What [`copy`] moved.
@@ -23,7 +24,9 @@ pub struct CopyReport {
     pub commits: u64,
 }
 
-/// Copies a journal into an empty store, and compares the two at the end.
+/// Copies a journal into an empty store, and compares the two at the end. The copy has the same
+/// name and the same number of shards; [`reshard`](crate::reshard) changes those. Letters in inboxes
+/// come along.
 ///
 /// Whoever has the journal at `from` open is fenced, so nothing is added to it meanwhile; `from` is
 /// otherwise left as it is. Open `to` when this has returned, not before: a part of a journal looks
@@ -33,16 +36,65 @@ pub struct CopyReport {
 /// Needs a tokio runtime. If the future is dropped the copying goes on to its end.
 ///
 /// # Errors
-/// [`JournalError::NotEmpty`]; a store that cannot be read or written; a copy that is not what was
+/// [`JournalError::NotEmpty`]; [`JournalError::Founding`] if the new store is another cluster's,
+/// [`JournalError::NotShared`] if it cannot have several shards; a store that cannot be read or written; a copy that is not what was
 /// copied, as [`JournalError::Corrupt`].
 pub async fn copy(
     from: Arc<dyn ActorProvider>,
     to: Arc<dyn ActorProvider>,
 ) -> Result<CopyReport, JournalError> {
+    let founding = founding_of(&from).await?;
+    match to.clone().cluster() {
+        Some(store) => found(&*store, &founding).await?,
+        None if founding.shards == 1 => {}
+        None => return Err(JournalError::NotShared { store: to.location() }),
+    }
+    let letters = from.clone().cluster().zip(to.clone().cluster());
+    let shards = founding.shards;
     // Stores may block.
-    tokio::task::spawn_blocking(move || pollster::block_on(copy_shard(&*from, &*to, ShardId(0))))
-        .await
-        .map_err(|_| JournalError::Closed)?
+    let copying = tokio::task::spawn_blocking(move || {
+        let mut report = CopyReport { records: 0, commits: 0 };
+        for shard in (0..shards).map(ShardId) {
+            let copied = pollster::block_on(copy_shard(&*from, &*to, shard))?;
+            report.records += copied.records;
+            report.commits += copied.commits;
+        }
+        Ok(report)
+    });
+    let report = copying.await.map_err(|_| JournalError::Closed)??;
+    if let Some((from, to)) = letters {
+        for shard in (0..shards).map(ShardId) {
+            move_letters(&*from, shard, &*to, |_| shard).await?;
+        }
+    }
+    Ok(report)
+}
+
+/// What a store is: the journal of one process, if it does not say.
+pub(crate) async fn founding_of(store: &Arc<dyn ActorProvider>) -> Result<Founding, JournalError> {
+    let one = Founding { cluster: String::new(), shards: 1 };
+    match store.clone().cluster() {
+        Some(store) => store.found(&one).await,
+        None => Ok(one),
+    }
+}
+
+/// Copies the letters of an inbox, in their order.
+pub(crate) async fn move_letters(
+    from: &dyn ClusterStore,
+    shard: ShardId,
+    to: &dyn ClusterStore,
+    place: impl Fn(&ActorId) -> ShardId,
+) -> Result<(), JournalError> {
+    let mut after = 0;
+    loop {
+        let letters = from.take(shard, after, PART_BYTES).await?;
+        let Some((last, _)) = letters.last() else { return Ok(()) };
+        after = *last;
+        for (_, letter) in letters {
+            to.post(place(&letter.actor), &[letter], u64::MAX >> 1).await?;
+        }
+    }
 }
 
 async fn copy_shard(
@@ -126,7 +178,7 @@ async fn commits_from(
     Ok((!commits.is_empty()).then_some(commits))
 }
 
-async fn records_after(
+pub(crate) async fn records_after(
     store: &dyn ActorProvider,
     shard: ShardId,
     after: ActorNo,

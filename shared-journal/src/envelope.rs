@@ -1,11 +1,12 @@
 //! The stored form of commits and records: versioned, checksummed, then postcard.
 //!
 //! ```text
-//! "DXJ" | version (1 byte) | kind (1 byte: 'C' commit, 'R' record) | body | CRC-32 (4 bytes, LE)
+//! "DXJ" | version (1 byte) | kind (1 byte) | body | CRC-32 (4 bytes, LE)
 //! ```
 //!
-//! The body of a commit is its [`CommitHeader`] and then its entries, one after the other; that of
-//! a record is its [`RecordHeader`] and the record. The checksum covers everything before it, so a
+//! The body of a commit (kind 'C') is its [`CommitHeader`] and then its entries, one after the
+//! other; that of a record ('R') is its [`RecordHeader`] and the record; letters ('L') and answers
+//! ('A') between nodes are one value each. The checksum covers everything before it, so a
 //! row that was moved to another place is found as well as one whose bits changed. Below the
 //! envelope the format is [postcard]'s.
 //!
@@ -23,6 +24,10 @@ const PREFIX: usize = MAGIC.len() + 2;
 const CHECKSUM: usize = 4;
 const COMMIT: u8 = b'C';
 const RECORD: u8 = b'R';
+/// The kind of a letter.
+pub(crate) const LETTER: u8 = b'L';
+/// The kind of an answer.
+pub(crate) const ANSWER: u8 = b'A';
 
 /// What a commit says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +161,27 @@ pub(crate) fn decode_record(row: &[u8]) -> Result<(RecordHeader, ActorRecord), E
         return Err(EnvelopeError::Content(format!("{} bytes follow the record", rest.len())));
     }
     Ok((header, record))
+}
+
+/// The stored form of one value.
+pub(crate) fn encode_value<T: Serialize>(kind: u8, value: &T) -> Result<Vec<u8>, postcard::Error> {
+    let mut out = Vec::with_capacity(256);
+    begin(kind, &mut out);
+    out = postcard::to_extend(value, out)?;
+    seal(&mut out);
+    Ok(out)
+}
+
+/// Reads a value.
+pub(crate) fn decode_value<'a, T: Deserialize<'a>>(
+    kind: u8,
+    row: &'a [u8],
+) -> Result<T, EnvelopeError> {
+    let (value, rest) = postcard::take_from_bytes(open(kind, row)?)?;
+    if !rest.is_empty() {
+        return Err(EnvelopeError::Content(format!("{} bytes follow", rest.len())));
+    }
+    Ok(value)
 }
 
 fn begin(kind: u8, out: &mut Vec<u8>) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cluster::Founding;
 use crate::codec::CodecError;
 use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
 
@@ -12,11 +13,10 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// The duroxide provider is of a kind that the journal cannot attach to.
+    /// The journal of this duroxide provider needs a feature that is off.
     #[error(
-        "the journal cannot attach to the duroxide provider {name:?}; open it from a \
-         SqliteProvider, from a PostgresProvider with the feature `postgres` of shared-journal, \
-         or give the builder an ActorProvider"
+        "the journal of the duroxide provider {name:?} needs the feature `postgres` of \
+         shared-journal; turn it on, or give the builder a PortableActorProvider"
     )]
     UnsupportedProvider {
         /// The name that the provider gives itself.
@@ -54,6 +54,24 @@ pub enum JournalError {
         found: u32,
         /// The newest version this crate knows.
         supported: u32,
+    },
+    /// The store belongs to another cluster, or has another number of shards.
+    #[error(
+        "{store} was founded as {found}; it cannot be opened as {wanted}, and neither can be changed"
+    )]
+    Founding {
+        /// The file or database.
+        store: String,
+        /// What the store is.
+        found: Founding,
+        /// What it was opened as.
+        wanted: Founding,
+    },
+    /// The store cannot be shared by nodes.
+    #[error("{store} cannot be shared by several nodes; use SQLite or PostgreSQL")]
+    NotShared {
+        /// The store.
+        store: String,
     },
     /// A journal is to be copied to where one is already.
     #[error("{store} has a journal already; copy into an empty store")]

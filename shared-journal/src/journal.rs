@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use duroxide::providers::Provider;
 
-use crate::attach::attach;
+use crate::attach::attach_aside;
+use crate::cluster::{Founding, found};
 use crate::codec::Codec;
 use crate::engine::{Engine, unshare};
 use crate::error::JournalError;
@@ -61,7 +62,9 @@ impl EventJournal {
     ///
     /// For a `SqliteProvider` on `app.db` the journal is `app.actors.db`, made if it is missing. For
     /// the `PostgresProvider` of duroxide-pg (feature `postgres`) it is in tables of its own, in the
-    /// same schema.
+    /// same schema. For any other provider it is in the provider's own history
+    /// ([`portable`](crate::portable)).
+    ///
     /// When this returns, everything in the store is recovered, and earlier owners are fenced.
     ///
     /// # Errors
@@ -255,6 +258,11 @@ impl EventJournal {
         self.engine.close().await
     }
 
+    /// As [`close`](Self::close), without a checkpoint: the next owner does not have to wait for it.
+    pub(crate) async fn hand_over(&self) -> Result<(), JournalError> {
+        self.engine.finish().await
+    }
+
     /// Why the journal takes nothing more, if it does not.
     #[must_use]
     pub fn stopped(&self) -> Option<Arc<JournalError>> {
@@ -312,9 +320,9 @@ pub struct JournalStats {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct EventJournalBuilder {
-    limits: Limits,
-    durability: Durability,
-    codec: Codec,
+    pub(crate) limits: Limits,
+    pub(crate) durability: Durability,
+    pub(crate) codec: Codec,
 }
 
 impl EventJournalBuilder {
@@ -344,14 +352,8 @@ impl EventJournalBuilder {
     /// # Errors
     /// As [`EventJournal::open`].
     pub async fn open(self, provider: Arc<dyn Provider>) -> Result<EventJournal, JournalError> {
-        let durability = self.durability;
-        let name = provider.name().to_owned();
-        // Opening a file blocks.
-        let attached = tokio::task::spawn_blocking(move || attach(&provider, durability));
-        match attached.await.map_err(|_| JournalError::Closed)? {
-            Some(store) => self.open_on(store?).await,
-            None => Err(JournalError::UnsupportedProvider { name }),
-        }
+        let store = attach_aside(provider, self.durability).await?;
+        self.open_on(store).await
     }
 
     /// Opens the journal on a store of its own. Its durability is the provider's.
@@ -362,7 +364,19 @@ impl EventJournalBuilder {
         self,
         provider: Arc<dyn ActorProvider>,
     ) -> Result<EventJournal, JournalError> {
-        let engine = Engine::open(provider, SHARD, self.limits, self.codec).await?;
+        if let Some(store) = provider.clone().cluster() {
+            found(&*store, &Founding { cluster: String::new(), shards: 1 }).await?;
+        }
+        self.open_shard(provider, SHARD).await
+    }
+
+    /// Opens one shard of a store.
+    pub(crate) async fn open_shard(
+        self,
+        provider: Arc<dyn ActorProvider>,
+        shard: ShardId,
+    ) -> Result<EventJournal, JournalError> {
+        let engine = Engine::open(provider, shard, self.limits, self.codec).await?;
         Ok(EventJournal { engine: Arc::new(engine) })
     }
 }

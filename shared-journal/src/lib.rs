@@ -4,7 +4,9 @@
 //! [`EventJournal`], which it opens from its duroxide provider and hands to the adapters, and the
 //! two traits its types implement: [`DurableState`] and [`DurableMessage`].
 //!
-//! For the authors of adapters there is [`Mailbox`]; for those of stores, [`ActorProvider`].
+//! For several nodes on one store there is [`cluster`]; for duroxide's orchestrations, [`workflow`];
+//! for a duroxide provider that is neither SQLite nor PostgreSQL, [`portable`]. For the authors of
+//! adapters there are [`Mailbox`] and [`cluster::Host`]; for those of stores, [`ActorProvider`].
 //!
 //! The log is a sequence of commits, each one row with the events of many actors. A commit is
 //! written while the next one gathers (group commit), actors go on while theirs is written
@@ -18,6 +20,7 @@
 //! - `failpoints` (off): named places at which tests kill the process. Not for production.
 
 mod attach;
+pub mod cluster;
 mod codec;
 mod copy;
 mod durable;
@@ -25,11 +28,13 @@ mod engine;
 mod envelope;
 mod error;
 mod event;
+mod group;
 mod history;
 mod id;
 mod journal;
 mod limits;
 pub mod mailbox;
+pub mod portable;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod provider;
@@ -37,9 +42,11 @@ pub mod provider;
 pub mod provider_test;
 mod record;
 mod recovery;
+mod reshard;
 mod session;
 pub mod sqlite;
 mod verify;
+pub mod workflow;
 
 pub use attach::attach;
 pub use codec::{Codec, CodecError, Payload};
@@ -55,6 +62,7 @@ pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 pub use mailbox::Mailbox;
 pub use provider::ActorProvider;
 pub use record::{DeadLetter, Outcome, PendingMessage};
+pub use reshard::reshard;
 pub use shared_journal_derive::{DurableMessage, DurableState};
 pub use verify::VerifyReport;
 

@@ -4,8 +4,11 @@
 //! commits, and one record per actor that checkpoints replace. [`sqlite`](crate::sqlite) is one
 //! implementation; those of others show with `provider_test` (a feature) that they keep the contract.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
+use crate::cluster::ClusterStore;
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 
@@ -19,6 +22,11 @@ use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 pub trait ActorProvider: Send + Sync + 'static {
     /// Where the data is, for error messages: a path, or a database and schema.
     fn location(&self) -> String;
+
+    /// The same store for several nodes, if it can be shared.
+    fn cluster(self: Arc<Self>) -> Option<Arc<dyn ClusterStore>> {
+        None
+    }
 
     /// Becomes the owner of a shard.
     ///

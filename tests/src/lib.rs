@@ -9,6 +9,7 @@ mod parent;
 pub mod postgres;
 pub mod protocol;
 pub mod proxy;
+pub mod tally;
 
 pub use ledger::{Entry, Ledger, Slot};
 pub use parent::{Kill, KilledBy, Parent, Totals};

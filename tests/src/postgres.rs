@@ -49,10 +49,29 @@ impl Schema {
         format!("{}#{}", self.url, self.name())
     }
 
+    /// The server, as host and port.
+    #[must_use]
+    pub fn server(&self) -> String {
+        let options = self.provider.pool().connect_options();
+        format!("{}:{}", options.get_host(), options.get_port())
+    }
+
     /// Its name in the database.
     #[must_use]
     pub fn name(&self) -> &str {
         self.provider.schema_name()
+    }
+
+    /// Runs statements in the schema.
+    ///
+    /// # Errors
+    /// The database does not like them.
+    pub async fn execute(&self, statements: &str) -> Result<()> {
+        let mut connection = self.provider.pool().connect_options().connect().await?;
+        let search = format!("SET search_path TO {}", self.name());
+        sqlx::raw_sql(&search).execute(&mut connection).await?;
+        sqlx::raw_sql(statements).execute(&mut connection).await?;
+        Ok(())
     }
 
     /// Removes the schema and what is in it. A test that fails leaves it to be looked at.

@@ -7,6 +7,9 @@ use shared_journal::MessageId;
 
 use crate::ledger::Slot;
 
+/// Before the address of a provider in whose history the journal is.
+pub const PORTABLE: &str = "portable:";
+
 /// A sender's number.
 pub type Sender = u32;
 

@@ -26,6 +26,8 @@ struct Kind {
 }
 
 const SQLITE: Kind = Kind { name: "sqlite", with_empty: with_file, random_kills: 201 };
+/// In the history of duroxide's SQLite provider.
+const PORTABLE: Kind = Kind { name: "portable", with_empty: with_history, random_kills: 60 };
 /// Every life connects and looks at duroxide's schema first, so there are fewer.
 const POSTGRES: Kind = Kind { name: "postgres", with_empty: with_schema, random_kills: 60 };
 
@@ -46,9 +48,18 @@ const TESTS: [(&str, Test); 6] = [
     ("killed_during_recovery", kills_during_recovery),
 ];
 
+/// What only the portable store does.
+const OF_SEGMENTS: [(&str, Test); 3] = [
+    ("killed_before_a_segment_is_sealed", |kind| kills_at(kind, "before-seal", &[1, 2, 3])),
+    ("killed_after_a_segment_is_sealed", |kind| kills_at(kind, "after-seal", &[1, 2, 3])),
+    ("killed_before_a_segment_is_deleted", |kind| kills_at(kind, "before-delete", &[1, 2, 3])),
+];
+
 fn main() {
-    let trials = [SQLITE, POSTGRES].into_iter().flat_map(|kind| {
-        TESTS.map(|(name, test)| {
+    let all =
+        [(SQLITE, &TESTS[..]), (PORTABLE, &TESTS), (PORTABLE, &OF_SEGMENTS), (POSTGRES, &TESTS)];
+    let trials = all.into_iter().flat_map(|(kind, tests)| {
+        tests.iter().map(move |&(name, test)| {
             let skip = kind.name == POSTGRES.name && database_url().is_none();
             Trial::test(format!("{}::{name}", kind.name), move || {
                 test(kind);
@@ -63,6 +74,10 @@ fn main() {
 fn with_file(test: Use<'_>) {
     let folder = tempfile::tempdir().unwrap();
     test(folder.path().join("app.db").to_str().unwrap());
+}
+
+fn with_history(test: Use<'_>) {
+    with_file(&mut |path| test(&format!("{}{path}", tests::protocol::PORTABLE)));
 }
 
 fn with_schema(test: Use<'_>) {

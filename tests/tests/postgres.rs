@@ -15,6 +15,7 @@ use futures::future::try_join_all;
 use libtest_mimic::{Arguments, Trial};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use shared_journal::cluster::Cluster;
 use shared_journal::{
     CopyReport, Durability, DurableMessage, DurableState, EventJournal, JournalError, Limits,
     attach, copy,
@@ -26,9 +27,12 @@ use tests::proxy::Proxy;
 
 type Test = fn(&Setting);
 
-const TESTS: [(&str, Test); 6] = [
+const TESTS: [(&str, Test); 9] = [
     ("a_cut_connection_loses_nothing_and_repeats_nothing", cuts),
     ("a_server_that_stays_away_is_an_error_and_nothing_is_lost", outage),
+    ("a_full_disk_stops_the_journal_and_loses_nothing", full_disk),
+    ("a_server_that_became_a_standby_is_waited_for", standby),
+    ("an_older_schema_is_migrated", older_schema),
     ("a_newer_schema_is_refused_by_name", newer_schema),
     ("a_role_without_rights_is_told_so", no_rights),
     ("two_journals_on_one_schema_fence_each_other", two_journals),
@@ -195,6 +199,94 @@ fn outage(setting: &Setting) {
     });
 }
 
+/// What PostgreSQL says when there is no room, said by a trigger.
+fn full_disk(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let limits = Limits { commit_retry: Duration::from_millis(200), ..Limits::default() };
+        let journal = setting.journal(&proxy, limits.clone()).await.unwrap();
+        let before = list(&journal).await;
+        before.ask_with_id(1, Push(1)).await.unwrap();
+        setting
+            .sql(
+                "CREATE FUNCTION {schema}.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                     RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100';
+                 END $$;
+                 CREATE TRIGGER no_room BEFORE INSERT ON {schema}.journal_log
+                     EXECUTE FUNCTION {schema}.no_room();",
+            )
+            .await;
+        let error = before.ask_with_id(2, Push(2)).await.unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+        let stopped = journal.stopped().unwrap();
+        let source = std::error::Error::source(&*stopped).unwrap();
+        assert!(stopped.is_retryable() && stopped.to_string().contains(setting.schema.name()));
+        let cause = std::error::Error::source(source).map(ToString::to_string);
+        assert!(cause.is_some_and(|cause| cause.contains("no space left")), "{source:?}");
+        drop((before, journal));
+        setting.sql("DROP FUNCTION {schema}.no_room CASCADE").await;
+        let journal = setting.journal(&proxy, limits).await.unwrap();
+        let after = list(&journal).await;
+        let seen = after.ask_with_id(2, Push(2)).await.unwrap();
+        assert_eq!(seen, [1, 2], "asked again, handled once");
+    });
+}
+
+/// The commits that come while the database does not write wait until it does.
+fn standby(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        // Its own role: what is set for it is nobody else's trouble.
+        let role = format!("role_{}", setting.schema.name());
+        setting.sql(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await;
+        let through = setting.options.clone().username(&role);
+        let through = through.host("127.0.0.1").port(proxy.address().port());
+        let url = through.to_url_lossy().to_string();
+        let provider = PostgresProvider::new_with_schema(&url, Some(setting.schema.name()));
+        let journal = EventJournal::open(Arc::new(provider.await.unwrap())).await.unwrap();
+        let list = list(&journal).await;
+        list.ask_with_id(1, Push(1)).await.unwrap();
+        // New connections find a database that cannot be written.
+        setting.sql(&format!("ALTER ROLE {role} SET default_transaction_read_only = on")).await;
+        proxy.cut();
+        let ask = tokio::spawn(async move { list.ask_with_id(2, Push(2)).await });
+        let refused = format!("SELECT 1 FROM pg_stat_activity WHERE usename = '{role}'");
+        let mut connection = setting.options.connect().await.unwrap();
+        // It has connected again, so it was told.
+        while sqlx::query(&refused).fetch_all(&mut connection).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!ask.is_finished());
+        setting.sql(&format!("ALTER ROLE {role} RESET default_transaction_read_only")).await;
+        assert_eq!(ask.await.unwrap().unwrap(), [1, 2]);
+        drop(journal);
+        proxy.refuse(true);
+        proxy.cut();
+        setting.sql(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP ROLE {role}")).await;
+    });
+}
+
+/// What the first version of the schema had, brought back.
+fn older_schema(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let journal = EventJournal::open(setting.schema.provider()).await.unwrap();
+        let before = list(&journal).await;
+        before.ask_with_id(1, Push(1)).await.unwrap();
+        drop((before, journal));
+        setting
+            .sql(
+                "DROP TABLE {schema}.journal_founding, {schema}.journal_lease,
+                     {schema}.journal_inbox, {schema}.journal_inbox_head, {schema}.journal_reply;
+                 DELETE FROM {schema}.journal_schema WHERE version > 1",
+            )
+            .await;
+        let error = Cluster::builder("late", 4).join(setting.schema.provider()).await.unwrap_err();
+        assert!(matches!(error, JournalError::Founding { .. }), "it has one shard: {error:?}");
+        let journal = EventJournal::open(setting.schema.provider()).await.unwrap();
+        assert_eq!(list(&journal).await.ask_with_id(1, Push(1)).await.unwrap(), [1]);
+    });
+}
+
 fn newer_schema(setting: &Setting) {
     setting.runtime.block_on(async {
         let journal = EventJournal::open(setting.schema.provider()).await.unwrap();
@@ -295,7 +387,7 @@ async fn move_journal(
         let provider = provider.clone();
         tokio::task::spawn_blocking(move || attach(&provider, Durability::PowerLoss))
     };
-    let from = open(from).await.unwrap().unwrap()?;
-    let to = open(to).await.unwrap().unwrap()?;
+    let from = open(from).await.unwrap()?;
+    let to = open(to).await.unwrap()?;
     copy(from, to).await
 }

@@ -1,9 +1,11 @@
 //! What is measured, a file a scenario.
 
 mod child;
+pub(crate) mod cluster;
 pub(crate) mod coexist;
 pub(crate) mod compare;
 pub(crate) mod contend;
+pub(crate) mod portable;
 pub(crate) mod postgres;
 pub(crate) mod recover;
 pub(crate) mod scale;

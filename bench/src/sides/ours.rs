@@ -30,14 +30,19 @@ impl Handler<Add> for Counter {
     }
 }
 
+/// duroxide's provider at `path`.
+pub(crate) async fn provider(path: &Path) -> Result<Arc<SqliteProvider>> {
+    let url = format!("sqlite:{}?mode=rwc", path.display());
+    Ok(Arc::new(SqliteProvider::new(&url, None).await?))
+}
+
 /// Opens the provider at `path`, and its journal.
 pub(crate) async fn open(
     path: &Path,
     durability: Durability,
     limits: Limits,
 ) -> Result<(Arc<SqliteProvider>, EventJournal)> {
-    let url = format!("sqlite:{}?mode=rwc", path.display());
-    let provider = Arc::new(SqliteProvider::new(&url, None).await?);
+    let provider = provider(path).await?;
     let journal = EventJournal::builder()
         .durability(durability)
         .limits(limits)

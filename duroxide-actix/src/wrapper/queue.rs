@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use actix::dev::MessageResponse;
@@ -15,7 +16,7 @@ use crate::envelope::{Letter, refuse};
 const QUEUE_LIMIT: usize = 256;
 
 /// A message of some type on its way to the wrapped actor.
-pub(super) trait Item<A: Actor> {
+pub(crate) trait Item<A: Actor> {
     fn deliver(self: Box<Self>, driver: &mut Driver<A>, act: &mut A, ctx: &mut A::Context);
 }
 
@@ -35,7 +36,16 @@ where
     }
 }
 
-pub(super) struct Queue<A: Actor> {
+impl<A> Item<A> for Offer<A>
+where
+    A: DurableActor + Actor<Context = ActixContext<A>>,
+{
+    fn deliver(self: Box<Self>, driver: &mut Driver<A>, act: &mut A, ctx: &mut A::Context) {
+        driver.offer(*self, act, ctx);
+    }
+}
+
+pub(crate) struct Queue<A: Actor> {
     items: RefCell<VecDeque<Box<dyn Item<A>>>>,
     /// The wrapped actor takes no more for now.
     full: Cell<bool>,
@@ -62,7 +72,7 @@ impl<A: Actor> Queue<A> {
         }
     }
 
-    pub(super) fn push(&self, item: Box<dyn Item<A>>) {
+    pub(crate) fn push(&self, item: Box<dyn Item<A>>) {
         self.items.borrow_mut().push_back(item);
         wake(&self.pump);
     }
@@ -81,7 +91,7 @@ impl<A: Actor> Queue<A> {
     }
 
     /// For the shell: resolves when the queue is not full.
-    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         if self.is_full() {
             *self.shell.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
@@ -106,9 +116,20 @@ impl<A: Actor> Queue<A> {
     }
 
     /// Tells the pump that nothing more will come.
-    pub(super) fn shut(&self) {
+    pub(crate) fn shut(&self) {
         self.shut.set(true);
         wake(&self.pump);
+    }
+
+    /// Shuts the queue when this is dropped.
+    pub(crate) fn shut_when_dropped(self: &Rc<Self>) -> impl Drop + use<A> {
+        struct Shut<A: Actor>(Rc<Queue<A>>);
+        impl<A: Actor> Drop for Shut<A> {
+            fn drop(&mut self) {
+                self.0.shut();
+            }
+        }
+        Shut(self.clone())
     }
 
     pub(super) fn is_shut(&self) -> bool {
@@ -122,7 +143,7 @@ impl<A: Actor> Queue<A> {
         wake(&self.shell);
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.get()
     }
 

@@ -94,15 +94,10 @@ impl<A: DurableActor + Actor<Context = Context<A>>> DurableActixActor<A> {
     pub async fn start(
         journal: &EventJournal,
         id: impl AsRef<str>,
-        mut create: impl FnMut(&mut Context<A>) -> A + 'static,
+        create: impl FnMut(&mut Context<A>) -> A + 'static,
     ) -> Result<Addr<Self>, JournalError> {
-        let actor = ActorId::new(A::ACTOR_TYPE, id);
-        let (mailbox, table) = load::<A>(journal, &actor).await?;
-        let mut ctx = Context::new();
-        let mut act = create(&mut ctx);
-        let driver = synced(mailbox, table, &mut act)?;
-        let queue = Rc::new(Queue::new());
-        actix::spawn(keep(queue.clone(), driver, (act, ctx), create));
+        let actor = ActorId::new(A::ACTOR_TYPE, &id);
+        let queue = Self::run(journal, id, create).await?;
         let mut shell = DurableContext::plain();
         // `started` may ask for another capacity; it is the shell's mailbox that callers meet.
         if let Some(capacity) = poll_fn(|cx| queue.poll_started(cx)).await {
@@ -110,6 +105,22 @@ impl<A: DurableActor + Actor<Context = Context<A>>> DurableActixActor<A> {
         }
         shell.spawn(Watch { queue: queue.clone() });
         Ok(shell.run(Self { actor, queue }))
+    }
+
+    /// Starts the wrapped actor without a shell.
+    pub(crate) async fn run(
+        journal: &EventJournal,
+        id: impl AsRef<str>,
+        mut create: impl FnMut(&mut Context<A>) -> A + 'static,
+    ) -> Result<Rc<Queue<A>>, JournalError> {
+        let actor = ActorId::new(A::ACTOR_TYPE, id);
+        let (mailbox, table) = load::<A>(journal, &actor).await?;
+        let mut ctx = Context::new();
+        let mut act = create(&mut ctx);
+        let driver = synced(mailbox, table, &mut act)?;
+        let queue = Rc::new(Queue::new());
+        actix::spawn(keep(queue.clone(), driver, (act, ctx), create));
+        Ok(queue)
     }
 
     /// The name of the actor in the journal.

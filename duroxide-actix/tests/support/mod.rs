@@ -28,13 +28,21 @@ impl Store {
     }
 
     pub(crate) async fn open_with(&self, limits: Limits) -> Result<EventJournal, JournalError> {
+        EventJournal::builder().limits(limits).open(self.provider().await).await
+    }
+
+    pub(crate) async fn provider(&self) -> Arc<SqliteProvider> {
         let url = format!("sqlite:{}?mode=rwc", self.path.display());
-        let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
-        EventJournal::builder().limits(limits).open(provider).await
+        Arc::new(SqliteProvider::new(&url, None).await.unwrap())
+    }
+
+    /// Where the journal is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.path.with_file_name("app.actors.db")
     }
 
     pub(crate) fn sql(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.path.with_file_name("app.actors.db")).unwrap()
+        rusqlite::Connection::open(self.path()).unwrap()
     }
 }
 

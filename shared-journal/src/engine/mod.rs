@@ -225,6 +225,11 @@ impl Engine {
             Ok(()) | Err(JournalError::Closed) => {}
             Err(error) => return Err(error),
         }
+        self.finish().await
+    }
+
+    /// As [`close`](Self::close), without a checkpoint.
+    pub(crate) async fn finish(&self) -> Result<(), JournalError> {
         self.shared.queue.close();
         match self.shared.ask(|reply| Request::WriterDone { reply }).await {
             // The directory has ended, which it does after the writer has.

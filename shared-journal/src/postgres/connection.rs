@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::poll;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Error, PgPool, Row};
 use tokio::runtime::{Builder, Runtime};
 
@@ -17,6 +17,9 @@ use crate::limits::Durability;
 /// How long a statement may take before the connection is given up. Longer than any commit of a
 /// server that answers; a network that swallows packets does not answer for a quarter of an hour.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One of them listens.
+const NODE_CONNECTIONS: u32 = 5;
 
 /// To fall asleep and be woken takes a quarter of what a commit takes on a server nearby, so the
 /// thread looks out for the answer for so long, if the last one came within that time.
@@ -99,6 +102,15 @@ async fn looking_out<T>(longest: Duration, statements: impl Future<Output = T>) 
         tokio::task::yield_now().await;
     }
     statements.await
+}
+
+/// Connections that are made when they are wanted.
+pub(super) fn nodes(pool: &PgPool) -> PgPool {
+    let options = (*pool.connect_options()).clone().application_name("journal node");
+    PgPoolOptions::new()
+        .max_connections(NODE_CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .connect_lazy_with(options)
 }
 
 async fn connect(pool: &PgPool, durability: Durability) -> Result<PgConnection, Error> {

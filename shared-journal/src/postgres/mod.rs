@@ -12,6 +12,8 @@
 //! commit then survives the end of every process of yours, and not a crash of the server.
 
 mod attach;
+mod cluster;
+mod cluster_sql;
 mod connection;
 mod error;
 mod provider;

@@ -7,10 +7,12 @@ use duroxide_pg::PostgresProvider;
 use sqlx::postgres::PgRow;
 use sqlx::{Error, PgPool, Row};
 
-use super::connection::{Link, prepare};
+use super::connection::{Link, nodes, prepare};
 use super::error::classify;
 use super::sql;
+use crate::cluster::ClusterStore;
 use crate::error::JournalError;
+use crate::group::{Append, Group};
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 use crate::limits::Durability;
 use crate::provider::{
@@ -26,11 +28,15 @@ use crate::provider::{
 /// other methods need one.
 pub struct PostgresActorProvider {
     store: String,
-    schema: String,
+    pub(super) schema: String,
     /// The statement of nearly every commit.
     append: String,
     writer: Mutex<Link>,
+    group: Group<bool>,
     reader: PgPool,
+    /// For leases, inboxes and replies. Of their own, so that they do not keep duroxide's dispatchers
+    /// from theirs.
+    pub(super) nodes: PgPool,
 }
 
 impl std::fmt::Debug for PostgresActorProvider {
@@ -65,6 +71,8 @@ impl PostgresActorProvider {
             schema: schema.to_owned(),
             append: sql::APPEND.replace("{schema}", schema),
             writer: Mutex::new(writer),
+            group: Group::default(),
+            nodes: nodes(&pool),
             reader: pool,
             store,
         }))
@@ -74,30 +82,41 @@ impl PostgresActorProvider {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sql(&self, statement: &str) -> String {
+    pub(super) fn sql(&self, statement: &str) -> String {
         statement.replace("{schema}", &self.schema)
     }
 
-    fn fail(&self, operation: &'static str) -> impl Fn(Error) -> JournalError {
+    pub(super) fn fail(&self, operation: &'static str) -> impl Fn(Error) -> JournalError {
         move |error| classify(&self.store, operation, error)
     }
 
-    /// One statement for a commit without a checkpoint: how many rows it appended.
-    fn append(
-        &self,
-        write: &Write<'_>,
-        (position, batch): (Position, &[u8]),
-    ) -> Result<u64, Error> {
+    /// One statement for a commit without a checkpoint: whether it was appended.
+    fn append(&self, append: &Append<&[u8]>) -> Result<bool, Error> {
         self.writer().run(async |connection| {
             sqlx::query(&self.append)
-                .bind(i64::from(write.shard.0))
-                .bind(signed(write.epoch.0))
-                .bind(signed(position.0))
-                .bind(batch)
+                .bind(i64::from(append.shard.0))
+                .bind(signed(append.epoch.0))
+                .bind(signed(append.position.0))
+                .bind(append.batch)
                 .execute(connection)
                 .await
-                .map(|done| done.rows_affected())
+                .map(|done| done.rows_affected() > 0)
         })
+    }
+
+    /// One statement for commits of several shards: which were appended.
+    fn append_all(&self, appends: &[&Append<Vec<u8>>]) -> Result<Vec<bool>, Error> {
+        let statement = self.sql(sql::APPEND_ALL);
+        let appended = self.writer().run(async |connection| {
+            sqlx::query_scalar::<_, i64>(&statement)
+                .bind(appends.iter().map(|it| i64::from(it.shard.0)).collect::<Vec<_>>())
+                .bind(appends.iter().map(|it| signed(it.epoch.0)).collect::<Vec<_>>())
+                .bind(appends.iter().map(|it| signed(it.position.0)).collect::<Vec<_>>())
+                .bind(appends.iter().map(|it| it.batch.as_slice()).collect::<Vec<_>>())
+                .fetch_all(connection)
+                .await
+        })?;
+        Ok(appends.iter().map(|it| appended.contains(&i64::from(it.shard.0))).collect())
     }
 
     /// One statement for everything: whether the shard is ours, and how many rows it appended.
@@ -153,6 +172,10 @@ impl ActorProvider for PostgresActorProvider {
         self.store.clone()
     }
 
+    fn cluster(self: Arc<Self>) -> Option<Arc<dyn ClusterStore>> {
+        Some(self)
+    }
+
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
         let (bump, head) = (self.sql(sql::BUMP_EPOCH), self.sql(sql::HEAD));
         let shard = i64::from(shard.0);
@@ -178,10 +201,14 @@ impl ActorProvider for PostgresActorProvider {
         let fail = self.fail("commit");
         match (write.append, write.checkpoint) {
             (None, None) => Ok(()),
-            (Some(append), None) => match self.append(write, append).map_err(fail)? {
-                0 => self.examine(write, append),
-                _ => Ok(()),
-            },
+            (Some(append), None) => {
+                let appended = self.group.append(
+                    &Append::of(write, append),
+                    |append| self.append(append),
+                    |appends| self.append_all(appends),
+                );
+                if appended.map_err(fail)? { Ok(()) } else { self.examine(write, append) }
+            }
             (append, Some(part)) => match (self.save(write, part).map_err(fail)?, append) {
                 ((false, _), _) => Err(fenced(write)),
                 // The checkpoint's part was saved with it, this time or the last.
@@ -271,16 +298,16 @@ fn stored_record(row: &PgRow) -> Result<StoredRecord, Error> {
     })
 }
 
-fn actor_id(row: &PgRow) -> Result<ActorId, Error> {
+pub(super) fn actor_id(row: &PgRow) -> Result<ActorId, Error> {
     Ok(ActorId::new(row.try_get::<String, _>(1)?, row.try_get::<String, _>(2)?))
 }
 
 /// PostgreSQL has signed integers only; ours do not get that far.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(row: &PgRow, column: usize) -> Result<u64, Error> {
+pub(super) fn unsigned(row: &PgRow, column: usize) -> Result<u64, Error> {
     row.try_get::<i64, _>(column).map(i64::unsigned_abs)
 }
 

@@ -31,6 +31,42 @@ pub(super) const MIGRATIONS: &[&str] = &[
          ON {schema}.journal_record (shard, no) WHERE pending > 0;
      CREATE INDEX journal_record_dead_letters
          ON {schema}.journal_record (shard, no) WHERE dead_letters > 0;",
+    // 2. Several nodes. A journal that is there already has one shard.
+    "CREATE TABLE {schema}.journal_founding (
+         only_one   BOOLEAN PRIMARY KEY DEFAULT true CHECK (only_one),
+         cluster    TEXT NOT NULL,
+         shards     BIGINT NOT NULL
+     );
+     INSERT INTO {schema}.journal_founding (cluster, shards)
+         SELECT '', 1 WHERE EXISTS (SELECT FROM {schema}.journal_shard);
+     CREATE TABLE {schema}.journal_lease (
+         shard      BIGINT PRIMARY KEY,
+         node       TEXT,
+         expires    TIMESTAMPTZ NOT NULL,
+         wanted_by  TEXT,
+         wanted_until TIMESTAMPTZ
+     );
+     CREATE TABLE {schema}.journal_inbox_head (
+         shard      BIGINT PRIMARY KEY,
+         number     BIGINT NOT NULL
+     );
+     CREATE TABLE {schema}.journal_inbox (
+         shard      BIGINT NOT NULL,
+         number     BIGINT NOT NULL,
+         actor_type TEXT COLLATE \"C\" NOT NULL,
+         actor_id   TEXT COLLATE \"C\" NOT NULL,
+         letter     BYTEA NOT NULL,
+         PRIMARY KEY (shard, number)
+     );
+     CREATE INDEX journal_inbox_actor
+         ON {schema}.journal_inbox (shard, actor_type, actor_id);
+     CREATE TABLE {schema}.journal_reply (
+         number     BIGSERIAL PRIMARY KEY,
+         client     TEXT NOT NULL,
+         at         TIMESTAMPTZ NOT NULL DEFAULT now(),
+         reply      BYTEA NOT NULL
+     );
+     CREATE INDEX journal_reply_client ON {schema}.journal_reply (client);",
 ];
 
 pub(super) const CREATE_VERSION: &str = "
@@ -61,6 +97,20 @@ pub(super) const APPEND: &str = "
     INSERT INTO {schema}.journal_log (shard, position, batch)
     SELECT $1, $3, $4 FROM owner
     ON CONFLICT (shard, position) DO NOTHING";
+
+/// The same for several shards. It says which got theirs.
+pub(super) const APPEND_ALL: &str = "
+    WITH commit AS (
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[])
+                 AS commit (shard, epoch, position, batch)
+    ), owner AS (
+        SELECT shard FROM {schema}.journal_shard JOIN commit USING (shard, epoch)
+        ORDER BY shard FOR SHARE OF journal_shard
+    )
+    INSERT INTO {schema}.journal_log (shard, position, batch)
+    SELECT shard, position, batch FROM commit JOIN owner USING (shard)
+    ON CONFLICT (shard, position) DO NOTHING
+    RETURNING shard";
 
 /// A commit, if there is one, and a part of a checkpoint.
 pub(super) const SAVE_PART: &str = "

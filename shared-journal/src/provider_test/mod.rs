@@ -18,6 +18,8 @@
 //!
 //! With libtest-mimic each case becomes a test with a name of its own.
 
+mod cluster;
+mod cut_short;
 mod interloper;
 mod journal;
 mod store;
@@ -79,6 +81,11 @@ cases! {
     store::listings_are_in_order_filtered_and_in_pages,
     store::checkpoints_move_and_the_log_before_them_goes,
     store::any_bytes_and_any_names_come_back,
+    store::shards_that_commit_at_once_each_get_their_own_outcome,
+    store::a_shard_is_written_many_times_over,
+    cut_short::a_write_that_is_cut_short_happened_or_did_not,
+    cut_short::an_opening_that_is_cut_short_leaves_a_shard_that_opens,
+    cut_short::letters_that_are_cut_short_are_all_there_or_none,
     store::of_owners_that_race_the_last_one_has_seen_everything,
     journal::what_was_acknowledged_is_there_after_a_drop,
     journal::a_repeated_message_gets_its_first_reply_from_the_store,
@@ -86,4 +93,11 @@ cases! {
     journal::foreign_bytes_in_the_log_are_corruption,
     journal::a_missing_commit_is_corruption,
     interloper::an_owner_that_is_replaced_while_it_recovers_is_fenced,
+    cluster::a_store_is_founded_once,
+    cluster::a_lease_is_one_nodes_until_it_ends,
+    cluster::a_lease_that_is_not_renewed_ends,
+    cluster::letters_are_taken_in_order_until_they_are_settled,
+    cluster::an_inbox_that_is_full_refuses_its_actors_letters_only,
+    cluster::no_letter_appears_behind_one_that_was_taken,
+    cluster::replies_wait_for_their_client,
 }

@@ -49,7 +49,7 @@ impl Owner {
     }
 
     /// The whole log, read a few bytes at a time.
-    fn log(&self, max_bytes: usize) -> Vec<(u64, Vec<u8>)> {
+    pub(super) fn log(&self, max_bytes: usize) -> Vec<(u64, Vec<u8>)> {
         let (mut log, mut from) = (Vec::new(), Position(1));
         loop {
             let read = block_on(self.store.read_commits(self.shard, from, max_bytes))
@@ -62,7 +62,7 @@ impl Owner {
         }
     }
 
-    fn record(&self, key: ActorKey<'_>) -> Option<StoredRecord> {
+    pub(super) fn record(&self, key: ActorKey<'_>) -> Option<StoredRecord> {
         block_on(self.store.load_record(self.shard, key)).expect("the record is read")
     }
 
@@ -78,7 +78,7 @@ impl Suite<'_> {
     }
 }
 
-fn record(no: u64, bytes: &[u8]) -> StoredRecord {
+pub(super) fn record(no: u64, bytes: &[u8]) -> StoredRecord {
     let actor = ActorId::new("counter", no.to_string());
     StoredRecord { no: ActorNo(no), actor, pending: 0, dead_letters: 0, bytes: bytes.to_vec() }
 }
@@ -281,6 +281,85 @@ pub(super) fn any_bytes_and_any_names_come_back(suite: &Suite<'_>) {
     }
     owner.save(&part(vec![record(100, &large)]));
     assert_eq!(owner.record(ActorKey::No(ActorNo(100))), Some(record(100, &large)));
+}
+
+/// Shards of one process may commit together. One that is fenced must not keep the others back, and
+/// must not get through with them.
+pub(super) fn shards_that_commit_at_once_each_get_their_own_outcome(suite: &Suite<'_>) {
+    const SHARDS: u32 = 6;
+    // Whether the one that is fenced commits with others is a matter of luck.
+    const ROUNDS: u32 = 6;
+    for round in 0..ROUNDS {
+        commit_at_once(suite, round * SHARDS..(round + 1) * SHARDS);
+    }
+}
+
+/// The first two of the shards get a rival on the way.
+fn commit_at_once(suite: &Suite<'_>, shards: std::ops::Range<u32>) {
+    const COMMITS: u64 = 20;
+    let store = (suite.open)();
+    let has_rival = |shard: ShardId| shard.0 < shards.start + 2;
+    let owners: Vec<_> =
+        shards.clone().map(|shard| Owner::of(store.clone(), ShardId(shard))).collect();
+    let rival = (suite.open)();
+    std::thread::scope(|scope| {
+        for owner in &owners {
+            scope.spawn(|| {
+                let _context = suite.runtime.enter();
+                for position in 1..=COMMITS {
+                    let batch = format!("{} {position}", owner.shard).into_bytes();
+                    let written = owner.write(Some((position, &batch)), None);
+                    if has_rival(owner.shard) && position == COMMITS / 2 {
+                        Owner::of(rival.clone(), owner.shard);
+                    }
+                    if has_rival(owner.shard) && position > COMMITS / 2 {
+                        assert!(written.expect_err("it has a rival").is_fenced());
+                        break;
+                    }
+                    written.expect("the owner writes");
+                }
+            });
+        }
+    });
+    for owner in &owners {
+        let written = if has_rival(owner.shard) { COMMITS / 2 } else { COMMITS };
+        let expected: Vec<_> = (1..=written)
+            .map(|position| (position, format!("{} {position}", owner.shard).into_bytes()))
+            .collect();
+        assert_eq!(Owner::of(rival.clone(), owner.shard).log(1 << 20), expected);
+    }
+}
+
+/// A store may tidy up what is over. Whoever slept meanwhile must not find room to write again.
+pub(super) fn a_shard_is_written_many_times_over(suite: &Suite<'_>) {
+    const LAST: u64 = 24;
+    let (sleeper, reader) = (suite.own(SHARD), (suite.open)());
+    sleeper.append(1, b"one");
+    let read = |from| block_on(reader.read_commits(SHARD, Position(from), 1)).expect("it is read");
+    assert_eq!(read(1).len(), 1);
+    let owner = suite.own(SHARD);
+    for position in 2..=LAST {
+        let mut saved = part(vec![record(1, &vec![position as u8; 1 << 20])]);
+        saved.checkpoint = Some(Position(position - 1));
+        saved.truncate_before = saved.checkpoint;
+        owner.write(Some((position, b"batch")), Some(&saved)).expect("the owner writes");
+    }
+    let refused = sleeper.write(Some((2, b"two")), None).expect_err("the sleeper is fenced");
+    assert!(refused.is_fenced(), "{refused}");
+    let expected: Vec<_> = [LAST - 1, LAST].map(|position| (position, b"batch".to_vec())).into();
+    assert_eq!(owner.log(1), expected);
+    assert_eq!(read(1).first().map(|commit| commit.position), Some(Position(LAST - 1)));
+    let again = suite.own(SHARD);
+    assert_eq!(again.log(1), expected);
+    assert_eq!(
+        (again.head.epoch, again.head.checkpoint, again.head.actors),
+        (Epoch(3), Position(LAST - 1), 1)
+    );
+    let kept = again.record(ActorKey::No(ActorNo(1))).expect("kept");
+    assert!(kept.bytes == vec![LAST as u8; 1 << 20], "the last that was saved");
+    let refused = owner.write(Some((LAST + 1, b"more")), None).expect_err("fenced as well");
+    assert!(refused.is_fenced(), "{refused}");
+    again.append(LAST + 1, b"more");
 }
 
 /// Owners replace each other in the middle of their commits. A commit that was acknowledged is

@@ -112,6 +112,33 @@ mod tests {
     use super::super::SqliteActorProvider;
     use super::*;
 
+    /// A file of the first version: one shard, one commit.
+    #[tokio::test]
+    async fn the_first_version_is_migrated() {
+        use crate::cluster::{ClusterStore, Founding};
+        use crate::id::{Position, ShardId};
+        use crate::provider::ActorProvider;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.actors.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.execute_batch(
+            "INSERT INTO journal_shard VALUES (0, 5, 0);
+             INSERT INTO journal_log (key, batch) VALUES (1, x'00')",
+        )
+        .unwrap();
+        drop(old);
+        let store = SqliteActorProvider::open(&path, Durability::ProcessCrash).unwrap();
+        let head = store.open_shard(ShardId(0)).await.unwrap();
+        assert_eq!((head.epoch.0, head.tail), (6, Position(1)));
+        let wanted = Founding { cluster: "late".into(), shards: 4 };
+        let found = store.found(&wanted).await.unwrap();
+        assert_eq!(found, Founding { cluster: String::new(), shards: 1 });
+    }
+
     #[test]
     fn processes_that_make_the_file_together_all_open_it() {
         const OPENERS: usize = 4;

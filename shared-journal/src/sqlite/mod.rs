@@ -12,6 +12,8 @@
 //! An in-memory provider gets an in-memory journal that lives as long as the provider does.
 
 mod attach;
+mod cluster;
+mod cluster_sql;
 mod connection;
 mod error;
 mod provider;

@@ -10,7 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::connection::{Location, prepare};
 use super::error::classify;
 use super::{sql, wal};
+use crate::cluster::ClusterStore;
 use crate::error::JournalError;
+use crate::group::{Append, Group};
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 use crate::limits::Durability;
 use crate::provider::{
@@ -25,11 +27,19 @@ const OPEN_RETRY: Duration = Duration::from_secs(5);
 ///
 /// Usually made by [`EventJournal::open`](crate::EventJournal::open) from duroxide's provider;
 /// made directly only where there is none.
-#[derive(Debug)]
 pub struct SqliteActorProvider {
     location: Location,
     writer: Mutex<Connection>,
+    group: Group<Ownership>,
     reader: Mutex<Connection>,
+}
+
+impl std::fmt::Debug for SqliteActorProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteActorProvider")
+            .field("location", &self.location)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SqliteActorProvider {
@@ -64,18 +74,31 @@ impl SqliteActorProvider {
             }
         };
         let reader = location.connect(durability)?;
-        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), location })
+        let (writer, reader) = (Mutex::new(writer), Mutex::new(reader));
+        Ok(Self { location, writer, group: Group::default(), reader })
     }
 
-    fn writer(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn writer(&self) -> MutexGuard<'_, Connection> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reader(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn reader(&self) -> MutexGuard<'_, Connection> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> JournalError {
+    /// Several statements that happen together.
+    pub(super) fn transaction<T>(
+        &self,
+        statements: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = statements(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    pub(super) fn fail(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> JournalError {
         move |error| classify(&self.location.to_string(), operation, error)
     }
 }
@@ -84,6 +107,10 @@ impl SqliteActorProvider {
 impl ActorProvider for SqliteActorProvider {
     fn location(&self) -> String {
         self.location.to_string()
+    }
+
+    fn cluster(self: Arc<Self>) -> Option<Arc<dyn ClusterStore>> {
+        Some(self)
     }
 
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
@@ -117,21 +144,33 @@ impl ActorProvider for SqliteActorProvider {
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
-        let mut writer = self.writer();
         let fail = self.fail("commit");
         match (write.append, write.checkpoint) {
             (None, None) => Ok(()),
-            // One statement is its own transaction.
             (Some(append), None) => {
-                append_commit(&writer, write, append).map_err(&fail)?.or_fenced(write)
+                let appended = self.group.append(
+                    &Append::of(write, append),
+                    // One statement is its own transaction.
+                    |append| append_commit(&self.writer(), append),
+                    |appends| {
+                        self.transaction(|transaction| {
+                            let owned =
+                                |it: &&Append<Vec<u8>>| append_commit(transaction, &it.borrowed());
+                            appends.iter().map(owned).collect()
+                        })
+                    },
+                );
+                appended.map_err(&fail)?.or_fenced(write)
             }
             (append, Some(part)) => {
+                let mut writer = self.writer();
                 let transaction = writer
                     .transaction_with_behavior(TransactionBehavior::Immediate)
                     .map_err(&fail)?;
                 owned(&transaction, write).map_err(&fail)?.or_fenced(write)?;
                 if let Some(append) = append {
-                    append_commit(&transaction, write, append).map_err(&fail)?.or_fenced(write)?;
+                    let append = Append::of(write, append);
+                    append_commit(&transaction, &append).map_err(&fail)?.or_fenced(write)?;
                 }
                 save(&transaction, write.shard, part).map_err(&fail)?;
                 transaction.commit().map_err(&fail)
@@ -255,17 +294,13 @@ fn owned(connection: &Connection, write: &Write<'_>) -> rusqlite::Result<Ownersh
     Ok(if epoch == Some(write.epoch.0) { Ownership::Ours } else { Ownership::Lost })
 }
 
-fn append_commit(
-    connection: &Connection,
-    write: &Write<'_>,
-    (position, batch): (Position, &[u8]),
-) -> rusqlite::Result<Ownership> {
-    let key = key(write.shard, position.0);
+fn append_commit(connection: &Connection, append: &Append<&[u8]>) -> rusqlite::Result<Ownership> {
+    let key = key(append.shard, append.position.0);
     let inserted = connection.prepare_cached(sql::APPEND)?.execute(params![
         key,
-        batch,
-        write.shard.0,
-        write.epoch.0
+        append.batch,
+        append.shard.0,
+        append.epoch.0
     ]);
     match inserted {
         Ok(1) => Ok(Ownership::Ours),
@@ -277,7 +312,7 @@ fn append_commit(
             // a newer owner.
             let stored: Vec<u8> =
                 connection.query_row(sql::READ_COMMIT, [key], |row| row.get(0))?;
-            Ok(if stored == batch { Ownership::Ours } else { Ownership::Lost })
+            Ok(if stored == append.batch { Ownership::Ours } else { Ownership::Lost })
         }
         Err(error) => Err(error),
     }
@@ -323,21 +358,21 @@ fn stored_record(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
     })
 }
 
-fn actor_id(row: &Row<'_>) -> rusqlite::Result<ActorId> {
+pub(super) fn actor_id(row: &Row<'_>) -> rusqlite::Result<ActorId> {
     Ok(ActorId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?))
 }
 
-fn key(shard: ShardId, number: u64) -> i64 {
+pub(super) fn key(shard: ShardId, number: u64) -> i64 {
     // Both halves fit: at 10,000 commits a second, 2^44 positions last 55 years.
     (i64::from(shard.0) << sql::KEY_BITS) | i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The first and the last key of a shard.
-fn keys(shard: ShardId) -> (i64, i64) {
+pub(super) fn keys(shard: ShardId) -> (i64, i64) {
     (key(shard, 0), key(shard, (1 << sql::KEY_BITS) - 1))
 }
 
-fn low(key: i64) -> u64 {
+pub(super) fn low(key: i64) -> u64 {
     key.unsigned_abs() & ((1 << sql::KEY_BITS) - 1)
 }
 

@@ -38,6 +38,41 @@ pub(super) const MIGRATIONS: &[&str] = &[
          ON journal_record (key) WHERE pending > 0;
      CREATE INDEX journal_record_dead_letters
          ON journal_record (key) WHERE dead_letters > 0;",
+    // 2. Several nodes. A journal that is there already has one shard. Times are milliseconds.
+    "CREATE TABLE journal_founding (
+         only_one   INTEGER PRIMARY KEY CHECK (only_one = 1),
+         cluster    TEXT NOT NULL,
+         shards     INTEGER NOT NULL
+     );
+     INSERT INTO journal_founding
+         SELECT 1, '', 1 WHERE EXISTS (SELECT 1 FROM journal_shard);
+     CREATE TABLE journal_lease (
+         shard      INTEGER PRIMARY KEY,
+         node       TEXT,
+         expires    INTEGER NOT NULL,
+         wanted_by  TEXT,
+         wanted_until INTEGER
+     );
+     CREATE TABLE journal_inbox_head (
+         shard      INTEGER PRIMARY KEY,
+         number     INTEGER NOT NULL
+     );
+     CREATE TABLE journal_inbox (
+         key        INTEGER PRIMARY KEY,
+         shard      INTEGER NOT NULL,
+         actor_type TEXT NOT NULL,
+         actor_id   TEXT NOT NULL,
+         letter     BLOB NOT NULL
+     );
+     CREATE INDEX journal_inbox_actor
+         ON journal_inbox (shard, actor_type, actor_id);
+     CREATE TABLE journal_reply (
+         number     INTEGER PRIMARY KEY AUTOINCREMENT,
+         client     TEXT NOT NULL,
+         at         INTEGER NOT NULL,
+         reply      BLOB NOT NULL
+     );
+     CREATE INDEX journal_reply_client ON journal_reply (client);",
 ];
 
 pub(super) const BUMP_EPOCH: &str = "

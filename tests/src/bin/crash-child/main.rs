@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use futures::future::LocalBoxFuture;
-use shared_journal::{EventJournal, Limits};
-use tests::protocol::{ACTORS, IN_FLIGHT, Line, SENDERS, is_tell};
+use shared_journal::portable::PortableActorProvider;
+use shared_journal::{EventJournal, EventJournalBuilder, Limits};
+use tests::protocol::{ACTORS, IN_FLIGHT, Line, PORTABLE, SENDERS, is_tell};
 use tests::{Entry, Ledger, Slot};
 
 mod adapter;
@@ -29,11 +30,10 @@ fn main() -> Result<()> {
     let acknowledged = arguments.map(|text| parse(&text)).collect::<Result<BTreeMap<_, _>>>()?;
     arm()?;
     actix::System::new().block_on(async move {
-        let provider = tests::postgres::open(&store).await?;
         // Small, so that a short life has many checkpoints.
         let limits =
             Limits { checkpoint_bytes: 16 << 10, history_commits: 10, ..Limits::default() };
-        let journal = EventJournal::builder().limits(limits).open(provider).await?;
+        let journal = open(&store, EventJournal::builder().limits(limits)).await?;
         let mut actors: Vec<Box<dyn Actor>> = Vec::new();
         for actor in 0..ACTORS {
             actors.push(match &*adapter {
@@ -48,6 +48,16 @@ fn main() -> Result<()> {
             _ => send(&actors, &acknowledged).await,
         }
     })
+}
+
+/// The journal at a path or an address, or in the history of the provider there.
+async fn open(store: &str, builder: EventJournalBuilder) -> Result<EventJournal> {
+    let Some(store) = store.strip_prefix(PORTABLE) else {
+        return Ok(builder.open(tests::postgres::open(store).await?).await?);
+    };
+    fail::cfg("short-segments", "return").map_err(anyhow::Error::msg)?;
+    let provider = tests::postgres::open(store).await?;
+    Ok(builder.open_on(PortableActorProvider::new(provider)).await?)
 }
 
 /// Dies of SIGKILL at a named point, if told so.

@@ -1,0 +1,110 @@
+//! A message that came encoded and whose reply goes encoded.
+
+use std::sync::Arc;
+use std::task::{self, Poll};
+
+use actix::Actor;
+use shared_journal::cluster::{Answering, Delivered, Parcel};
+use shared_journal::mailbox::Resolution;
+use shared_journal::{Codec, CodecError, Outcome, Payload};
+
+use crate::alarm::Alarm;
+use crate::driver::Offer;
+use crate::error::AskError;
+use crate::job::{BoxJob, Job, ReplyError};
+use crate::message::Table;
+
+/// The offer of a parcel to its actor. `None` if the actor cannot handle it, which was answered.
+pub(super) fn offer<A: Actor>(table: &Table<A>, parcel: Parcel) -> Option<Offer<A>> {
+    let Parcel { key, kind, payload, acknowledge, answer } = parcel;
+    let Some(mut job) = table.job(&kind) else {
+        let actor = std::any::type_name::<A>();
+        let reason = format!("{actor} does not know messages of type {kind:?}");
+        answer.answer(Delivered::Refused(reason.into()));
+        return None;
+    };
+    if let Err(error) = job.decode(&payload) {
+        let reason = format!("the message does not decode: {error}");
+        answer.answer(Delivered::Refused(reason.into()));
+        return None;
+    }
+    let job = Box::new(ParcelJob { job, payload, reply: None, answer: Some(answer) });
+    Some(Offer { job, key, acknowledge })
+}
+
+struct ParcelJob<A: Actor> {
+    job: BoxJob<A>,
+    payload: Payload<'static>,
+    reply: Option<Payload<'static>>,
+    answer: Option<Answering>,
+}
+
+impl<A: Actor> ParcelJob<A> {
+    fn say(&mut self, delivered: Delivered) {
+        if let Some(answer) = self.answer.take() {
+            answer.answer(delivered);
+        }
+    }
+}
+
+impl<A: Actor> Job<A> for ParcelJob<A> {
+    fn name(&self) -> &'static str {
+        self.job.name()
+    }
+
+    fn encode(&self, _: Codec) -> Result<Payload<'static>, CodecError> {
+        Ok(self.payload.clone())
+    }
+
+    fn decode(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        self.job.decode(payload)
+    }
+
+    fn start(&mut self, act: &mut A, ctx: &mut A::Context) {
+        self.job.start(act, ctx);
+    }
+
+    fn poll(
+        &mut self,
+        codec: Codec,
+        cx: Option<&mut task::Context<'_>>,
+    ) -> Poll<Result<Payload<'static>, ReplyError>> {
+        let polled = self.job.poll(codec, cx);
+        if let Poll::Ready(Ok(reply)) = &polled {
+            self.reply = Some(reply.clone());
+        }
+        polled
+    }
+
+    fn accepted(&mut self, alarm: &Arc<Alarm>) {
+        self.job.accepted(alarm);
+    }
+
+    fn refuse(mut self: Box<Self>, error: AskError) {
+        self.say(Delivered::Refused(error.to_string().into()));
+    }
+
+    fn answer(mut self: Box<Self>, outcome: Option<Outcome>) {
+        self.say(match outcome {
+            Some(Outcome::Processed(reply)) => Delivered::Processed(reply),
+            Some(Outcome::Failed { attempts, error }) => {
+                Delivered::Failed { attempts, error: error.into() }
+            }
+            _ => Delivered::Expired,
+        });
+    }
+
+    fn resolve(mut self: Box<Self>, resolution: Resolution) {
+        let delivered = match (&resolution, self.reply.take()) {
+            (Resolution::Processed, Some(reply)) => Delivered::Processed(reply),
+            (Resolution::Failed { attempts, error }, _) => {
+                Delivered::Failed { attempts: *attempts, error: error.clone() }
+            }
+            (Resolution::Unknown(error), _) => Delivered::Lost(Some(error.clone())),
+            _ => Delivered::Lost(None),
+        };
+        self.say(delivered);
+        // It rings the actor's alarm if the journal has stopped.
+        self.job.resolve(resolution);
+    }
+}

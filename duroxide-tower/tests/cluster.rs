@@ -1,0 +1,98 @@
+//! Tokio actors on two nodes of a cluster.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duroxide::providers::sqlite::SqliteProvider;
+use duroxide_tower::cluster::AskError;
+use duroxide_tower::journal::cluster::{Cluster, SendError};
+use duroxide_tower::{
+    ActorContext, ClusterActors, DurableActor, DurableMessage, DurableState, TowerHost, async_trait,
+};
+use serde::{Deserialize, Serialize};
+
+const SHARDS: u32 = 4;
+
+#[derive(Default, DurableState)]
+#[durable(actor_type = "account")]
+struct Account {
+    balance: i64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, DurableMessage)]
+#[durable(name = "account.command")]
+enum Command {
+    Deposit(i64),
+    Withdraw(i64),
+    Panic,
+}
+
+#[async_trait]
+impl DurableActor for Account {
+    type Message = Command;
+    type Reply = i64;
+    type Error = String;
+
+    async fn handle(&mut self, _: &mut ActorContext, command: Command) -> Result<i64, String> {
+        match command {
+            Command::Deposit(amount) => self.balance += amount,
+            Command::Withdraw(amount) if amount > self.balance => {
+                return Err(format!("{} is missing", amount - self.balance));
+            }
+            Command::Withdraw(amount) => self.balance -= amount,
+            Command::Panic => panic!("on purpose"),
+        }
+        Ok(self.balance)
+    }
+}
+
+async fn join(folder: &Path) -> Cluster {
+    let url = format!("sqlite:{}?mode=rwc", folder.join("app.db").display());
+    Cluster::builder("bank", SHARDS)
+        .lease(Duration::from_secs(1))
+        .host(TowerHost::new(|_| Account::default()))
+        .join(Arc::new(SqliteProvider::new(&url, None).await.unwrap()))
+        .await
+        .unwrap()
+}
+
+async fn have(nodes: &[&Cluster], shards: usize) {
+    while nodes.iter().any(|node| node.own_shards().len() != shards) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_where_they_are_and_everybody_reaches_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (join(folder.path()).await, join(folder.path()).await);
+    have(&[&a, &b], 2).await;
+    for id in 0..8 {
+        let (near, far) = (a.actor::<Account>(id.to_string()), b.actor::<Account>(id.to_string()));
+        assert_eq!(near.ask(Command::Deposit(10)).await.unwrap(), 10);
+        for account in [&near, &far, &far, &near] {
+            assert_eq!(account.ask_with_id(7, Command::Withdraw(4)).await.unwrap(), 6);
+        }
+        far.tell_with_id(8, Command::Deposit(1)).await.unwrap();
+        far.tell_with_id(8, Command::Deposit(1)).await.unwrap();
+        // After what it told: the order is that of each sender.
+        assert_eq!(far.ask(Command::Deposit(1)).await.unwrap(), 8);
+        let error = far.ask(Command::Withdraw(100)).await.unwrap_err();
+        assert!(matches!(&error, AskError::Domain(text) if text == "92 is missing"), "{error}");
+        for account in [near, far] {
+            let error = account.ask(Command::Panic).await.unwrap_err();
+            let dead = |error: &SendError| matches!(error, SendError::DeadLetter { .. });
+            assert!(matches!(&error, AskError::Send(error) if dead(error)), "{error}");
+        }
+    }
+    drop(a);
+    have(&[&b], 4).await;
+    for id in 0..8 {
+        let account = b.actor::<Account>(id.to_string());
+        assert_eq!(account.ask_with_id(7, Command::Withdraw(4)).await.unwrap(), 6, "as before");
+        assert_eq!(account.ask(Command::Deposit(0)).await.unwrap(), 8);
+    }
+}

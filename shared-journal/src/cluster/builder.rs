@@ -1,0 +1,163 @@
+//! How a node joins.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use duroxide::providers::Provider;
+use uuid::Uuid;
+
+use super::host::Host;
+use super::lanes::Hosts;
+use super::news::News;
+use super::node::{Cluster, Shared};
+use super::replies::Replies;
+use super::store::Founding;
+use crate::attach::attach_aside;
+use crate::codec::Codec;
+use crate::error::JournalError;
+use crate::journal::EventJournalBuilder;
+use crate::limits::{Durability, Limits};
+use crate::provider::ActorProvider;
+
+/// Replies that nobody collected are removed when a node joins so long after.
+const REPLIES_KEPT: Duration = Duration::from_secs(3600);
+
+/// How a node joins a cluster. See [`Cluster::builder`].
+#[derive(Clone)]
+pub struct ClusterBuilder {
+    founding: Founding,
+    node: Option<String>,
+    hosts: Hosts,
+    pub(super) lease: Duration,
+    pub(super) inbox_letters: u64,
+    pub(super) active_actors: NonZeroUsize,
+    /// How the journal of a shard is opened.
+    pub(super) journal: EventJournalBuilder,
+}
+
+impl std::fmt::Debug for ClusterBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterBuilder").field("founding", &self.founding).finish_non_exhaustive()
+    }
+}
+
+impl ClusterBuilder {
+    pub(super) fn new(founding: Founding) -> Self {
+        Self {
+            founding,
+            node: None,
+            hosts: Hosts::default(),
+            lease: Duration::from_secs(15),
+            inbox_letters: 1000,
+            active_actors: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
+            journal: EventJournalBuilder::default(),
+        }
+    }
+
+    /// What runs the actors of a type. Every node of a cluster needs the same ones: a message to
+    /// an actor whose node has no host for its type is refused. A node without any host takes no
+    /// shards and only sends.
+    #[must_use]
+    pub fn host(mut self, host: impl Host) -> Self {
+        self.hosts.insert(host.actor_type(), Arc::new(host));
+        self
+    }
+
+    /// The name of this node in listings and logs; a random part is added to it. Default `node`.
+    #[must_use]
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.node = Some(node.into());
+        self
+    }
+
+    /// How long a node that has died, or cannot reach the store, keeps its shards. Default 15 s.
+    ///
+    /// A node that lives renews its leases three times in that time. One that was paused for longer
+    /// finds itself replaced, and its actors cannot commit any more.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How many letters may wait for one actor in its inbox. Default 1,000; beyond that senders on
+    /// other nodes get [`InboxFull`](super::SendError::InboxFull).
+    #[must_use]
+    pub fn inbox_letters(mut self, limit: u64) -> Self {
+        self.inbox_letters = limit;
+        self
+    }
+
+    /// How many actors of a shard are in memory. Default 10,000; beyond that those used least
+    /// recently are passivated.
+    #[must_use]
+    pub fn active_actors(mut self, limit: NonZeroUsize) -> Self {
+        self.active_actors = limit;
+        self
+    }
+
+    /// Other limits for the journals of the shards.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.journal = self.journal.limits(limits);
+        self
+    }
+
+    /// What a commit survives. The default is a power cut.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.journal = self.journal.durability(durability);
+        self
+    }
+
+    /// How messages, replies and states are encoded. The default is JSON.
+    #[must_use]
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.journal = self.journal.codec(codec);
+        self
+    }
+
+    /// How many messages may be with an actor whose outcome nobody knows. When the shard is lost they
+    /// are sent again, so all of them have to be in its dedup window.
+    pub(super) fn places(&self) -> usize {
+        (self.journal.limits.dedup_count / 4).clamp(1, 4096)
+    }
+
+    /// Joins the cluster whose store is beside this duroxide provider. Shards are taken from now
+    /// on; this does not wait for them.
+    ///
+    /// # Errors
+    /// [`JournalError::Founding`] if the store is another cluster's, [`JournalError::NotShared`] if
+    /// nodes cannot share it, or whatever is wrong with it.
+    pub async fn join(self, provider: Arc<dyn Provider>) -> Result<Cluster, JournalError> {
+        let store = attach_aside(provider, self.journal.durability).await?;
+        self.join_on(store).await
+    }
+
+    /// Joins the cluster of a store.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub async fn join_on(self, store: Arc<dyn ActorProvider>) -> Result<Cluster, JournalError> {
+        let location = store.location();
+        let store = store.cluster().ok_or(JournalError::NotShared { store: location })?;
+        let founding = Founding { shards: self.founding.shards.max(1), ..self.founding.clone() };
+        super::found(&*store, &founding).await?;
+        store.forget_replies(REPLIES_KEPT).await?;
+        let random = Uuid::new_v4().simple().to_string();
+        let node = format!("{}-{}", self.node.as_deref().unwrap_or("node"), &random[..8]);
+        let news = News::default();
+        let shared = Arc::new(Shared {
+            replies: Arc::new(Replies::new(format!("{node}/{random}"), news.clone())),
+            news,
+            hosts: Arc::new(self.hosts.clone()),
+            store,
+            founding,
+            node,
+            options: self,
+            tenures: RwLock::default(),
+        });
+        Ok(Cluster::start(shared))
+    }
+}

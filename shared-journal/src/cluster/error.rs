@@ -1,0 +1,72 @@
+//! What can go wrong between a sender and an actor on some node.
+
+use std::sync::Arc;
+
+use crate::error::JournalError;
+use crate::id::{ActorId, MessageId};
+
+/// Why a message that was sent through a [`Cluster`](super::Cluster) has no reply.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The message was not accepted and will not be handled. Sending it anew is safe.
+    #[error("the message was not accepted: {reason}")]
+    NotAccepted {
+        /// Why not.
+        reason: Arc<str>,
+    },
+    /// As many letters wait for the actor as may. The message was not accepted; try again when
+    /// the actor has caught up.
+    #[error("the inbox of {actor} is full: {limit} letters wait in it")]
+    InboxFull {
+        /// The actor.
+        actor: ActorId,
+        /// The limit.
+        limit: u64,
+    },
+    /// The message may have been accepted. Ask again with the same id: it is handled once.
+    #[error("the outcome of message {id} is unknown; ask again with this id")]
+    OutcomeUnknown {
+        /// The id to ask again with.
+        id: MessageId,
+        /// What came in between.
+        #[source]
+        source: Option<Arc<JournalError>>,
+    },
+    /// The handler panicked as often as it was allowed to. The message is a dead letter.
+    #[error("message {id} was given up after {attempts} attempts: {error}")]
+    DeadLetter {
+        /// The message.
+        id: MessageId,
+        /// How often it was tried.
+        attempts: u32,
+        /// What the last attempt died of.
+        error: Arc<str>,
+    },
+    /// A message with this id was received before, so it was not handled again; its reply is no
+    /// longer in the dedup window.
+    #[error(
+        "message {id} was handled before, but its reply is no longer recorded; \
+         see Limits::dedup_count and Limits::dedup_age"
+    )]
+    DuplicateExpired {
+        /// The message.
+        id: MessageId,
+    },
+    /// The reply does not decode into today's type.
+    #[error("the reply of message {id} does not decode: {error}")]
+    Reply {
+        /// The message.
+        id: MessageId,
+        /// Why not.
+        error: Arc<str>,
+    },
+}
+
+impl SendError {
+    /// Whether the same call, with the same id, can succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::InboxFull { .. } | Self::OutcomeUnknown { .. })
+    }
+}

@@ -1,0 +1,106 @@
+//! What an adapter does for a node: it runs actors.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::codec::Payload;
+use crate::error::JournalError;
+use crate::id::MessageKey;
+use crate::journal::EventJournal;
+use crate::mailbox::Acknowledge;
+
+/// Runs the actors of one type on a node. Adapters implement it; applications get one from
+/// duroxide-actix or duroxide-tower.
+#[async_trait]
+pub trait Host: Send + Sync + 'static {
+    /// The type of the actors.
+    fn actor_type(&self) -> &'static str;
+
+    /// Starts an actor in the journal of its shard, with the state it had.
+    ///
+    /// # Errors
+    /// As [`EventJournal::activate`]; a state or a pending message that does not decode.
+    async fn start(
+        &self,
+        journal: &EventJournal,
+        id: &str,
+    ) -> Result<Box<dyn Hosted>, Arc<JournalError>>;
+}
+
+/// An actor that runs. It leaves memory when this is dropped, after what was delivered is handled.
+#[async_trait]
+pub trait Hosted: Send + 'static {
+    /// Puts a message into the actor's mailbox, when there is room. Messages are handled in the
+    /// order of these calls.
+    ///
+    /// # Errors
+    /// The actor has stopped; the message comes back.
+    async fn deliver(&mut self, parcel: Parcel) -> Result<(), Parcel>;
+}
+
+/// A message for an actor.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Its id.
+    pub key: MessageKey,
+    /// The stable name of its type.
+    pub kind: String,
+    /// The message.
+    pub payload: Payload<'static>,
+    /// Told when its receipt is durable.
+    pub acknowledge: Option<Acknowledge>,
+    /// Told what became of it.
+    pub answer: Answering,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Delivered {
+    /// It was handled, and that is durable.
+    Processed(Payload<'static>),
+    /// It was given up: it is a dead letter.
+    Failed {
+        /// How often it was tried.
+        attempts: u32,
+        /// What the last attempt died of.
+        error: Arc<str>,
+    },
+    /// It was received before, and its reply is no longer recorded.
+    Expired,
+    /// It was not accepted and never can be: too large, or of a type that the actor does not know.
+    Refused(Arc<str>),
+    /// The actor or its journal ended before.
+    Lost(Option<Arc<JournalError>>),
+}
+
+/// Where the outcome of a message is awaited. Dropping it says that the message is lost.
+#[derive(Debug)]
+pub struct Answering {
+    sender: oneshot::Sender<Answered>,
+    place: Option<Place>,
+}
+
+/// A message's place among those that an actor has and whose senders do not know their outcome.
+pub(super) type Place = OwnedSemaphorePermit;
+/// What became of a message, and its place, to be kept until that is known.
+pub(super) type Answered = (Delivered, Option<Place>);
+
+impl Answering {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Answered>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self { sender, place: None }, receiver)
+    }
+
+    pub(super) fn take_place(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    /// Says what became of the message.
+    pub fn answer(self, delivered: Delivered) {
+        // Nobody waits any more: what was done is done.
+        let _ = self.sender.send((delivered, self.place));
+    }
+}

@@ -1,0 +1,119 @@
+//! What travels between nodes: letters there, answers back.
+
+use serde::{Deserialize, Serialize};
+
+use super::host::Delivered;
+use crate::codec::Payload;
+use crate::envelope::{ANSWER, EnvelopeError, LETTER, decode_value, encode_value};
+use crate::id::{MessageId, MessageKey};
+
+/// A message on its way to an actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Letter {
+    pub(super) key: MessageKey,
+    pub(super) kind: String,
+    #[serde(deserialize_with = "owned")]
+    pub(super) payload: Payload<'static>,
+    /// The client that waits for the reply, if anybody does.
+    pub(super) reply_to: Option<String>,
+}
+
+impl Letter {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, EnvelopeError> {
+        Ok(encode_value(LETTER, self)?)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        decode_value(LETTER, bytes)
+    }
+}
+
+/// What became of a message, for the client that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub(super) id: MessageId,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Outcome {
+    Processed(#[serde(deserialize_with = "owned")] Payload<'static>),
+    Failed { attempts: u32, error: String },
+    Expired,
+    Refused(String),
+}
+
+impl Outcome {
+    /// The outcome of a delivery, if it is known.
+    pub(super) fn of(delivered: Delivered) -> Option<Self> {
+        Some(match delivered {
+            Delivered::Processed(reply) => Self::Processed(reply),
+            Delivered::Failed { attempts, error } => {
+                Self::Failed { attempts, error: error.to_string() }
+            }
+            Delivered::Expired => Self::Expired,
+            Delivered::Refused(reason) => Self::Refused(reason.to_string()),
+            Delivered::Lost(_) => return None,
+        })
+    }
+}
+
+impl Answer {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, EnvelopeError> {
+        Ok(encode_value(ANSWER, self)?)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        decode_value(ANSWER, bytes)
+    }
+}
+
+fn owned<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Payload<'static>, D::Error> {
+    Payload::deserialize(from).map(Payload::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Codec;
+
+    fn letter() -> Letter {
+        Letter {
+            key: MessageKey::Caller(MessageId::from(7)),
+            kind: "account.deposit".into(),
+            payload: Payload::new(Codec::Json, &br#"{"cents":5}"#[..]),
+            reply_to: Some("client".into()),
+        }
+    }
+
+    fn answers() -> [Answer; 4] {
+        let reply = Payload::new(Codec::Json, &b"12"[..]);
+        let id = MessageId::from(7);
+        [
+            Outcome::Processed(reply),
+            Outcome::Failed { attempts: 3, error: "boom".into() },
+            Outcome::Expired,
+            Outcome::Refused("too large".into()),
+        ]
+        .map(|outcome| Answer { id, outcome })
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// One envelope a line, in hexadecimal, as the first version wrote them.
+    #[test]
+    fn the_first_version_is_read() {
+        let written: Vec<_> = std::iter::once(letter().encode().unwrap())
+            .chain(answers().map(|answer| answer.encode().unwrap()))
+            .map(|bytes| hex(&bytes))
+            .collect();
+        let fixture = include_str!("../../fixtures/letters_v1.hex");
+        assert_eq!(written.join("\n"), fixture.trim_end());
+        assert_eq!(Letter::decode(&letter().encode().unwrap()).unwrap(), letter());
+        for answer in answers() {
+            assert_eq!(Answer::decode(&answer.encode().unwrap()).unwrap(), answer);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The way out of a node: one task a shard, so that the order of senders is kept on whichever way
+//! their messages take.
+//!
+//! A message goes straight to its actor if this node has the shard and everything this node posted
+//! to the shard's inbox was taken from there; else through the inbox. When the node loses the shard,
+//! what was delivered and not answered is sent again, in the old order and before anything else: it
+//! may have been handled, and then its id says so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::SendError;
+use super::host::{Answering, Parcel};
+use super::letter::{Letter, Outcome};
+use super::node::Shared;
+use super::store::StoredLetter;
+use super::tenure::{Tenure, answered};
+use crate::codec::Payload;
+use crate::error::JournalError;
+use crate::id::{ActorId, MessageId, ShardId};
+
+/// Sent on at a time.
+const BATCH: usize = 256;
+
+/// Delivered on this node and not answered, at a time.
+const IN_FLIGHT: usize = 4096;
+/// Before something is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A message on its way out.
+pub(super) struct Outgoing {
+    pub(super) actor: ActorId,
+    pub(super) id: MessageId,
+    pub(super) letter: Letter,
+    pub(super) wanted: Wanted,
+}
+
+/// What the sender waits for.
+pub(super) enum Wanted {
+    Reply(oneshot::Sender<Result<Payload<'static>, SendError>>),
+    Receipt(oneshot::Sender<Result<(), SendError>>),
+}
+
+impl Wanted {
+    fn fail(self, error: SendError) {
+        match self {
+            Self::Reply(sender) => drop(sender.send(Err(error))),
+            Self::Receipt(sender) => drop(sender.send(Err(error))),
+        }
+    }
+}
+
+pub(super) struct Router {
+    shared: Arc<Shared>,
+    shard: ShardId,
+    /// The number of the last letter that was posted.
+    posted: u64,
+    /// How many messages were delivered on this node.
+    delivered: u64,
+    in_flight: FuturesUnordered<BoxFuture<'static, Option<(u64, Outgoing)>>>,
+    /// Lost on the way, to be sent again, in the order of their delivery.
+    lost: BTreeMap<u64, Outgoing>,
+}
+
+impl Router {
+    pub(super) fn new(shared: Arc<Shared>, shard: ShardId) -> Self {
+        Self {
+            shared,
+            shard,
+            posted: 0,
+            delivered: 0,
+            in_flight: FuturesUnordered::new(),
+            lost: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until nobody can send any more.
+    pub(super) async fn run(mut self, mut outgoing: mpsc::Receiver<Outgoing>) {
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                Some(ended) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.lost.extend(ended);
+                }
+                received = outgoing.recv_many(&mut batch, BATCH),
+                    if self.lost.is_empty() && self.in_flight.len() < IN_FLIGHT =>
+                {
+                    if received == 0 {
+                        break;
+                    }
+                }
+            }
+            if !self.lost.is_empty() {
+                // The shard is lost, so everything else on its way comes back as well.
+                while let Some(ended) = self.in_flight.next().await {
+                    self.lost.extend(ended);
+                }
+                batch.splice(0..0, std::mem::take(&mut self.lost).into_values());
+                tokio::time::sleep(RETRY).await;
+            }
+            if !batch.is_empty() {
+                self.send(std::mem::take(&mut batch)).await;
+            }
+        }
+        while self.in_flight.next().await.is_some() {}
+    }
+
+    async fn send(&mut self, batch: Vec<Outgoing>) {
+        match self.shared.tenure(self.shard).filter(|it| it.is_open_after(self.posted)) {
+            Some(tenure) => {
+                for outgoing in batch {
+                    self.deliver(&tenure, outgoing);
+                }
+            }
+            None => self.post(batch).await,
+        }
+    }
+
+    fn deliver(&mut self, tenure: &Tenure, outgoing: Outgoing) {
+        let (answer, outcome) = Answering::new();
+        let (acknowledge, acknowledged) = match outgoing.wanted {
+            Wanted::Receipt(_) => {
+                let (sender, receiver) = oneshot::channel();
+                (Some(sender), Some(receiver))
+            }
+            Wanted::Reply(_) => (None, None),
+        };
+        let Letter { key, kind, payload, .. } = outgoing.letter.clone();
+        tenure.deliver(&outgoing.actor, Parcel { key, kind, payload, acknowledge, answer });
+        self.delivered += 1;
+        let place = self.delivered;
+        let settled = async move {
+            if let Some(acknowledged) = acknowledged
+                && let Ok(Ok(())) = acknowledged.await
+            {
+                if let Wanted::Receipt(sender) = outgoing.wanted {
+                    let _ = sender.send(Ok(()));
+                }
+                return None;
+            }
+            let (delivered, _place) = answered(outcome).await;
+            let Some(outcome) = Outcome::of(delivered.clone()) else {
+                tracing::debug!(actor = %outgoing.actor, ?delivered, "sent again");
+                return Some((place, outgoing));
+            };
+            finish(outgoing.id, outgoing.wanted, outcome);
+            None
+        };
+        self.in_flight.push(settled.boxed());
+    }
+
+    async fn post(&mut self, batch: Vec<Outgoing>) {
+        let mut letters = Vec::with_capacity(batch.len());
+        let mut posted = Vec::with_capacity(batch.len());
+        for mut outgoing in batch {
+            let client = &self.shared.replies.client;
+            outgoing.letter.reply_to =
+                matches!(outgoing.wanted, Wanted::Reply(_)).then(|| client.clone());
+            match outgoing.letter.encode() {
+                Ok(bytes) => {
+                    letters.push(StoredLetter { actor: outgoing.actor.clone(), bytes });
+                    posted.push(self.expect(outgoing));
+                }
+                Err(error) => {
+                    let reason = error.to_string().into();
+                    outgoing.wanted.fail(SendError::NotAccepted { reason });
+                }
+            }
+        }
+        // Waiting for replies begins before they can come.
+        self.shared.replies.wake.notify_one();
+        let numbers = match post_letters(&self.shared, self.shard, &letters).await {
+            Ok(numbers) => numbers,
+            Err(error) => {
+                let error = Arc::new(error);
+                for (outgoing, _) in posted {
+                    let (id, source) = (outgoing.id, Some(error.clone()));
+                    outgoing.wanted.fail(SendError::OutcomeUnknown { id, source });
+                }
+                return;
+            }
+        };
+        for ((outgoing, reply), number) in posted.into_iter().zip(numbers) {
+            let Some(number) = number else {
+                let limit = self.shared.options.inbox_letters;
+                outgoing.wanted.fail(SendError::InboxFull { actor: outgoing.actor, limit });
+                continue;
+            };
+            self.posted = self.posted.max(number);
+            match (outgoing.wanted, reply) {
+                (Wanted::Receipt(sender), _) => drop(sender.send(Ok(()))),
+                (wanted, Some(reply)) => {
+                    tokio::spawn(forward(outgoing.id, wanted, reply));
+                }
+                (wanted, None) => {
+                    wanted.fail(SendError::OutcomeUnknown { id: outgoing.id, source: None })
+                }
+            }
+        }
+    }
+
+    fn expect(&self, outgoing: Outgoing) -> (Outgoing, Option<oneshot::Receiver<Outcome>>) {
+        let reply = matches!(outgoing.wanted, Wanted::Reply(_)).then(|| {
+            let (sender, receiver) = oneshot::channel();
+            self.shared.replies.expect(outgoing.id, sender);
+            receiver
+        });
+        (outgoing, reply)
+    }
+}
+
+/// Repeats it while the store says that it may succeed later. A letter that is there twice is
+/// handled once.
+async fn post_letters(
+    shared: &Shared,
+    shard: ShardId,
+    letters: &[StoredLetter],
+) -> Result<Vec<Option<u64>>, JournalError> {
+    let begin = Instant::now();
+    loop {
+        match shared.store.post(shard, letters, shared.options.inbox_letters).await {
+            Err(error)
+                if error.is_retryable()
+                    && begin.elapsed() < shared.options.journal.limits.commit_retry =>
+            {
+                tracing::warn!(%shard, %error, "letters are posted again");
+                tokio::time::sleep(RETRY).await;
+            }
+            posted => return posted,
+        }
+    }
+}
+
+/// Hands on the reply that comes through the store, unless the sender waits no more.
+async fn forward(id: MessageId, wanted: Wanted, mut reply: oneshot::Receiver<Outcome>) {
+    let Wanted::Reply(mut sender) = wanted else { return };
+    tokio::select! {
+        () = sender.closed() => {}
+        outcome = &mut reply => match outcome {
+            Ok(outcome) => finish(id, Wanted::Reply(sender), outcome),
+            Err(_) => {
+                Wanted::Reply(sender).fail(SendError::OutcomeUnknown { id, source: None });
+            }
+        },
+    }
+}
+
+fn finish(id: MessageId, wanted: Wanted, outcome: Outcome) {
+    match (wanted, outcome) {
+        (Wanted::Reply(sender), Outcome::Processed(reply)) => drop(sender.send(Ok(reply))),
+        (wanted, Outcome::Refused(reason)) => {
+            wanted.fail(SendError::NotAccepted { reason: reason.into() });
+        }
+        (wanted @ Wanted::Reply(_), Outcome::Failed { attempts, error }) => {
+            wanted.fail(SendError::DeadLetter { id, attempts, error: error.into() });
+        }
+        (wanted @ Wanted::Reply(_), Outcome::Expired) => {
+            wanted.fail(SendError::DuplicateExpired { id });
+        }
+        // It was received, whatever came after that.
+        (Wanted::Receipt(sender), _) => drop(sender.send(Ok(()))),
+    }
+}

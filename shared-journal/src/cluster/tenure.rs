@@ -1,0 +1,226 @@
+//! A shard that this node runs: its journal, its actors, and its inbox.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use super::host::{Answered, Answering, Delivered, Parcel, Place};
+use super::lanes::Lanes;
+use super::letter::{Answer, Letter, Outcome};
+use super::news::News;
+use super::node::Shared;
+use super::store::{ClusterStore, StoredLetter, StoredReply};
+use crate::error::JournalError;
+use crate::id::{ActorId, ShardId};
+use crate::journal::EventJournal;
+
+/// Before something is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+/// How long a shard that goes to another node waits for handlers.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Letters on their way through actors at a time. What an actor that is slow has of them is limited
+/// by its inbox, so it does not keep those of others back.
+const IN_FLIGHT: usize = 16_384;
+/// Read from the inbox at a time.
+const TAKE_BYTES: usize = 1 << 20;
+
+pub(super) struct Tenure {
+    pub(super) shard: ShardId,
+    pub(super) journal: EventJournal,
+    lanes: Lanes,
+    store: Arc<dyn ClusterStore>,
+    /// Every letter up to this number was delivered.
+    taken: AtomicU64,
+    closing: AtomicBool,
+    news: News,
+    /// There are letters, or the tenure ends.
+    pub(super) wake: Notify,
+}
+
+/// The letters on their way.
+type Answers = FuturesUnordered<BoxFuture<'static, Option<Settled>>>;
+/// A letter whose answer is there: its number, the reply, if anybody waits for it, and its place,
+/// which it has until it is settled.
+type Settled = (u64, Option<StoredReply>, Option<Place>);
+
+impl Tenure {
+    pub(super) async fn begin(
+        shared: &Shared,
+        journal: EventJournal,
+        shard: ShardId,
+    ) -> Result<(Arc<Self>, JoinHandle<()>), JournalError> {
+        let Shared { options, hosts, store, news, .. } = shared;
+        let lanes =
+            Lanes::new(journal.clone(), hosts.clone(), options.active_actors, options.places());
+        for actor in journal.pending().await? {
+            lanes.wake(&actor);
+        }
+        let tenure = Arc::new(Self {
+            shard,
+            journal,
+            lanes,
+            store: store.clone(),
+            news: news.clone(),
+            taken: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            wake: Notify::new(),
+        });
+        let intake = tokio::spawn(tenure.clone().take_letters());
+        Ok((tenure, intake))
+    }
+
+    /// Whether senders on this node may go past the inbox, where their last letter was `posted`.
+    pub(super) fn is_open_after(&self, posted: u64) -> bool {
+        !self.closing.load(Ordering::Acquire)
+            && self.taken.load(Ordering::Acquire) >= posted
+            && self.journal.stopped().is_none()
+    }
+
+    pub(super) fn deliver(&self, actor: &ActorId, parcel: Parcel) {
+        self.lanes.deliver(actor, parcel);
+    }
+
+    /// Takes nothing more.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Takes nothing more, lets the actors finish for a moment, and writes what is to be written.
+    /// The next owner finds the rest: letters in the inbox, receipts in the journal.
+    pub(super) async fn end(&self, mut intake: JoinHandle<()>) -> Result<(), JournalError> {
+        self.close();
+        if tokio::time::timeout(PATIENCE, &mut intake).await.is_err() {
+            intake.abort();
+        }
+        self.lanes.clear();
+        self.journal.hand_over().await
+    }
+
+    async fn take_letters(self: Arc<Self>) {
+        let mut answers = Answers::new();
+        // There may be letters that nobody told of.
+        let mut look = true;
+        loop {
+            if look && !self.is_ending() {
+                look = self.deliver_letters(&mut answers).await;
+            }
+            let ending = self.is_ending();
+            if ending && answers.is_empty() {
+                return;
+            }
+            tokio::select! {
+                Some(answer) = answers.next(), if !answers.is_empty() => {
+                    let mut settled: Vec<Settled> = answer.into_iter().collect();
+                    while let Some(Some(answer)) = answers.next().now_or_never() {
+                        settled.extend(answer);
+                    }
+                    self.settle(settled).await;
+                }
+                () = self.wake.notified(), if !ending => look = true,
+                () = tokio::time::sleep(self.news.patience()), if !ending => look = true,
+            }
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.closing.load(Ordering::Acquire) || self.journal.stopped().is_some()
+    }
+
+    /// Delivers what is in the inbox. True if there may be more: as many as may are on their way.
+    async fn deliver_letters(&self, answers: &mut Answers) -> bool {
+        while answers.len() < IN_FLIGHT {
+            let after = self.taken.load(Ordering::Acquire);
+            let letters = match self.store.take(self.shard, after, TAKE_BYTES).await {
+                Ok(letters) if letters.is_empty() => return false,
+                Ok(letters) => letters,
+                Err(error) => {
+                    tracing::warn!(shard = %self.shard, %error, "letters cannot be taken");
+                    return false;
+                }
+            };
+            if self.is_ending() {
+                return false;
+            }
+            for (number, letter) in letters {
+                answers.extend(self.open(number, letter));
+                self.taken.store(number, Ordering::Release);
+            }
+        }
+        true
+    }
+
+    /// Delivers a letter. `None` if it cannot be read: it stays in the inbox.
+    fn open(
+        &self,
+        number: u64,
+        stored: StoredLetter,
+    ) -> Option<BoxFuture<'static, Option<Settled>>> {
+        let actor = stored.actor;
+        let letter = match Letter::decode(&stored.bytes) {
+            Ok(letter) => letter,
+            Err(error) => {
+                let shard = self.shard;
+                tracing::error!(%actor, %shard, number, %error, "a letter is corrupt and stays");
+                metrics::counter!("journal_undeliverable_letters_total").increment(1);
+                return None;
+            }
+        };
+        let (answer, outcome) = Answering::new();
+        let Letter { key, kind, payload, reply_to } = letter;
+        let id = key.id();
+        let parcel = Parcel { key, kind, payload, acknowledge: None, answer };
+        self.lanes.deliver(&actor, parcel);
+        Some(
+            async move {
+                let (delivered, place) = answered(outcome).await;
+                let outcome = Outcome::of(delivered)?;
+                if let (Outcome::Refused(reason), None) = (&outcome, &reply_to) {
+                    tracing::error!(%actor, number, reason, "a letter cannot be handled and stays");
+                    metrics::counter!("journal_undeliverable_letters_total").increment(1);
+                    return None;
+                }
+                let reply = reply_to.zip(id).and_then(|(client, id)| {
+                    let bytes = Answer { id, outcome }.encode().ok()?;
+                    Some(StoredReply { client, bytes })
+                });
+                Some((number, reply, place))
+            }
+            .boxed(),
+        )
+    }
+
+    /// The letters go and the replies are there, at once. If the store does not do it, the next
+    /// owner finds the letters, and the actors' recorded replies.
+    async fn settle(&self, settled: Vec<Settled>) {
+        if settled.is_empty() {
+            return;
+        }
+        let numbers: Vec<u64> = settled.iter().map(|(number, ..)| *number).collect();
+        let (replies, _places): (Vec<_>, Vec<_>) =
+            settled.into_iter().map(|(_, reply, place)| (reply, place)).unzip();
+        let replies: Vec<StoredReply> = replies.into_iter().flatten().collect();
+        loop {
+            match self.store.settle(self.shard, &numbers, &replies).await {
+                Ok(()) => return,
+                Err(error) if error.is_retryable() && self.journal.stopped().is_none() => {
+                    tracing::warn!(shard = %self.shard, %error, "letters are settled again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => {
+                    tracing::error!(shard = %self.shard, %error, "letters are not settled");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn answered(outcome: oneshot::Receiver<Answered>) -> Answered {
+    outcome.await.unwrap_or((Delivered::Lost(None), None))
+}

@@ -1,0 +1,235 @@
+//! Leases, inboxes and replies in PostgreSQL.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::postgres::types::PgInterval;
+use sqlx::postgres::{PgListener, PgRow};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::cluster_sql as sql;
+use super::provider::{PostgresActorProvider, actor_id, signed, unsigned};
+use crate::cluster::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};
+use crate::error::JournalError;
+use crate::id::ShardId;
+
+impl PostgresActorProvider {
+    /// Notifications are the database's, so the schema is in their name, which is short.
+    fn channel(&self) -> String {
+        format!("actors_{:08x}", crc32fast::hash(self.schema.as_bytes()))
+    }
+}
+
+#[async_trait]
+impl ClusterStore for PostgresActorProvider {
+    async fn found(&self, founding: &Founding) -> Result<Founding, JournalError> {
+        let fail = self.fail("read the founding");
+        sqlx::query(&self.sql(sql::FOUND))
+            .bind(&founding.cluster)
+            .bind(i64::from(founding.shards))
+            .execute(&self.nodes)
+            .await
+            .map_err(&fail)?;
+        let read = sqlx::query(&self.sql(sql::READ_FOUNDING)).fetch_one(&self.nodes).await;
+        read.and_then(|row| {
+            let shards = u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX);
+            Ok(Founding { cluster: row.try_get(0)?, shards })
+        })
+        .map_err(fail)
+    }
+
+    async fn claim(
+        &self,
+        shard: ShardId,
+        node: &str,
+        lease: Duration,
+    ) -> Result<bool, JournalError> {
+        let claimed = sqlx::query(&self.sql(sql::CLAIM))
+            .bind(i64::from(shard.0))
+            .bind(node)
+            .bind(interval(lease))
+            .execute(&self.nodes)
+            .await;
+        claimed.map(|done| done.rows_affected() > 0).map_err(self.fail("claim a shard"))
+    }
+
+    async fn renew(
+        &self,
+        shards: &[ShardId],
+        node: &str,
+        lease: Duration,
+    ) -> Result<(), JournalError> {
+        let renewed = sqlx::query(&self.sql(sql::RENEW))
+            .bind(shards.iter().map(|shard| i64::from(shard.0)).collect::<Vec<_>>())
+            .bind(node)
+            .bind(interval(lease))
+            .execute(&self.nodes)
+            .await;
+        renewed.map(drop).map_err(self.fail("renew leases"))
+    }
+
+    async fn release(
+        &self,
+        shard: ShardId,
+        node: &str,
+        to: Option<(&str, Duration)>,
+    ) -> Result<(), JournalError> {
+        let released = sqlx::query(&self.sql(sql::RELEASE))
+            .bind(i64::from(shard.0))
+            .bind(node)
+            .bind(to.map(|(node, _)| node))
+            .bind(interval(to.map_or(Duration::ZERO, |(_, reserved)| reserved)))
+            .execute(&self.nodes)
+            .await;
+        released.map(drop).map_err(self.fail("release a shard"))
+    }
+
+    async fn want(&self, shard: ShardId, node: &str, wish: Duration) -> Result<(), JournalError> {
+        let wanted = sqlx::query(&self.sql(sql::WANT))
+            .bind(i64::from(shard.0))
+            .bind(node)
+            .bind(interval(wish))
+            .execute(&self.nodes)
+            .await;
+        wanted.map(drop).map_err(self.fail("ask for a shard"))
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, JournalError> {
+        let rows = sqlx::query(&self.sql(sql::LEASES)).fetch_all(&self.nodes).await;
+        let lease = |row: &PgRow| {
+            Ok(Lease {
+                shard: ShardId(u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX)),
+                node: row.try_get(1)?,
+                runs: row.try_get(2)?,
+                wanted_by: row.try_get(3)?,
+            })
+        };
+        rows.and_then(|rows| rows.iter().map(lease).collect()).map_err(self.fail("read leases"))
+    }
+
+    async fn post(
+        &self,
+        shard: ShardId,
+        letters: &[StoredLetter],
+        limit: u64,
+    ) -> Result<Vec<Option<u64>>, JournalError> {
+        let fail = self.fail("post letters");
+        let rows = sqlx::query(&self.sql(sql::POST))
+            .bind(i64::from(shard.0))
+            .bind(i64::try_from(letters.len()).unwrap_or(i64::MAX))
+            .bind(letters.iter().map(|it| it.actor.actor_type()).collect::<Vec<_>>())
+            .bind(letters.iter().map(|it| it.actor.id()).collect::<Vec<_>>())
+            .bind(letters.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
+            .bind(signed(limit))
+            .bind(self.channel())
+            .bind(format!("i{shard}"))
+            .fetch_all(&self.nodes)
+            .await
+            .map_err(&fail)?;
+        let mut posted = vec![None; letters.len()];
+        for row in rows {
+            let (number, last) =
+                unsigned(&row, 0).and_then(|it| Ok((it, unsigned(&row, 1)?))).map_err(&fail)?;
+            let place = number + letters.len() as u64 - last - 1;
+            if let Some(letter) = usize::try_from(place).ok().and_then(|it| posted.get_mut(it)) {
+                *letter = Some(number);
+            }
+        }
+        Ok(posted)
+    }
+
+    async fn take(
+        &self,
+        shard: ShardId,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, StoredLetter)>, JournalError> {
+        let rows = sqlx::query(&self.sql(sql::TAKE))
+            .bind(i64::from(shard.0))
+            .bind(signed(after))
+            .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
+            .fetch_all(&self.nodes)
+            .await;
+        let letter = |row: &PgRow| {
+            let letter = StoredLetter { actor: actor_id(row)?, bytes: row.try_get(3)? };
+            Ok((unsigned(row, 0)?, letter))
+        };
+        rows.and_then(|rows| rows.iter().map(letter).collect()).map_err(self.fail("take letters"))
+    }
+
+    async fn settle(
+        &self,
+        shard: ShardId,
+        letters: &[u64],
+        replies: &[StoredReply],
+    ) -> Result<(), JournalError> {
+        let settled = sqlx::query(&self.sql(sql::SETTLE))
+            .bind(i64::from(shard.0))
+            .bind(numbers(letters))
+            .bind(replies.iter().map(|it| it.client.as_str()).collect::<Vec<_>>())
+            .bind(replies.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
+            .bind(self.channel())
+            .execute(&self.nodes)
+            .await;
+        settled.map(drop).map_err(self.fail("settle letters"))
+    }
+
+    async fn collect(
+        &self,
+        client: &str,
+        done: &[u64],
+    ) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
+        let rows = sqlx::query(&self.sql(sql::COLLECT))
+            .bind(client)
+            .bind(numbers(done))
+            .fetch_all(&self.nodes)
+            .await;
+        let reply = |row: &PgRow| Ok((unsigned(row, 0)?, row.try_get(1)?));
+        rows.and_then(|rows| rows.iter().map(reply).collect()).map_err(self.fail("collect replies"))
+    }
+
+    async fn forget_replies(&self, older_than: Duration) -> Result<(), JournalError> {
+        let forgotten = sqlx::query(&self.sql(sql::FORGET_REPLIES))
+            .bind(interval(older_than))
+            .execute(&self.nodes)
+            .await;
+        forgotten.map(drop).map_err(self.fail("forget replies"))
+    }
+
+    async fn listen(&self, client: &str) -> Result<Option<UnboundedReceiver<Note>>, JournalError> {
+        let fail = self.fail("listen");
+        let mut listener = PgListener::connect_with(&self.nodes).await.map_err(&fail)?;
+        listener.listen(&self.channel()).await.map_err(&fail)?;
+        let (notes, heard) = unbounded_channel();
+        let own = format!("r{client}");
+        tokio::spawn(async move {
+            // `None` is a connection that was lost: what came meanwhile was not heard.
+            while let Ok(Some(notification)) = tokio::select! {
+                told = listener.try_recv() => told,
+                () = notes.closed() => Ok(None),
+            } {
+                let payload = notification.payload();
+                let shard = payload.strip_prefix('i').and_then(|shard| shard.parse().ok());
+                let note = match shard {
+                    Some(shard) => Note::Letters(ShardId(shard)),
+                    None if payload == own => Note::Replies,
+                    None => continue,
+                };
+                if notes.send(note).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Some(heard))
+    }
+}
+
+fn numbers(numbers: &[u64]) -> Vec<i64> {
+    numbers.iter().copied().map(signed).collect()
+}
+
+fn interval(time: Duration) -> PgInterval {
+    let microseconds = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    PgInterval { months: 0, days: 0, microseconds }
+}

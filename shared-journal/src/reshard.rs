@@ -1,0 +1,165 @@
+//! Moving the actors of a journal into a store with another number of shards.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::cluster::{Founding, found, shard_of};
+use crate::codec::Codec;
+use crate::copy::{CopyReport, PART_BYTES, founding_of, move_letters, records_after};
+use crate::engine::Engine;
+use crate::envelope::{RecordHeader, decode_record, encode_record};
+use crate::error::{JournalError, Place};
+use crate::id::{ActorNo, Epoch, Position, ShardId};
+use crate::limits::Limits;
+use crate::provider::{ActorKey, ActorProvider, CheckpointPart, StoredRecord, Write};
+
+/// Copies the actors of a journal into an empty store that is founded as `founding`, and compares
+/// them at the end. So the journal of one process becomes that of a cluster, and a cluster gets
+/// another number of shards.
+///
+/// What an actor has comes along: its state, the messages it has received and not handled, recorded
+/// replies, dead letters, and letters in its inbox. Its history stays behind, in `from`, which is
+/// otherwise left as it is. Whoever has `from` open is fenced. Join the cluster when this has
+/// returned, not before. If this fails or is cancelled, empty `to` and begin anew. Get the two stores
+/// with [`attach`](crate::attach).
+///
+/// Needs a tokio runtime.
+///
+/// # Errors
+/// [`JournalError::NotEmpty`], [`JournalError::NotShared`], [`JournalError::Founding`]; a store that
+/// cannot be read or written; a copy that is not what was copied, as [`JournalError::Corrupt`].
+pub async fn reshard(
+    from: Arc<dyn ActorProvider>,
+    to: Arc<dyn ActorProvider>,
+    founding: &Founding,
+) -> Result<CopyReport, JournalError> {
+    let source = founding_of(&from).await?;
+    let target =
+        to.clone().cluster().ok_or_else(|| JournalError::NotShared { store: to.location() })?;
+    found(&*target, founding).await?;
+    // Everything that the logs say goes into the records.
+    for shard in (0..source.shards).map(ShardId) {
+        let engine = Engine::open(from.clone(), shard, Limits::default(), Codec::default()).await?;
+        engine.close().await?;
+    }
+    let (shards, letters_from) = (source.shards, from.clone().cluster());
+    let moving = Moving { from, to, targets: FxHashMap::default(), founding: founding.clone() };
+    // Stores may block.
+    let report = tokio::task::spawn_blocking(move || pollster::block_on(moving.run(shards)))
+        .await
+        .map_err(|_| JournalError::Closed)??;
+    if let Some(letters_from) = letters_from {
+        for shard in (0..shards).map(ShardId) {
+            let of = |actor: &_| shard_of(actor, founding.shards);
+            move_letters(&*letters_from, shard, &*target, of).await?;
+        }
+    }
+    Ok(report)
+}
+
+struct Moving {
+    from: Arc<dyn ActorProvider>,
+    to: Arc<dyn ActorProvider>,
+    founding: Founding,
+    targets: FxHashMap<ShardId, Target>,
+}
+
+/// A shard that is filled.
+struct Target {
+    /// Its actors have the numbers up to this one.
+    last: ActorNo,
+    part: Vec<StoredRecord>,
+    bytes: usize,
+    epoch: Epoch,
+}
+
+impl Moving {
+    async fn run(mut self, shards: u32) -> Result<CopyReport, JournalError> {
+        for shard in (0..self.founding.shards).map(ShardId) {
+            let head = self.to.open_shard(shard).await?;
+            if head.tail > Position(0) || head.actors > 0 {
+                return Err(JournalError::NotEmpty { store: self.to.location() });
+            }
+            let (part, bytes, epoch) = (Vec::new(), 0, head.epoch);
+            self.targets.insert(shard, Target { last: ActorNo(0), part, bytes, epoch });
+        }
+        let mut report = CopyReport { records: 0, commits: 0 };
+        for shard in (0..shards).map(ShardId) {
+            let mut after = ActorNo(0);
+            while let Some(records) = records_after(&*self.from, shard, after).await? {
+                after = records.last().map_or(after, |record| record.no);
+                report.records += records.len() as u64;
+                for record in records {
+                    self.add(shard, record).await?;
+                }
+            }
+        }
+        for shard in (0..self.founding.shards).map(ShardId) {
+            self.save(shard).await?;
+        }
+        for shard in (0..shards).map(ShardId) {
+            self.compare(shard).await?;
+        }
+        Ok(report)
+    }
+
+    /// Gives a record its place in the new store.
+    async fn add(&mut self, from: ShardId, record: StoredRecord) -> Result<(), JournalError> {
+        let shard = shard_of(&record.actor, self.founding.shards);
+        let Some(target) = self.targets.get_mut(&shard) else { return Ok(()) };
+        target.last = ActorNo(target.last.0 + 1);
+        let corrupt = |reason: String| JournalError::Corrupt {
+            store: self.from.location(),
+            place: Place::shard(from).of(&record.actor),
+            reason,
+        };
+        let (_, state) =
+            decode_record(&record.bytes).map_err(|error| corrupt(error.to_string()))?;
+        let header = RecordHeader {
+            shard,
+            no: target.last,
+            // There is no log before it.
+            position: Position(0),
+            actor: record.actor.clone(),
+        };
+        let bytes = encode_record(&header, &state).map_err(|error| corrupt(error.to_string()))?;
+        target.bytes += bytes.len();
+        target.part.push(StoredRecord { no: target.last, bytes, ..record });
+        if target.bytes >= PART_BYTES {
+            self.save(shard).await?;
+        }
+        Ok(())
+    }
+
+    async fn save(&mut self, shard: ShardId) -> Result<(), JournalError> {
+        let Some(target) = self.targets.get_mut(&shard) else { return Ok(()) };
+        target.bytes = 0;
+        let records = std::mem::take(&mut target.part);
+        let part = CheckpointPart { records, ..CheckpointPart::default() };
+        let (epoch, checkpoint) = (target.epoch, Some(&part));
+        self.to.write(&Write { shard, epoch, append: None, checkpoint }).await
+    }
+
+    /// Every record of the source is in the target, with the same content.
+    async fn compare(&self, shard: ShardId) -> Result<(), JournalError> {
+        let mut after = ActorNo(0);
+        while let Some(records) = records_after(&*self.from, shard, after).await? {
+            for record in &records {
+                let place = shard_of(&record.actor, self.founding.shards);
+                let copied = self.to.load_record(place, ActorKey::Name(&record.actor)).await?;
+                let content = |it: &StoredRecord| decode_record(&it.bytes).map(|(_, state)| state);
+                let same = copied.is_some_and(|copied| content(&copied) == content(record));
+                if !same {
+                    return Err(JournalError::Corrupt {
+                        store: self.to.location(),
+                        place: Place::shard(place).of(&record.actor),
+                        reason: format!("the copy is not what is in {}", self.from.location()),
+                    });
+                }
+            }
+            after = records.last().map_or(after, |record| record.no);
+        }
+        Ok(())
+    }
+}

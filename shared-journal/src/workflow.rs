@@ -1,0 +1,279 @@
+//! Asking and telling actors from duroxide's orchestrations.
+//!
+//! [`register`] adds two activities to the application's own registry; one runtime serves its
+//! workflows and ours. An orchestration uses them through [`WorkflowActor`], or through the typed
+//! references of duroxide-actix and duroxide-tower.
+//!
+//! # Exactly once
+//!
+//! duroxide runs an activity at least once. Each message gets its id in the orchestration, from the
+//! name of the instance, the number of its execution, and the number of the message, which is kept
+//! under the key `actors:sent` of the instance's key-value store. So a replay sends the same
+//! message, and an activity that runs twice sends it twice under one id: it is handled once, within
+//! the dedup window of its actor. Do not clear that key.
+
+use std::time::Duration;
+
+use duroxide::runtime::registry::ActivityRegistryBuilder;
+use duroxide::{ActivityContext, Either2, OrchestrationContext};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cluster::{Cluster, SendError};
+use crate::codec::{Codec, Payload};
+use crate::id::{ActorId, MessageId, MessageKey};
+
+/// The activity that asks an actor.
+pub const ASK: &str = "actors:ask";
+/// The activity that tells an actor something.
+pub const TELL: &str = "actors:tell";
+/// Where an instance keeps the number of its last message.
+const SENT: &str = "actors:sent";
+/// Before a message that did not get through is sent again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Adds our activities to an application's.
+///
+/// Every runtime on the store needs them, as duroxide wants it for whatever is registered.
+#[must_use]
+pub fn register(activities: ActivityRegistryBuilder, cluster: &Cluster) -> ActivityRegistryBuilder {
+    let (asking, telling) = (cluster.clone(), cluster.clone());
+    activities
+        .register(ASK, move |ctx, message| run(asking.clone(), ctx, message, true))
+        .register(TELL, move |ctx, message| run(telling.clone(), ctx, message, false))
+}
+
+/// What an orchestration hands to the activity, as duroxide's history shows it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Message {
+    actor_type: String,
+    actor_id: String,
+    /// A UUID.
+    id: String,
+    kind: String,
+    message: Value,
+}
+
+/// What the activity hands back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Reply(Value),
+    Failed(WorkflowError),
+}
+
+/// Why an orchestration has no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WorkflowError {
+    /// The message was not accepted and will not be handled.
+    #[error("the message was not accepted: {reason}")]
+    NotAccepted {
+        /// Why not.
+        reason: String,
+    },
+    /// The handler panicked as often as it was allowed to. The message is a dead letter.
+    #[error("the message was given up after {attempts} attempts: {error}")]
+    DeadLetter {
+        /// How often it was tried.
+        attempts: u32,
+        /// What the last attempt died of.
+        error: String,
+    },
+    /// The message was handled, and its reply is no longer recorded: the activity was down for
+    /// longer than the dedup window.
+    #[error("the message was handled, but its reply is no longer recorded")]
+    ReplyExpired,
+    /// The message or its reply does not encode or decode.
+    #[error("{what} does not encode or decode: {error}")]
+    Codec {
+        /// Which of the two.
+        what: String,
+        /// Why not.
+        error: String,
+    },
+    /// There was no reply in time. The message may be handled yet.
+    #[error("no reply within {0:?}")]
+    TimedOut(Duration),
+    /// duroxide could not run the activity.
+    #[error("{0}")]
+    Activity(String),
+}
+
+impl WorkflowError {
+    /// Whether the same message can be sent again, as a new one, without being handled twice.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::NotAccepted { .. })
+    }
+}
+
+/// An actor, as an orchestration sees it.
+#[derive(Clone)]
+pub struct WorkflowActor {
+    ctx: OrchestrationContext,
+    actor: ActorId,
+}
+
+impl std::fmt::Debug for WorkflowActor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("WorkflowActor").field(&self.actor).finish()
+    }
+}
+
+impl WorkflowActor {
+    /// The actor with this name, for the orchestration with this context.
+    #[must_use]
+    pub fn new(ctx: &OrchestrationContext, actor: ActorId) -> Self {
+        Self { ctx: ctx.clone(), actor }
+    }
+
+    /// Sends a message of the type with the stable name `kind` and waits for its reply.
+    ///
+    /// The message is on its way when this is called, whether or not it is awaited then. Dropping the
+    /// future lets the activity go; the message may be handled.
+    ///
+    /// # Errors
+    /// See [`WorkflowError`].
+    pub fn ask<R: DeserializeOwned + Send + 'static>(
+        &self,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> BoxFuture<'static, Result<R, WorkflowError>> {
+        let answer = self.schedule(ASK, kind, message);
+        async move { decode("the reply", answer.await?) }.boxed()
+    }
+
+    /// As [`ask`](Self::ask), for at most so long.
+    ///
+    /// # Errors
+    /// See [`WorkflowError`].
+    pub fn ask_within<R: DeserializeOwned + Send + 'static>(
+        &self,
+        time: Duration,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> BoxFuture<'static, Result<R, WorkflowError>> {
+        let (ctx, answer) = (self.ctx.clone(), self.ask(kind, message));
+        let timer = ctx.schedule_timer(time);
+        async move {
+            match ctx.select2(answer, timer).await {
+                Either2::First(answer) => answer,
+                Either2::Second(()) => Err(WorkflowError::TimedOut(time)),
+            }
+        }
+        .boxed()
+    }
+
+    /// Sends a message and waits until it is durable that it will be handled.
+    ///
+    /// # Errors
+    /// See [`WorkflowError`].
+    pub fn tell(
+        &self,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> BoxFuture<'static, Result<(), WorkflowError>> {
+        let answer = self.schedule(TELL, kind, message);
+        async move { answer.await.map(drop) }.boxed()
+    }
+
+    /// Schedules an activity with a message that has its id already.
+    fn schedule(
+        &self,
+        activity: &str,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> BoxFuture<'static, Result<Value, WorkflowError>> {
+        let scheduled = serde_json::to_value(message).and_then(|message| {
+            let message = Message {
+                actor_type: self.actor.actor_type().to_owned(),
+                actor_id: self.actor.id().to_owned(),
+                id: self.next_id().to_string(),
+                kind: kind.to_owned(),
+                message,
+            };
+            let input = serde_json::to_string(&message)?;
+            Ok(self.ctx.schedule_activity(activity, input))
+        });
+        async move {
+            let scheduled = scheduled.map_err(|error| codec("the message", error))?;
+            let answer = scheduled.await.map_err(WorkflowError::Activity)?;
+            match decode_text("the reply", &answer)? {
+                Answer::Reply(reply) => Ok(reply),
+                Answer::Failed(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
+
+    fn next_id(&self) -> MessageId {
+        let sent: u64 = self.ctx.get_kv_value(SENT).and_then(|it| it.parse().ok()).unwrap_or(0);
+        self.ctx.set_kv_value(SENT, (sent + 1).to_string());
+        let (instance, execution) = (self.ctx.instance_id(), self.ctx.execution_id());
+        MessageId::from_key(&format!("workflow/{instance}/{execution}/{sent}"))
+    }
+}
+
+/// The body of both activities.
+async fn run(
+    cluster: Cluster,
+    ctx: ActivityContext,
+    input: String,
+    reply: bool,
+) -> Result<String, String> {
+    let answer = tokio::select! {
+        answer = send(&cluster, &input, reply) => match answer {
+            Ok(reply) => Answer::Reply(reply),
+            Err(error) => Answer::Failed(error),
+        },
+        () = ctx.cancelled() => return Err("nobody waits for the reply".into()),
+    };
+    serde_json::to_string(&answer).map_err(|error| error.to_string())
+}
+
+/// Sends until it is known what became of the message.
+async fn send(cluster: &Cluster, input: &str, reply: bool) -> Result<Value, WorkflowError> {
+    let Message { actor_type, actor_id, id, kind, message } = decode_text("the message", input)?;
+    let id = uuid::Uuid::parse_str(&id).map_err(|error| codec("the message", error))?;
+    let (actor, key) = (ActorId::new(actor_type, actor_id), MessageKey::Caller(id.into()));
+    let payload =
+        Payload::encode(Codec::Json, &message).map_err(|error| codec("the message", error))?;
+    loop {
+        let sent = if reply {
+            cluster.ask(&actor, key, &kind, payload.clone()).await
+        } else {
+            let told = cluster.tell(&actor, key, &kind, payload.clone()).await;
+            told.map(|()| Payload::new(Codec::Json, &b"null"[..]))
+        };
+        return match sent {
+            Ok(reply) => reply.decode().map_err(|error| codec("the reply", error)),
+            Err(error) if error.is_retryable() => {
+                tracing::debug!(%actor, %error, "sent again");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            Err(SendError::DeadLetter { attempts, error, .. }) => {
+                Err(WorkflowError::DeadLetter { attempts, error: error.to_string() })
+            }
+            Err(SendError::DuplicateExpired { .. }) => Err(WorkflowError::ReplyExpired),
+            Err(error) => Err(WorkflowError::NotAccepted { reason: error.to_string() }),
+        };
+    }
+}
+
+fn decode<R: DeserializeOwned>(what: &str, value: Value) -> Result<R, WorkflowError> {
+    serde_json::from_value(value).map_err(|error| codec(what, error))
+}
+
+fn decode_text<R: DeserializeOwned>(what: &str, text: &str) -> Result<R, WorkflowError> {
+    serde_json::from_str(text).map_err(|error| codec(what, error))
+}
+
+fn codec(what: &str, error: impl std::fmt::Display) -> WorkflowError {
+    WorkflowError::Codec { what: what.to_owned(), error: error.to_string() }
+}
