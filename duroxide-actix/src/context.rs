@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::dev::{AsyncContextParts, ContextFut, ContextParts, Mailbox};
 use actix::fut::{ActorFuture, ActorFutureExt};
 use actix::{Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle};
-use shared_journal::{ActorId, MessageId, MessageKey};
+use shared_journal::{ActorId, MessageId, MessageKey, Outbox};
 use tokio::sync::oneshot;
 
 use crate::actor::DurableActor;
@@ -62,6 +62,7 @@ where
     /// Away while a handler runs.
     driver: Option<Box<dyn Drive<A>>>,
     actor: Option<ActorId>,
+    outbox: Option<Outbox>,
     table: Option<Arc<Table<A>>>,
     /// The future that ends runs is among the context's futures.
     driving: bool,
@@ -139,6 +140,7 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
             mailbox: Some(mailbox),
             driver: None,
             actor: None,
+            outbox: None,
             table: None,
             driving: false,
             stopping: false,
@@ -159,6 +161,7 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
         A: DurableActor,
     {
         self.actor = Some(driver.actor().clone());
+        self.outbox = Some(driver.outbox().clone());
         self.table = Some(driver.table().clone());
         self.driver = Some(Box::new(driver));
         self.keep_driving();
@@ -233,6 +236,15 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
             self.driving = true;
             self.parts.spawn(Driving);
         }
+    }
+
+    /// The outbox, for something to be sent now.
+    pub(crate) fn own_outbox(&mut self) -> Option<Outbox> {
+        if !self.in_handler {
+            self.keep_driving();
+            self.wake();
+        }
+        self.outbox.clone()
     }
 
     fn wake(&self) {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use actix::{Actor, ActorContext, ActorState};
 use shared_journal::mailbox::{Acceptance, Acknowledge, Delivery, MESSAGE, Resolution};
-use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Payload};
+use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Outbox, Payload};
 
 use crate::actor::DurableActor;
 use crate::alarm::Alarm;
@@ -66,6 +66,15 @@ where
 
     pub(crate) fn table(&self) -> &Arc<Table<A>> {
         &self.table
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        self.mailbox.outbox()
+    }
+
+    /// Whether something was sent that can be written now.
+    pub(crate) fn has_sent(&self) -> bool {
+        !self.mailbox.is_busy() && !self.mailbox.outbox().is_empty() && self.failed.is_none()
     }
 
     /// Whether nothing waits to be handled.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_journal::{ActorId, DurableMessage, DurableState, MessageId};
+use shared_journal::{ActorId, DurableMessage, DurableState, MessageId, Outbox};
 
 /// An actor whose messages, replies and state survive the process.
 ///
@@ -66,7 +66,7 @@ pub trait DurableActor: DurableState + Send + 'static {
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 
     /// How it says no. This is an outcome like a reply: it is recorded, the message is done, and
-    /// what the handler changed before it returned the error is kept.
+    /// what the handler changed before it returned the error is kept. What it sent is not sent.
     type Error: Serialize + DeserializeOwned + Send + 'static;
 
     /// Handles one message.
@@ -102,21 +102,29 @@ pub trait DurableActor: DurableState + Send + 'static {
 /// What an actor knows about the message it handles, and how it stops.
 #[derive(Debug)]
 pub struct ActorContext {
-    actor: ActorId,
+    outbox: Outbox,
+    /// What was in the outbox before the message.
+    sent: usize,
     message: Option<MessageId>,
     attempts: u32,
     stopping: bool,
 }
 
 impl ActorContext {
-    pub(crate) fn new(actor: ActorId) -> Self {
-        Self { actor, message: None, attempts: 0, stopping: false }
+    pub(crate) fn new(outbox: Outbox) -> Self {
+        Self { outbox, sent: 0, message: None, attempts: 0, stopping: false }
     }
 
     /// The actor's name.
     #[must_use]
-    pub fn actor(&self) -> &ActorId {
-        &self.actor
+    pub fn actor_id(&self) -> &ActorId {
+        self.outbox.actor()
+    }
+
+    /// The outbox, for messages without a Rust type.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// The id of the message that is being handled. A good idempotency key for what the handler
@@ -153,6 +161,12 @@ impl ActorContext {
     pub(crate) fn begin(&mut self, message: Option<MessageId>, attempts: u32) {
         self.message = message;
         self.attempts = attempts;
+        self.sent = self.outbox.len();
+    }
+
+    /// The handler answered with an error: it has sent nothing.
+    pub(crate) fn take_back(&mut self) {
+        self.outbox.truncate(self.sent);
     }
 
     /// The message is done. If it was not `handled`, its wish to stop goes with it.

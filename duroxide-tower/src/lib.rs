@@ -69,7 +69,9 @@
 //! # More than one process, and workflows
 //!
 //! [`TowerHost`] runs actors on the nodes of a [`Cluster`](journal::cluster::Cluster); an [`ActorRef`]
-//! sends to them from anywhere. A [`WorkflowActorRef`] does so from duroxide's orchestrations.
+//! sends to them from anywhere. A [`WorkflowActorRef`] does so from duroxide's orchestrations, and the
+//! [`ActorContext`] from actors: to each other, to orchestrations, and to themselves when a timer is
+//! due.
 //!
 //! # Promises
 //!
@@ -92,6 +94,7 @@ mod intake;
 mod layer;
 mod limits;
 mod message;
+mod outbox;
 mod service;
 mod shared;
 mod worker;
@@ -110,5 +113,6 @@ pub use self::handle::DurableHandle;
 pub use self::layer::{Durable, DurableLayer};
 pub use self::limits::{DEFAULT_CAPACITY, DEFAULT_LANES};
 pub use self::message::{Envelope, IntoRequest, Keyed, Request};
+pub use self::outbox::Receiver;
 pub use self::service::DurableActorService;
 pub use self::workflow::{Answer, WorkflowActorRef, WorkflowActors};

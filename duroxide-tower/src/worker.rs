@@ -136,6 +136,9 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
         let failure = match handled {
             Ok(answer) => match mailbox.encode(REPLY, &answer) {
                 Ok(reply) => {
+                    if answer.is_err() {
+                        self.context.take_back();
+                    }
                     if let Some(work) = &mut delivery.work {
                         work.answer = Some(answer);
                     }

@@ -13,7 +13,8 @@ use crate::limits::{MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 /// `account/42` is the actor of type `account` with id `42`. Cloning is cheap.
 ///
 /// The type is at most [`MAX_ACTOR_TYPE_BYTES`] bytes long, the id at most
-/// [`MAX_ACTOR_ID_BYTES`]; neither is empty. The journal checks this when the actor is activated
+/// [`MAX_ACTOR_ID_BYTES`]; neither is empty. Types that begin with `actors:` are reserved. The
+/// journal checks this when the actor is activated
 /// and answers with [`JournalError::InvalidActorId`](crate::JournalError::InvalidActorId).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ActorId {
@@ -37,6 +38,11 @@ impl ActorId {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether it is the address of something that is no actor.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.actor_type.starts_with("actors:")
     }
 
     /// What makes this name unfit for the journal, if anything does.

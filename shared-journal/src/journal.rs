@@ -86,6 +86,10 @@ impl EventJournal {
         self.engine.shared().provider.location()
     }
 
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// How many times the store was opened, this time included.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
@@ -136,8 +140,8 @@ impl EventJournal {
         self.list(RecordFilter::All).await
     }
 
-    /// The actors that have messages received and not processed. Start them after a restart, so
-    /// that what was promised is done.
+    /// The actors that have something left to do: messages received and not processed, or sent and
+    /// not known to have arrived. Start them after a restart, so that what was promised is done.
     ///
     /// # Errors
     /// As [`actors`](Self::actors).

@@ -34,6 +34,7 @@ mod id;
 mod journal;
 mod limits;
 pub mod mailbox;
+mod outbox;
 pub mod portable;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -60,6 +61,7 @@ pub use id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, Sequence,
 pub use journal::{EventJournal, EventJournalBuilder, JournalStats};
 pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 pub use mailbox::Mailbox;
+pub use outbox::{Outbox, OutboxError};
 pub use provider::ActorProvider;
 pub use record::{DeadLetter, Outcome, PendingMessage};
 pub use reshard::reshard;

@@ -33,7 +33,7 @@ pub(crate) struct ActorRecord {
     /// The number of the last message put in the outbox.
     pub(crate) sent: u64,
     /// Sent and not delivered.
-    pub(crate) outbox: Vec<OutgoingMessage>,
+    pub(crate) outbox: VecDeque<OutgoingMessage>,
 }
 
 /// A message that was received and not yet processed.

@@ -87,10 +87,11 @@ impl ActorRecord {
             (true, ActorEvent::StateChanged { state }) => self.state = Some(state.into_owned()),
 
             (true, ActorEvent::MessageSent { number, to, id, kind, payload })
-                if number == self.sent + 1 =>
+                // What a handler that panicked had sent leaves a gap.
+                if number > self.sent =>
             {
                 self.sent = number;
-                self.outbox.push(OutgoingMessage {
+                self.outbox.push_back(OutgoingMessage {
                     number,
                     to,
                     id,
@@ -99,10 +100,14 @@ impl ActorRecord {
                 });
             }
 
-            (true, ActorEvent::MessageDelivered { number })
-                if self.outbox.iter().any(|message| message.number == number) =>
-            {
-                self.outbox.retain(|message| message.number != number);
+            (true, ActorEvent::MessageDelivered { number }) if number <= self.sent => {
+                // An owner that was replaced and the one after it may both have delivered it.
+                if let Some(index) = self.outbox.iter().position(|it| it.number == number) {
+                    self.outbox.remove(index);
+                }
+                if self.outbox.is_empty() {
+                    self.outbox = VecDeque::new();
+                }
             }
 
             (true, ActorEvent::ActorStopped) => self.stopped = true,

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use crate::codec::Payload;
-use crate::engine::{Activation, Engine, Gate, Lease, Release, now_ms, window};
+use crate::engine::{Activation, Engine, Gate, Lease, Release, Shared, now_ms, window};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, MessageId, MessageKey, Position, Sequence};
+use crate::outbox::{Outbox, Sent};
+use crate::record::OutgoingMessage;
 use crate::recovery::Window;
 
 /// What a run of one message and a small state takes.
@@ -27,6 +29,7 @@ pub(crate) struct Session {
     position: Position,
     spawned: bool,
     received: Sequence,
+    sent: u64,
     ids: Ids,
     /// The state as it was last captured: what a panic goes back to, and what a capture is
     /// compared with.
@@ -63,6 +66,7 @@ impl Session {
             position: activation.position,
             spawned: activation.spawned,
             received: activation.received,
+            sent: activation.sent,
             ids,
             captured: activation.state.is_some(),
             state: activation.state,
@@ -82,6 +86,38 @@ impl Session {
 
     pub(crate) fn state(&self) -> Option<&Payload<'static>> {
         self.state.as_ref()
+    }
+
+    /// The outbox of this activation.
+    pub(crate) fn outbox(&self) -> Outbox {
+        let Shared { codec, limits, relay, .. } = &**self.engine.shared();
+        let relayed = relay.get().is_some();
+        Outbox::new(self.actor.clone(), *codec, limits.message_bytes, relayed, self.sent)
+    }
+
+    /// Adds messages to the run.
+    pub(crate) fn send(&mut self, messages: &[OutgoingMessage]) -> Result<(), JournalError> {
+        for OutgoingMessage { number, to, id, kind, payload } in messages {
+            self.push(&ActorEvent::MessageSent {
+                number: *number,
+                to: to.clone(),
+                id: *id,
+                kind: Cow::Borrowed(kind),
+                payload: payload.as_borrowed(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Says that messages are sent, when they are durable.
+    pub(crate) fn relay(&self, messages: Vec<OutgoingMessage>) -> impl FnOnce() + Send + use<> {
+        let (relay, no) = (self.engine.shared().relay.get().cloned(), self.lease.no);
+        move || {
+            if let Some(relay) = relay.filter(|_| !messages.is_empty()) {
+                // Without a relay the next owner finds them.
+                let _ = relay.send(Sent { no, messages });
+            }
+        }
     }
 
     /// Where the actor's history stood when it was activated.

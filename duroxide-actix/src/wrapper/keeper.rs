@@ -10,10 +10,12 @@ use actix::dev::AsyncContextParts;
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, ActorState, AsyncContext, Context};
 use futures::FutureExt;
+use futures::future::poll_fn;
 
 use super::queue::Queue;
 use crate::actor::DurableActor;
 use crate::driver::Driver;
+use crate::outbox::with_outbox;
 use crate::panic::panic_text;
 
 /// Runs the actor until it stops, making a new one when a handler's future panics.
@@ -25,6 +27,7 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
 ) {
     // Also when `create` panics: the shell must not take messages for an actor that is gone.
     let _end = End(queue.clone());
+    let outbox = driver.outbox().clone();
     let driver = Rc::new(RefCell::new(driver));
     let mut next = Some(first);
     while let Some((act, mut ctx)) = next.take() {
@@ -35,7 +38,15 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
             stopped: false,
         });
         let mut running = Box::pin(ctx.into_future(act));
-        let outcome = AssertUnwindSafe(running.as_mut()).catch_unwind().await;
+        let polling = poll_fn(|cx| {
+            let polled = with_outbox(&outbox, || running.as_mut().poll(cx));
+            // The pump may have had its turn before the future that sent something.
+            if polled.is_pending() && driver.borrow().has_sent() {
+                queue.wake_pump();
+            }
+            polled
+        });
+        let outcome = AssertUnwindSafe(polling).catch_unwind().await;
         let Err(panic) = outcome else { break };
         let text = panic_text(&*panic);
         // Dropping the context runs `stopping` and `stopped` of an actor that has just panicked.

@@ -111,6 +111,10 @@ impl<A: Actor> Queue<A> {
         *self.pump.borrow_mut() = Some(cx.waker().clone());
     }
 
+    pub(super) fn wake_pump(&self) {
+        wake(&self.pump);
+    }
+
     pub(super) fn register_shell(&self, cx: &Context<'_>) {
         *self.shell.borrow_mut() = Some(cx.waker().clone());
     }

@@ -134,7 +134,7 @@ impl DurableActor for Ledger {
     type Error = Refused;
 
     async fn handle(&mut self, context: &mut ActorContext, op: Op) -> Result<Vec<i64>, Refused> {
-        assert_eq!(context.actor(), &name());
+        assert_eq!(context.actor_id(), &name());
         match op {
             Op::Add(n) => self.entries.push(n),
             Op::Slow(n) => {

@@ -19,6 +19,7 @@ use crate::error::JournalError;
 use crate::journal::EventJournalBuilder;
 use crate::limits::{Durability, Limits};
 use crate::provider::ActorProvider;
+use crate::workflow::WorkflowHost;
 
 /// Replies that nobody collected are removed when a node joins so long after.
 const REPLIES_KEPT: Duration = Duration::from_secs(3600);
@@ -124,18 +125,21 @@ impl ClusterBuilder {
         (self.journal.limits.dedup_count / 4).clamp(1, 4096)
     }
 
-    /// Joins the cluster whose store is beside this duroxide provider. Shards are taken from now
-    /// on; this does not wait for them.
+    /// Joins the cluster whose store is beside this duroxide provider, and whose actors can start
+    /// workflows there. Shards are taken from now on; this does not wait for them.
     ///
     /// # Errors
     /// [`JournalError::Founding`] if the store is another cluster's, [`JournalError::NotShared`] if
     /// nodes cannot share it, or whatever is wrong with it.
-    pub async fn join(self, provider: Arc<dyn Provider>) -> Result<Cluster, JournalError> {
-        let store = attach_aside(provider, self.journal.durability).await?;
+    pub async fn join(mut self, provider: Arc<dyn Provider>) -> Result<Cluster, JournalError> {
+        let store = attach_aside(provider.clone(), self.journal.durability).await?;
+        if !self.hosts.is_empty() {
+            self = self.host(WorkflowHost::new(provider));
+        }
         self.join_on(store).await
     }
 
-    /// Joins the cluster of a store.
+    /// Joins the cluster of a store. For actors that start workflows it needs a [`WorkflowHost`].
     ///
     /// # Errors
     /// As [`join`](Self::join).

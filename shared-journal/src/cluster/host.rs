@@ -18,6 +18,12 @@ pub trait Host: Send + Sync + 'static {
     /// The type of the actors.
     fn actor_type(&self) -> &'static str;
 
+    /// Whether its actors write receipts to the journal. What is sent to those that do not stays in
+    /// the inbox of their shard until they have answered, even if they are on the sender's node.
+    fn has_receipts(&self) -> bool {
+        true
+    }
+
     /// Starts an actor in the journal of its shard, with the state it had.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::balance::plan;
-use super::node::Shared;
+use super::node::{Shared, WeakCluster};
 use super::store::Lease;
 use super::tenure::Tenure;
 use crate::error::JournalError;
@@ -27,6 +27,7 @@ type Opened = Result<(Arc<Tenure>, JoinHandle<()>), JournalError>;
 
 pub(super) struct Manager {
     shared: Arc<Shared>,
+    cluster: WeakCluster,
     /// The shards that run, with the task of each inbox.
     running: BTreeMap<ShardId, (Arc<Tenure>, JoinHandle<()>)>,
     /// Claimed, and being recovered.
@@ -41,9 +42,10 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, cluster: WeakCluster) -> Self {
         Self {
             shared,
+            cluster,
             running: BTreeMap::new(),
             opening: JoinSet::new(),
             opening_shards: Vec::new(),
@@ -144,13 +146,13 @@ impl Manager {
     }
 
     fn open(&mut self, shard: ShardId) {
-        let shared = self.shared.clone();
+        let (shared, cluster) = (self.shared.clone(), self.cluster.clone());
         self.opening_shards.push(shard);
         self.opening.spawn(async move {
             let journal = shared.options.journal.clone();
             let journal = journal.open_shard(shared.store.clone(), shard).await;
             let opened = match journal {
-                Ok(journal) => Tenure::begin(&shared, journal, shard).await,
+                Ok(journal) => Tenure::begin(&shared, cluster, journal, shard).await,
                 Err(error) => Err(error),
             };
             (shard, opened)

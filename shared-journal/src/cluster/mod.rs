@@ -26,6 +26,7 @@ mod letter;
 mod manager;
 mod news;
 mod node;
+mod relay;
 mod replies;
 mod router;
 mod store;

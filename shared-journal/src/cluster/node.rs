@@ -1,6 +1,6 @@
 //! A node: what it shares, and its door.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -55,6 +55,16 @@ impl Drop for Inner {
         for (_, tenure) in tenures.write().unwrap_or_else(PoisonError::into_inner).drain() {
             tenure.close();
         }
+    }
+}
+
+/// A node, for its own tasks: they do not keep it.
+#[derive(Clone)]
+pub(super) struct WeakCluster(Weak<Inner>);
+
+impl WeakCluster {
+    pub(super) fn upgrade(&self) -> Option<Cluster> {
+        self.0.upgrade().map(|inner| Cluster { inner })
     }
 }
 
@@ -122,21 +132,22 @@ impl Cluster {
     /// Starts the tasks of a node.
     pub(super) fn start(shared: Arc<Shared>) -> Self {
         let (leave, leaving) = watch::channel(false);
-        let manager = tokio::spawn(Manager::new(shared.clone()).run(leaving));
         let tasks = vec![
             tokio::spawn(shared.replies.clone().collect(shared.store.clone())),
             tokio::spawn(listen(shared.clone())),
         ];
         tracing::info!(node = shared.node, cluster = shared.founding.cluster, "joined");
-        Self {
-            inner: Arc::new(Inner {
+        let inner = Arc::new_cyclic(|inner| {
+            let manager = Manager::new(shared.clone(), WeakCluster(inner.clone()));
+            Inner {
                 shared,
                 leave,
-                manager: Mutex::new(Some(manager)),
+                manager: Mutex::new(Some(tokio::spawn(manager.run(leaving)))),
                 tasks,
                 routers: Mutex::default(),
-            }),
-        }
+            }
+        });
+        Self { inner }
     }
 
     /// The name of this node, unique to this process.

@@ -58,7 +58,7 @@ impl Wanted {
 pub(super) struct Router {
     shared: Arc<Shared>,
     shard: ShardId,
-    /// The number of the last letter that was posted.
+    /// The number of the last letter that was posted to an actor with receipts.
     posted: u64,
     /// How many messages were delivered on this node.
     delivered: u64,
@@ -111,13 +111,27 @@ impl Router {
     }
 
     async fn send(&mut self, batch: Vec<Outgoing>) {
+        let without_receipts = |outgoing: &Outgoing| {
+            let host = self.shared.hosts.get(outgoing.actor.actor_type());
+            host.is_some_and(|host| !host.has_receipts())
+        };
+        let (inbox_only, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(without_receipts);
+        if !inbox_only.is_empty() {
+            self.post(inbox_only).await;
+        }
+        if batch.is_empty() {
+            return;
+        }
         match self.shared.tenure(self.shard).filter(|it| it.is_open_after(self.posted)) {
             Some(tenure) => {
                 for outgoing in batch {
                     self.deliver(&tenure, outgoing);
                 }
             }
-            None => self.post(batch).await,
+            None => {
+                let posted = self.post(batch).await;
+                self.posted = self.posted.max(posted);
+            }
         }
     }
 
@@ -154,7 +168,9 @@ impl Router {
         self.in_flight.push(settled.boxed());
     }
 
-    async fn post(&mut self, batch: Vec<Outgoing>) {
+    /// Posts letters. The number of the last of them.
+    async fn post(&mut self, batch: Vec<Outgoing>) -> u64 {
+        let mut last = 0;
         let mut letters = Vec::with_capacity(batch.len());
         let mut posted = Vec::with_capacity(batch.len());
         for mut outgoing in batch {
@@ -182,7 +198,7 @@ impl Router {
                     let (id, source) = (outgoing.id, Some(error.clone()));
                     outgoing.wanted.fail(SendError::OutcomeUnknown { id, source });
                 }
-                return;
+                return last;
             }
         };
         for ((outgoing, reply), number) in posted.into_iter().zip(numbers) {
@@ -191,7 +207,7 @@ impl Router {
                 outgoing.wanted.fail(SendError::InboxFull { actor: outgoing.actor, limit });
                 continue;
             };
-            self.posted = self.posted.max(number);
+            last = last.max(number);
             match (outgoing.wanted, reply) {
                 (Wanted::Receipt(sender), _) => drop(sender.send(Ok(()))),
                 (wanted, Some(reply)) => {
@@ -202,6 +218,7 @@ impl Router {
                 }
             }
         }
+        last
     }
 
     fn expect(&self, outgoing: Outgoing) -> (Outgoing, Option<oneshot::Receiver<Outcome>>) {

@@ -13,7 +13,8 @@ use super::host::{Answered, Answering, Delivered, Parcel, Place};
 use super::lanes::Lanes;
 use super::letter::{Answer, Letter, Outcome};
 use super::news::News;
-use super::node::Shared;
+use super::node::{Shared, WeakCluster};
+use super::relay::relay;
 use super::store::{ClusterStore, StoredLetter, StoredReply};
 use crate::error::JournalError;
 use crate::id::{ActorId, ShardId};
@@ -33,6 +34,7 @@ pub(super) struct Tenure {
     pub(super) shard: ShardId,
     pub(super) journal: EventJournal,
     lanes: Lanes,
+    relay: JoinHandle<()>,
     store: Arc<dyn ClusterStore>,
     /// Every letter up to this number was delivered.
     taken: AtomicU64,
@@ -51,19 +53,23 @@ type Settled = (u64, Option<StoredReply>, Option<Place>);
 impl Tenure {
     pub(super) async fn begin(
         shared: &Shared,
+        cluster: WeakCluster,
         journal: EventJournal,
         shard: ShardId,
     ) -> Result<(Arc<Self>, JoinHandle<()>), JournalError> {
         let Shared { options, hosts, store, news, .. } = shared;
         let lanes =
             Lanes::new(journal.clone(), hosts.clone(), options.active_actors, options.places());
-        for actor in journal.pending().await? {
+        let pending = journal.pending().await?;
+        let relay = relay(cluster, &journal, &pending).await?;
+        for actor in pending {
             lanes.wake(&actor);
         }
         let tenure = Arc::new(Self {
             shard,
             journal,
             lanes,
+            relay,
             store: store.clone(),
             news: news.clone(),
             taken: AtomicU64::new(0),
@@ -88,6 +94,7 @@ impl Tenure {
     /// Takes nothing more.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Release);
+        self.relay.abort();
         self.wake.notify_one();
     }
 

@@ -14,6 +14,7 @@ use crate::envelope::{CommitHeader, push_entry};
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
+use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
 use crate::record::{DeadLetter, Outcome, PendingMessage};
 
@@ -50,6 +51,7 @@ pub(super) enum Request {
     Deactivate { no: ActorNo },
     Outcome { actor: ActorId, id: MessageId, reply: Reply<Option<Outcome>> },
     Number { actor: ActorId, reply: Reply<Option<ActorNo>> },
+    Outbox { actor: ActorId, reply: Reply<Option<Sent>> },
     DeadLetters { actor: ActorId, reply: Reply<Vec<DeadLetter>> },
     Discard { actor: ActorId, sequence: Sequence, reply: Reply<Durable> },
     List { filter: RecordFilter, after: ActorNo, limit: usize, reply: Reply<Page> },
@@ -63,6 +65,8 @@ pub(crate) struct Activation {
     pub(crate) spawned: bool,
     pub(crate) position: Position,
     pub(crate) received: Sequence,
+    /// The number of the last message that was sent.
+    pub(crate) sent: u64,
     pub(crate) state: Option<Payload<'static>>,
     pub(crate) pending: Vec<PendingMessage>,
     /// The ids of the dedup windows and when they got in, oldest first.
@@ -237,6 +241,13 @@ impl Directory {
             Request::Number { actor, reply } => {
                 drop(reply.send(self.with(&actor, |no, _| no)));
             }
+            Request::Outbox { actor, reply } => {
+                let sent = self.with(&actor, |no, slot| Sent {
+                    no,
+                    messages: slot.record.outbox.iter().cloned().collect(),
+                });
+                drop(reply.send(sent));
+            }
             Request::DeadLetters { actor, reply } => {
                 let letters = self.with(&actor, |_, slot| slot.record.dead.clone());
                 drop(reply.send(letters.map(Option::unwrap_or_default)));
@@ -255,7 +266,8 @@ impl Directory {
     }
 
     fn activate(&mut self, actor: &ActorId) -> Result<Activation, JournalError> {
-        if let Some(reason) = actor.invalid() {
+        let reserved = || actor.is_reserved().then(|| "its type is reserved".to_owned());
+        if let Some(reason) = actor.invalid().or_else(reserved) {
             return Err(JournalError::InvalidActorId { actor: actor.clone(), reason });
         }
         let no = match self.slots.find(&self.shared, actor)? {
@@ -272,6 +284,7 @@ impl Directory {
             spawned: record.spawned,
             position: slot.changed,
             received: record.received,
+            sent: record.sent,
             state: record.state.clone(),
             pending: record.pending.iter().cloned().collect(),
             window: {
@@ -340,7 +353,9 @@ impl Directory {
         for (no, slot) in self.slots.iter().filter(|(no, _)| in_page(*no)) {
             let matches = match filter {
                 RecordFilter::All => slot.record.spawned,
-                RecordFilter::Pending => !slot.record.pending.is_empty(),
+                RecordFilter::Pending => {
+                    !slot.record.pending.is_empty() || !slot.record.outbox.is_empty()
+                }
                 RecordFilter::DeadLetters => !slot.record.dead.is_empty(),
             };
             if matches {

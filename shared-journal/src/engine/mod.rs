@@ -21,8 +21,8 @@ mod recover;
 mod slot;
 mod writer;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
@@ -38,9 +38,12 @@ pub(crate) use self::recover::{Checked, From, Scan};
 pub(crate) use self::slot::read_record;
 use self::writer::Writer;
 use crate::codec::Codec;
+use crate::envelope::push_entry;
 use crate::error::{BoxError, JournalError};
+use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
+use crate::outbox::{Relay, Sent};
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
 use crate::record::{DeadLetter, Outcome};
 use crate::recovery::Window;
@@ -55,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) gates: Gates,
     directory: Inbox,
+    /// Where to say what was sent, if anybody sends it on.
+    pub(crate) relay: OnceLock<Relay>,
     pub(crate) counters: Counters,
 }
 
@@ -187,6 +192,25 @@ impl Engine {
         self.shared.ask(|reply| Request::Number { actor, reply }).await?
     }
 
+    /// What an actor has sent and is not known to have arrived.
+    pub(crate) async fn outbox(&self, actor: ActorId) -> Result<Option<Sent>, JournalError> {
+        self.shared.ask(|reply| Request::Outbox { actor, reply }).await?
+    }
+
+    /// Writes that messages of an outbox have arrived.
+    pub(crate) async fn delivered(&self, no: ActorNo, numbers: &[u64]) -> Result<(), JournalError> {
+        let mut entries = Vec::new();
+        for number in numbers {
+            push_entry(&mut entries, no, &ActorEvent::MessageDelivered { number: *number })
+                .map_err(|error| self.shared.store_error("encode an event", error))?;
+        }
+        let (durable, outcome) = oneshot::channel();
+        let release = Box::new(move |outcome| drop(durable.send(outcome)));
+        let submitted = self.shared.queue.submit(&entries, numbers.len() as u64, None, release);
+        submitted.map_err(unshare)?;
+        outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
+    }
+
     pub(crate) async fn dead_letters(
         &self,
         actor: ActorId,
@@ -285,6 +309,7 @@ fn start(
         ),
         gates: Gates::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
+        relay: OnceLock::new(),
         counters: Counters::default(),
         provider,
         shard,

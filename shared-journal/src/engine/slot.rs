@@ -220,7 +220,7 @@ pub(super) fn stored_record(
     Ok(StoredRecord {
         no,
         actor: slot.actor.clone(),
-        pending: slot.record.pending.len() as u64,
+        pending: (slot.record.pending.len() + slot.record.outbox.len()) as u64,
         dead_letters: slot.record.dead.len() as u64,
         bytes,
     })

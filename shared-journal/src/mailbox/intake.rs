@@ -12,12 +12,14 @@ use super::run::Handled;
 use crate::codec::{Codec, CodecError, Payload};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageId, MessageKey};
+use crate::outbox::Outbox;
 use crate::record::{Outcome, PendingMessage};
 use crate::session::Session;
 
 /// The durable mailbox of one running actor. See the [module](crate::mailbox).
 pub struct Mailbox<W> {
     pub(super) session: Session,
+    pub(super) outbox: Outbox,
     pub(super) queue: VecDeque<Delivery<W>>,
     pub(super) run: Vec<Handled<W>>,
     /// Bytes of messages and replies in the run.
@@ -56,8 +58,10 @@ impl<W: Work> Mailbox<W> {
                 alone: false,
             })
             .collect();
+        let outbox = session.outbox();
         Self {
             session,
+            outbox,
             queue,
             run: Vec::new(),
             run_bytes: 0,
@@ -70,6 +74,13 @@ impl<W: Work> Mailbox<W> {
     #[must_use]
     pub fn actor(&self) -> &ActorId {
         self.session.actor()
+    }
+
+    /// What the actor sends. It is written with the run in which it is put there, and taken back
+    /// with it when a handler panics.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// The codec for messages and replies.

@@ -12,6 +12,7 @@ use crate::codec::Payload;
 use crate::engine::Release;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
+use crate::record::OutgoingMessage;
 use crate::session::Session;
 
 /// A run ends after so many bytes of messages and replies, so that commits stay of a size that
@@ -31,7 +32,7 @@ impl<W: Work> Mailbox<W> {
     pub fn next(&mut self) -> Option<Delivery<W>> {
         let front = self.queue.front()?;
         let full = self.run.len() >= self.session.engine().shared().limits.run_messages
-            || self.run_bytes >= RUN_BYTES;
+            || self.run_bytes + self.outbox.bytes() >= RUN_BYTES;
         let own_run = front.alone || self.slow.contains(&front.kind);
         let after_alone = self.run.last().is_some_and(|handled| handled.delivery.alone);
         if self.is_busy() || full || after_alone || (own_run && !self.run.is_empty()) {
@@ -88,6 +89,7 @@ impl<W: Work> Mailbox<W> {
             "a handler panicked; the actor goes back to its last captured state"
         );
         delivery.alone = true;
+        self.outbox.truncate(0);
         if self.run.is_empty() && attempts >= limit {
             self.session.engine().shared().count_dead_letter();
             self.run.push(Handled { delivery, result: Err(error.into()) });
@@ -140,11 +142,12 @@ impl<W: Work> Mailbox<W> {
             self.queue = VecDeque::new();
         }
         let mut acknowledge = Vec::new();
-        let mut result = self.write_run(&run, snapshot);
+        let sent = self.outbox.take();
+        let mut result = self.write_run(&run, &sent, snapshot);
         if receive && result.is_ok() {
             result = self.write_queue(&mut acknowledge);
         }
-        let release = release_of(run, acknowledge);
+        let release = release_of(run, self.session.relay(sent), acknowledge);
         match result {
             Ok(()) if self.session.is_empty() => Ok(()),
             Ok(()) => self.session.submit(release),
@@ -157,10 +160,10 @@ impl<W: Work> Mailbox<W> {
         }
     }
 
-    /// Whether there is a run to end.
+    /// Whether there is a run to end: messages that were handled, or something that was sent.
     #[must_use]
     pub fn has_run(&self) -> bool {
-        !self.run.is_empty()
+        !self.run.is_empty() || !self.outbox.is_empty()
     }
 
     /// Whether something waits whose receipt is not written.
@@ -175,7 +178,7 @@ impl<W: Work> Mailbox<W> {
     /// # Errors
     /// As [`end_run`](Self::end_run).
     pub fn capture<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
-        if self.run.is_empty() && !self.session.is_captured() {
+        if !self.has_run() && !self.session.is_captured() {
             // It never ran, so it leaves no trace.
             return Ok(());
         }
@@ -195,6 +198,7 @@ impl<W: Work> Mailbox<W> {
     fn write_run<S: Serialize>(
         &mut self,
         run: &[Handled<W>],
+        sent: &[OutgoingMessage],
         snapshot: S,
     ) -> Result<(), JournalError> {
         for Handled { delivery, result } in run {
@@ -211,6 +215,7 @@ impl<W: Work> Mailbox<W> {
                 })?,
             }
         }
+        self.session.send(sent)?;
         let state = self.encode("the state", &snapshot)?;
         self.session.capture(state)
     }
@@ -270,8 +275,15 @@ fn push_receipt<W>(session: &mut Session, delivery: &Delivery<W>) -> Result<(), 
 }
 
 /// What happens when the commit of a run is durable.
-fn release_of<W: Work>(run: Vec<Handled<W>>, acknowledge: Vec<Acknowledge>) -> Release {
+fn release_of<W: Work>(
+    run: Vec<Handled<W>>,
+    relay: impl FnOnce() + Send + 'static,
+    acknowledge: Vec<Acknowledge>,
+) -> Release {
     Box::new(move |outcome| {
+        if outcome.is_ok() {
+            relay();
+        }
         for waiting in acknowledge {
             let _ = waiting.send(outcome.clone());
         }

@@ -1,20 +1,7 @@
-//! Asking and telling actors from duroxide's orchestrations.
-//!
-//! [`register`] adds two activities to the application's own registry; one runtime serves its
-//! workflows and ours. An orchestration uses them through [`WorkflowActor`], or through the typed
-//! references of duroxide-actix and duroxide-tower.
-//!
-//! # Exactly once
-//!
-//! duroxide runs an activity at least once. Each message gets its id in the orchestration, from the
-//! name of the instance, the number of its execution, and the number of the message, which is kept
-//! under the key `actors:sent` of the instance's key-value store. So a replay sends the same
-//! message, and an activity that runs twice sends it twice under one id: it is handled once, within
-//! the dedup window of its actor. Do not clear that key.
+//! From orchestrations to actors: two activities, and what an orchestration calls them through.
 
 use std::time::Duration;
 
-use duroxide::runtime::registry::ActivityRegistryBuilder;
 use duroxide::{ActivityContext, Either2, OrchestrationContext};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -34,17 +21,6 @@ pub const TELL: &str = "actors:tell";
 const SENT: &str = "actors:sent";
 /// Before a message that did not get through is sent again.
 const RETRY: Duration = Duration::from_millis(200);
-
-/// Adds our activities to an application's.
-///
-/// Every runtime on the store needs them, as duroxide wants it for whatever is registered.
-#[must_use]
-pub fn register(activities: ActivityRegistryBuilder, cluster: &Cluster) -> ActivityRegistryBuilder {
-    let (asking, telling) = (cluster.clone(), cluster.clone());
-    activities
-        .register(ASK, move |ctx, message| run(asking.clone(), ctx, message, true))
-        .register(TELL, move |ctx, message| run(telling.clone(), ctx, message, false))
-}
 
 /// What an orchestration hands to the activity, as duroxide's history shows it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -220,7 +196,7 @@ impl WorkflowActor {
 }
 
 /// The body of both activities.
-async fn run(
+pub(super) async fn run(
     cluster: Cluster,
     ctx: ActivityContext,
     input: String,

@@ -1,0 +1,213 @@
+//! What a handler sends: to other actors, to workflows, and to itself, later.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler, Message};
+use shared_journal::workflow::{Due, Missed, TimerId, WorkflowResult};
+use shared_journal::{ActorId, DurableMessage, Outbox, OutboxError};
+
+use crate::actor::DurableActor;
+use crate::context::DurableContext;
+
+/// Sending from a durable actor, exactly once: what a handler sends becomes durable with what it
+/// does to the state, and is sent on after that. A handler that panics has sent nothing. A reply that
+/// is an error is a reply: what its handler sent is sent.
+///
+/// For both contexts, that of actix and [`DurableContext`]: an actor that is not changed otherwise
+/// only gets these calls. They work in handlers, and in the futures and intervals that a context
+/// runs; what is sent outside of a handler is sent with the actor's state as it is then.
+///
+/// Only an actor of a [`Cluster`](shared_journal::cluster::Cluster), which may be of one node, can
+/// send. Orchestrations need [`workflow::register`](shared_journal::workflow::register) and
+/// [`register_orchestrations`](shared_journal::workflow::register_orchestrations) in the runtime.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use actix::prelude::*;
+/// use duroxide_actix::journal::workflow::WorkflowResult;
+/// use duroxide_actix::journal::{DurableMessage, DurableState, OutboxError};
+/// use duroxide_actix::{DurableActor, SendDurable};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, DurableState)]
+/// #[durable(actor_type = "customer")]
+/// struct Customer { name: String, renewed: u32 }
+///
+/// #[derive(Message, Serialize, Deserialize, DurableMessage)]
+/// #[rtype(result = "Result<(), String>")]
+/// #[durable(name = "customer.subscribe")]
+/// struct Subscribe;
+///
+/// #[derive(Message, Serialize, Deserialize, DurableMessage)]
+/// #[rtype(result = "()")]
+/// #[durable(name = "customer.renewed")]
+/// struct Renewed(WorkflowResult);
+///
+/// impl Actor for Customer { type Context = Context<Self>; }
+/// impl DurableActor for Customer { type Messages = (Subscribe, Renewed); }
+///
+/// impl Handler<Subscribe> for Customer {
+///     type Result = Result<(), String>;
+///     fn handle(&mut self, _: Subscribe, ctx: &mut Self::Context) -> Self::Result {
+///         let instance = format!("renew/{}", self.name);
+///         let asked = ctx.ask_workflow("renew", &instance, &self.name, Renewed);
+///         asked.map_err(|error| error.to_string())
+///     }
+/// }
+///
+/// impl Handler<Renewed> for Customer {
+///     type Result = ();
+///     fn handle(&mut self, Renewed(how): Renewed, _: &mut Self::Context) {
+///         self.renewed += u32::from(how.result.is_ok());
+///     }
+/// }
+/// ```
+pub trait SendDurable<A: DurableActor> {
+    /// The outbox itself, for messages without a Rust type.
+    ///
+    /// # Errors
+    /// [`OutboxError::NoActor`] if this is not the context of a durable actor that runs.
+    fn outbox(&mut self) -> Result<Outbox, OutboxError>;
+
+    /// The actor of type `B` with this id, on whichever node it runs, to tell it something.
+    fn actor<B: DurableActor>(&mut self, id: impl AsRef<str>) -> Receiver<'_, A, B, Self> {
+        Receiver { context: self, to: ActorId::new(B::ACTOR_TYPE, id), handles: PhantomData }
+    }
+
+    /// See [`Outbox::start_workflow`].
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    fn start_workflow(
+        &mut self,
+        orchestration: &str,
+        instance: &str,
+        input: &str,
+    ) -> Result<(), OutboxError> {
+        self.outbox()?.start_workflow(orchestration, instance, input)
+    }
+
+    /// See [`Outbox::ask_workflow`].
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    fn ask_workflow<M>(
+        &mut self,
+        orchestration: &str,
+        instance: &str,
+        input: &str,
+        message: impl FnOnce(WorkflowResult) -> M,
+    ) -> Result<(), OutboxError>
+    where
+        A: Handler<M>,
+        M: Message + DurableMessage,
+    {
+        self.outbox()?.ask_workflow(orchestration, instance, input, M::NAME, message)
+    }
+
+    /// See [`Outbox::raise_event`].
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    fn raise_event(&mut self, instance: &str, queue: &str, data: &str) -> Result<(), OutboxError> {
+        self.outbox()?.raise_event(instance, queue, data)
+    }
+
+    /// Sends a message to this actor when it is due: after a `Duration`, or at a `SystemTime`. See
+    /// [`Outbox::schedule`].
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    fn schedule<M>(&mut self, due: impl Into<Due>, message: M) -> Result<TimerId, OutboxError>
+    where
+        A: Handler<M>,
+        M: Message + DurableMessage,
+    {
+        self.outbox()?.schedule(due, M::NAME, &message)
+    }
+
+    /// Sends a message to this actor every so long. See [`Outbox::schedule_every`].
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    fn schedule_every<M>(
+        &mut self,
+        period: Duration,
+        missed: Missed,
+        message: M,
+    ) -> Result<TimerId, OutboxError>
+    where
+        A: Handler<M>,
+        M: Message + DurableMessage,
+    {
+        self.outbox()?.schedule_every(period, missed, M::NAME, &message)
+    }
+
+    /// Cancels a timer. See [`Outbox::cancel`].
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    fn cancel(&mut self, timer: &TimerId) -> Result<(), OutboxError> {
+        self.outbox()?.cancel(timer)
+    }
+}
+
+/// An actor to send to, from the handler of another. See [`SendDurable::actor`].
+pub struct Receiver<'c, A, B, C: ?Sized> {
+    context: &'c mut C,
+    to: ActorId,
+    handles: PhantomData<fn(A, B)>,
+}
+
+impl<A, B, C: ?Sized> fmt::Debug for Receiver<'_, A, B, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Receiver").field(&self.to).finish()
+    }
+}
+
+impl<A: DurableActor, B: DurableActor, C: SendDurable<A> + ?Sized> Receiver<'_, A, B, C> {
+    /// Sends a message. Messages from one actor to another are handled in the order of these calls.
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    pub fn tell<M>(self, message: M) -> Result<(), OutboxError>
+    where
+        B: Handler<M>,
+        M: Message + DurableMessage,
+    {
+        self.context.outbox()?.tell(&self.to, M::NAME, &message)
+    }
+}
+
+impl<A: DurableActor + Actor<Context = Self>> SendDurable<A> for DurableContext<A> {
+    fn outbox(&mut self) -> Result<Outbox, OutboxError> {
+        self.own_outbox().ok_or(OutboxError::NoActor)
+    }
+}
+
+impl<A: DurableActor + Actor<Context = Self>> SendDurable<A> for Context<A> {
+    fn outbox(&mut self) -> Result<Outbox, OutboxError> {
+        CURRENT.with_borrow(Option::clone).ok_or(OutboxError::NoActor)
+    }
+}
+
+thread_local! {
+    /// The outbox of the wrapped actor whose context is polled on this thread.
+    static CURRENT: RefCell<Option<Outbox>> = const { RefCell::new(None) };
+}
+
+/// Runs something with this outbox as the one that a context of actix finds.
+pub(crate) fn with_outbox<T>(outbox: &Outbox, run: impl FnOnce() -> T) -> T {
+    struct Reset(Option<Outbox>);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            CURRENT.set(self.0.take());
+        }
+    }
+    let _reset = Reset(CURRENT.replace(Some(outbox.clone())));
+    run()
+}

@@ -1,0 +1,167 @@
+//! The relay of a shard: sends on what its actors have put into their outboxes.
+//!
+//! ```text
+//! handler -> outbox -> commit -> relay -> receiver's journal -> MessageDelivered
+//! ```
+//!
+//! It learns of messages when they are durable, from the actors' releases and, for those of earlier
+//! owners, from the records. Between one sender and one receiver it keeps the order: a line. Each
+//! line has so many messages on their way that are not known to have arrived; the next ones wait
+//! until it is durable that those have. So few messages come twice after a crash, and those are found
+//! by their ids.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::stream::{FuturesUnordered, StreamExt};
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use super::node::WeakCluster;
+use crate::engine::Engine;
+use crate::error::JournalError;
+use crate::id::{ActorId, ActorNo, MessageKey};
+use crate::journal::EventJournal;
+use crate::outbox::Sent;
+use crate::record::OutgoingMessage;
+
+/// Of one line on their way at a time.
+const BATCH: usize = 64;
+/// Before something is sent again, at first.
+const RETRY: Duration = Duration::from_millis(20);
+/// And at most.
+const RETRY_AT_MOST: Duration = Duration::from_secs(5);
+
+/// A sender and a receiver.
+type Line = (ActorNo, ActorId);
+
+/// Sends on what the actors of a journal have sent and will send. `recovered` are the actors that
+/// have something left to do.
+pub(super) async fn relay(
+    cluster: WeakCluster,
+    journal: &EventJournal,
+    recovered: &[ActorId],
+) -> Result<JoinHandle<()>, JournalError> {
+    let (sender, sent) = unbounded_channel();
+    let engine = journal.engine().clone();
+    // Before any of its actors runs.
+    let _ = engine.shared().relay.set(sender.clone());
+    for actor in recovered {
+        if let Some(left) = engine.outbox(actor.clone()).await? {
+            let _ = sender.send(left);
+        }
+    }
+    let relay =
+        Relay { cluster, engine, waiting: FxHashMap::default(), couriers: FuturesUnordered::new() };
+    Ok(tokio::spawn(relay.run(sent)))
+}
+
+struct Relay {
+    cluster: WeakCluster,
+    engine: Arc<Engine>,
+    /// The lines on which something is on its way, and what waits behind that.
+    waiting: FxHashMap<Line, VecDeque<OutgoingMessage>>,
+    couriers: FuturesUnordered<BoxFuture<'static, Option<Line>>>,
+}
+
+impl Relay {
+    async fn run(mut self, mut sent: UnboundedReceiver<Sent>) {
+        loop {
+            tokio::select! {
+                Some(line) = self.couriers.next(), if !self.couriers.is_empty() => {
+                    // Without a line: the journal has ended, or the node has.
+                    let Some(line) = line else { return };
+                    self.go_on(line);
+                }
+                received = sent.recv() => match received {
+                    Some(sent) => self.accept(sent),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn accept(&mut self, Sent { no, messages }: Sent) {
+        metrics::gauge!("journal_outbox_messages").increment(messages.len() as f64);
+        let mut idle = Vec::new();
+        for message in messages {
+            match self.waiting.entry((no, message.to.clone())) {
+                Entry::Occupied(mut line) => line.get_mut().push_back(message),
+                Entry::Vacant(line) => {
+                    idle.push(line.key().clone());
+                    line.insert(VecDeque::from([message]));
+                }
+            }
+        }
+        for line in idle {
+            self.go_on(line);
+        }
+    }
+
+    /// The line has nothing on its way.
+    fn go_on(&mut self, line: Line) {
+        let Some(waiting) = self.waiting.get_mut(&line) else { return };
+        let batch: Vec<_> = waiting.drain(..waiting.len().min(BATCH)).collect();
+        if batch.is_empty() {
+            self.waiting.remove(&line);
+            return;
+        }
+        let courier = deliver(self.cluster.clone(), self.engine.clone(), line, batch);
+        self.couriers.push(courier.boxed());
+    }
+}
+
+/// Sends until everything has arrived, and writes that.
+async fn deliver(
+    cluster: WeakCluster,
+    engine: Arc<Engine>,
+    (no, to): Line,
+    batch: Vec<OutgoingMessage>,
+) -> Option<Line> {
+    let numbers: Vec<u64> = batch.iter().map(|message| message.number).collect();
+    let mut left = batch;
+    let mut pause = RETRY;
+    while !left.is_empty() {
+        let cluster = cluster.upgrade()?;
+        let tells = left.iter().map(|message| {
+            let OutgoingMessage { id, kind, payload, .. } = message;
+            cluster.tell(&to, MessageKey::Caller(*id), kind, payload.clone())
+        });
+        // Each has its place in the order by its first poll.
+        let told = join_all(tells).await;
+        drop(cluster);
+        let mut told = told.into_iter();
+        left.retain(|message| match told.next() {
+            Some(Err(error)) if error.is_retryable() => {
+                tracing::debug!(%to, id = %message.id, %error, "sent again");
+                true
+            }
+            Some(Err(error)) => {
+                metrics::counter!("journal_undeliverable_messages_total").increment(1);
+                tracing::error!(%to, id = %message.id, %error, "a sent message is not accepted; it is sent again later, and what was sent after it waits");
+                pause = RETRY_AT_MOST;
+                true
+            }
+            Some(Ok(())) | None => false,
+        });
+        if !left.is_empty() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_AT_MOST);
+        }
+    }
+    fail::fail_point!("before-delivered");
+    match engine.delivered(no, &numbers).await {
+        Ok(()) => {
+            metrics::gauge!("journal_outbox_messages").decrement(numbers.len() as f64);
+            Some((no, to))
+        }
+        Err(error) => {
+            tracing::debug!(%to, %error, "the next owner sends it again");
+            None
+        }
+    }
+}

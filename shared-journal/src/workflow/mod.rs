@@ -1,0 +1,77 @@
+//! Actors and duroxide's orchestrations, both ways.
+//!
+//! [`register`] and [`register_orchestrations`] add what is ours to the application's own registries;
+//! one runtime serves its workflows and ours. An orchestration asks and tells actors through
+//! [`WorkflowActor`], or through the typed references of duroxide-actix and duroxide-tower. An actor
+//! starts workflows, raises events and sets timers through its [`Outbox`](crate::Outbox), or the
+//! methods of its context on top of it.
+//!
+//! # From orchestrations to actors, exactly once
+//!
+//! duroxide runs an activity at least once. Each message gets its id in the orchestration, from the
+//! name of the instance, the number of its execution, and the number of the message, which is kept
+//! under the key `actors:sent` of the instance's key-value store. So a replay sends the same
+//! message, and an activity that runs twice sends it twice under one id: it is handled once, within
+//! the dedup window of its actor. Do not clear that key.
+//!
+//! # From actors to orchestrations, exactly once
+//!
+//! What an actor sends to an instance is a letter in the cluster's inbox, under the address
+//! `actors:workflow/<instance>`, until duroxide has it. The node that has the address does it, one
+//! letter after the other, again if it was interrupted:
+//!
+//! - A *start* has its effect once, because duroxide ignores a second start of an instance.
+//! - An *event* is raised with its sender and number. [`next_event`] knows the last number of each
+//!   sender, and does not hand out an event twice. No more than 32 are in an instance's queue
+//!   unread: duroxide fails an orchestration that finds some hundred.
+//! - A *timer* is the start of an orchestration of ours. When it is due it tells the actor, as any
+//!   orchestration does.
+
+mod asking;
+mod events;
+mod instance;
+mod sending;
+mod timer;
+
+use duroxide::runtime::registry::{ActivityRegistryBuilder, OrchestrationRegistryBuilder};
+use serde::{Deserialize, Serialize};
+
+pub use self::asking::{ASK, TELL, WorkflowActor, WorkflowError};
+pub use self::events::next_event;
+pub use self::instance::WorkflowHost;
+pub use self::sending::{WorkflowResult, instance_address};
+pub use self::timer::{Due, Missed, TIMER, TimerId};
+use crate::cluster::Cluster;
+
+/// The orchestration that runs another one and tells an actor how it ended.
+pub const RUN: &str = "actors:run";
+
+/// Adds our activities to an application's.
+///
+/// Every runtime on the store needs them, as duroxide wants it for whatever is registered.
+#[must_use]
+pub fn register(activities: ActivityRegistryBuilder, cluster: &Cluster) -> ActivityRegistryBuilder {
+    let (asking, telling) = (cluster.clone(), cluster.clone());
+    activities
+        .register(ASK, move |ctx, message| asking::run(asking.clone(), ctx, message, true))
+        .register(TELL, move |ctx, message| asking::run(telling.clone(), ctx, message, false))
+}
+
+/// Adds our orchestrations to an application's: timers, and workflows that actors wait for.
+///
+/// Every runtime on the store needs them, as duroxide wants it for whatever is registered.
+#[must_use]
+pub fn register_orchestrations(
+    orchestrations: OrchestrationRegistryBuilder,
+) -> OrchestrationRegistryBuilder {
+    orchestrations.register(TIMER, timer::run).register(RUN, sending::run)
+}
+
+/// What travels to an instance, as the letter to its address.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Request {
+    Start { orchestration: String, input: String },
+    Raise { queue: String, event: events::Event },
+    Cancel { reason: String },
+}

@@ -1,0 +1,315 @@
+//! From actors to orchestrations: what an outbox takes for duroxide.
+
+use std::time::Duration;
+
+use duroxide::OrchestrationContext;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::events::Event;
+use super::timer::{Due, Every, Missed, Setting, TIMER, TimerId, millis};
+use super::{RUN, Request, WorkflowActor};
+use crate::codec::{Codec, Payload};
+use crate::id::ActorId;
+use crate::outbox::{Draft, Outbox, OutboxError};
+
+/// The type in the addresses of instances.
+pub(super) const INSTANCES: &str = "actors:workflow";
+
+/// The address of an instance, as histories show it.
+#[must_use]
+pub fn instance_address(instance: &str) -> ActorId {
+    ActorId::new(INSTANCES, instance)
+}
+
+/// How a workflow ended, for the actor that asked it. It is a part of a message of the actor's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowResult {
+    /// The instance.
+    pub instance: String,
+    /// What the orchestration returned.
+    pub result: Result<String, String>,
+}
+
+impl WorkflowResult {
+    /// What stands for the result in a message, until there is one.
+    fn awaited(instance: &str) -> Self {
+        Self { instance: instance.to_owned(), result: Ok("actors:awaited".to_owned()) }
+    }
+}
+
+/// What [`RUN`] is started with.
+#[derive(Debug, Serialize, Deserialize)]
+struct Asked {
+    actor_type: String,
+    actor_id: String,
+    kind: String,
+    /// With [`WorkflowResult::awaited`] in it.
+    message: Value,
+    orchestration: String,
+    instance: String,
+    input: String,
+}
+
+impl Outbox {
+    /// Starts an orchestration. Its input is taken as it is; nothing comes back.
+    ///
+    /// As in duroxide, an instance that was started before, by whomever, is not started again.
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    pub fn start_workflow(
+        &self,
+        orchestration: &str,
+        instance: &str,
+        input: &str,
+    ) -> Result<(), OutboxError> {
+        self.request(|_| {
+            let (orchestration, input) = (orchestration.to_owned(), input.to_owned());
+            Ok(("start", instance.to_owned(), Request::Start { orchestration, input }))
+        })
+        .map(drop)
+    }
+
+    /// Starts an orchestration. Its result comes back as a message to this actor, once, whether it
+    /// succeeds or fails: as what `message` makes of it. `kind` is the stable name of that message's
+    /// type.
+    ///
+    /// `message` is called now, with a placeholder, and has to put it into the message as it is.
+    ///
+    /// The orchestration is the child of an instance of ours, `ask/<actor type>/<actor id>/<number>`,
+    /// which waits for it. If its own instance has ended before, the result is a failure; if that runs
+    /// already, started by somebody else, no result comes: choose a name that is new.
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    pub fn ask_workflow<M: Serialize>(
+        &self,
+        orchestration: &str,
+        instance: &str,
+        input: &str,
+        kind: &str,
+        message: impl FnOnce(WorkflowResult) -> M,
+    ) -> Result<(), OutboxError> {
+        check(&instance_address(instance))?;
+        let awaited = WorkflowResult::awaited(instance);
+        let mut template = to_value(self.actor(), &message(awaited.clone()))?;
+        // Now rather than in a month.
+        if !put_result(&mut template, instance, &awaited).is_ok_and(|count| count == 1) {
+            return Err(OutboxError::Result { kind: kind.to_owned() });
+        }
+        let asked = Asked {
+            actor_type: self.actor().actor_type().to_owned(),
+            actor_id: self.actor().id().to_owned(),
+            kind: kind.to_owned(),
+            message: template,
+            orchestration: orchestration.to_owned(),
+            instance: instance.to_owned(),
+            input: input.to_owned(),
+        };
+        self.request(|number| {
+            let parent = format!("ask/{}/{number}", self.actor());
+            let input = json(&parent, &asked)?;
+            Ok(("start", parent, Request::Start { orchestration: RUN.to_owned(), input }))
+        })
+        .map(drop)
+    }
+
+    /// Raises an event in a queue of an instance, which reads it with
+    /// [`next_event`](super::next_event).
+    ///
+    /// If the instance was not started yet the event waits for that, and with it whatever actors
+    /// send to the instance after it. An event for an instance that has ended is dropped, with a
+    /// warning.
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    pub fn raise_event(&self, instance: &str, queue: &str, data: &str) -> Result<(), OutboxError> {
+        self.request(|number| {
+            let event = Event::new(&self.actor().to_string(), number, data.to_owned());
+            let request = Request::Raise { queue: queue.to_owned(), event };
+            Ok(("raise", instance.to_owned(), request))
+        })
+        .map(drop)
+    }
+
+    /// Sends a message of the type with the stable name `kind` to this actor, when it is due.
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    pub fn schedule(
+        &self,
+        due: impl Into<Due>,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> Result<TimerId, OutboxError> {
+        self.set_timer(due.into(), None, kind, message)
+    }
+
+    /// As [`schedule`](Self::schedule), every so long, for the first time after one period.
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    pub fn schedule_every(
+        &self,
+        period: Duration,
+        missed: Missed,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> Result<TimerId, OutboxError> {
+        let every = Every { period_ms: millis(period), missed };
+        self.set_timer(period.into(), Some(every), kind, message)
+    }
+
+    /// Cancels a timer of this actor. One that is due already may have sent its message.
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    pub fn cancel(&self, timer: &TimerId) -> Result<(), OutboxError> {
+        self.request(|_| {
+            let reason = format!("cancelled by {}", self.actor());
+            Ok(("cancel", timer.instance().to_owned(), Request::Cancel { reason }))
+        })
+        .map(drop)
+    }
+
+    fn set_timer(
+        &self,
+        due: Due,
+        every: Option<Every>,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> Result<TimerId, OutboxError> {
+        let message = to_value(self.actor(), message)?;
+        let setting = Setting {
+            actor_type: self.actor().actor_type().to_owned(),
+            actor_id: self.actor().id().to_owned(),
+            kind: kind.to_owned(),
+            message,
+            due_ms: due.at_ms(),
+            every,
+        };
+        let timer = |number| TimerId::new(self.actor(), number);
+        let number = self.request(|number| {
+            let TimerId(instance) = timer(number);
+            let input = json(&instance, &setting)?;
+            Ok(("start", instance, Request::Start { orchestration: TIMER.to_owned(), input }))
+        })?;
+        Ok(timer(number))
+    }
+
+    /// Sends a request to an instance, and returns its number.
+    fn request(
+        &self,
+        request: impl FnOnce(u64) -> Result<(&'static str, String, Request), OutboxError>,
+    ) -> Result<u64, OutboxError> {
+        self.push(|number| {
+            let (kind, instance, request) = request(number)?;
+            let to = instance_address(&instance);
+            check(&to)?;
+            match Payload::encode(Codec::Json, &request) {
+                Ok(payload) => Ok(Draft { to, kind: kind.to_owned(), payload }),
+                Err(source) => Err(OutboxError::Encode { to, source }),
+            }
+        })
+    }
+}
+
+fn json(instance: &str, value: &impl Serialize) -> Result<String, OutboxError> {
+    serde_json::to_string(value).map_err(|error| OutboxError::Encode {
+        to: instance_address(instance),
+        source: error.into(),
+    })
+}
+
+fn to_value(to: &ActorId, message: &impl Serialize) -> Result<Value, OutboxError> {
+    serde_json::to_value(message)
+        .map_err(|error| OutboxError::Encode { to: to.clone(), source: error.into() })
+}
+
+/// Puts a result where a message awaits it, and counts how often that was.
+fn put_result(
+    message: &mut Value,
+    instance: &str,
+    result: &WorkflowResult,
+) -> Result<usize, serde_json::Error> {
+    fn put(value: &mut Value, awaited: &Value, result: &Value) -> usize {
+        if value == awaited {
+            *value = result.clone();
+            return 1;
+        }
+        match value {
+            Value::Array(items) => items.iter_mut().map(|it| put(it, awaited, result)).sum(),
+            Value::Object(fields) => fields.values_mut().map(|it| put(it, awaited, result)).sum(),
+            _ => 0,
+        }
+    }
+    let awaited = serde_json::to_value(WorkflowResult::awaited(instance))?;
+    Ok(put(message, &awaited, &serde_json::to_value(result)?))
+}
+
+/// What duroxide does not take is better refused now.
+fn check(to: &ActorId) -> Result<(), OutboxError> {
+    if !to.id().starts_with("sub::") && !to.id().contains("::sub::") {
+        return Ok(());
+    }
+    let reason = "duroxide reserves names with sub:: for its own".to_owned();
+    Err(OutboxError::Address { to: to.clone(), reason })
+}
+
+/// The orchestration that runs another one for an actor.
+pub(super) async fn run(ctx: OrchestrationContext, input: String) -> Result<String, String> {
+    let text = |error: serde_json::Error| error.to_string();
+    let Asked { actor_type, actor_id, kind, mut message, orchestration, instance, input } =
+        serde_json::from_str(&input).map_err(text)?;
+    let child = ctx.schedule_sub_orchestration_with_id(orchestration, &instance, input);
+    let result = WorkflowResult { instance, result: child.await };
+    put_result(&mut message, &result.instance, &result).map_err(text)?;
+    let actor = WorkflowActor::new(&ctx, ActorId::new(actor_type, actor_id));
+    actor.tell(&kind, &message).await.map_err(|error| error.to_string())?;
+    Ok("told".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_put_where_it_is_awaited() {
+        #[derive(Serialize, Deserialize, PartialEq, Debug)]
+        enum Message {
+            Renewed { attempt: u32, how: WorkflowResult },
+        }
+        let of = |how| Message::Renewed { attempt: 3, how };
+        let mut message = serde_json::to_value(of(WorkflowResult::awaited("renew/7"))).unwrap();
+        let failed = || WorkflowResult { instance: "renew/7".into(), result: Err("no".into()) };
+        assert_eq!(put_result(&mut message, "renew/7", &failed()).unwrap(), 1);
+        assert_eq!(serde_json::from_value::<Message>(message).unwrap(), of(failed()));
+    }
+
+    #[test]
+    fn a_message_without_the_result_is_refused() {
+        let outbox = Outbox::new(ActorId::new("customer", "7"), Codec::Json, 1000, true, 0);
+        let ask = |make: fn(WorkflowResult) -> Value| {
+            outbox.ask_workflow("renew", "renew/7", "", "renewed", make)
+        };
+        let is_ok = |how: WorkflowResult| Value::Bool(how.result.is_ok());
+        assert!(matches!(ask(is_ok), Err(OutboxError::Result { .. })));
+        assert!(outbox.is_empty());
+        ask(|how| serde_json::to_value(how).unwrap()).unwrap();
+        assert_eq!(outbox.len(), 1);
+    }
+
+    #[test]
+    fn what_is_reserved_or_too_large_is_refused() {
+        let outbox = Outbox::new(ActorId::new("customer", "7"), Codec::Json, 100, true, 0);
+        let reserved = outbox.start_workflow("renew", "a::sub::b", "");
+        assert!(matches!(reserved, Err(OutboxError::Address { .. })));
+        let large = outbox.raise_event("renew/7", "events", &"x".repeat(100));
+        assert!(matches!(large, Err(OutboxError::TooLarge { limit: 100, .. })));
+        assert!(outbox.is_empty());
+        let alone = Outbox::new(ActorId::new("customer", "7"), Codec::Json, 100, false, 0);
+        let told = alone.tell(&ActorId::new("customer", "8"), "hello", &1);
+        assert!(matches!(told, Err(OutboxError::NoRelay { .. })));
+    }
+}
