@@ -11,11 +11,12 @@ use std::time::Duration;
 use actix::dev::{AsyncContextParts, ContextFut, ContextParts, Mailbox};
 use actix::fut::{ActorFuture, ActorFutureExt};
 use actix::{Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle};
-use shared_journal::{ActorId, MessageId, MessageKey, Outbox};
+use shared_journal::{ActorId, MessageId, MessageKey, Outbox, Steps};
 use tokio::sync::oneshot;
 
 use crate::actor::DurableActor;
 use crate::driver::{Driver, Offer};
+use crate::effects::Effects;
 use crate::host::Host;
 use crate::message::Table;
 use crate::panic::panic_text;
@@ -62,7 +63,7 @@ where
     /// Away while a handler runs.
     driver: Option<Box<dyn Drive<A>>>,
     actor: Option<ActorId>,
-    outbox: Option<Outbox>,
+    effects: Option<Effects>,
     table: Option<Arc<Table<A>>>,
     /// The future that ends runs is among the context's futures.
     driving: bool,
@@ -140,7 +141,7 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
             mailbox: Some(mailbox),
             driver: None,
             actor: None,
-            outbox: None,
+            effects: None,
             table: None,
             driving: false,
             stopping: false,
@@ -161,7 +162,7 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
         A: DurableActor,
     {
         self.actor = Some(driver.actor().clone());
-        self.outbox = Some(driver.outbox().clone());
+        self.effects = Some(driver.effects());
         self.table = Some(driver.table().clone());
         self.driver = Some(Box::new(driver));
         self.keep_driving();
@@ -244,7 +245,11 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
             self.keep_driving();
             self.wake();
         }
-        self.outbox.clone()
+        self.effects.as_ref().map(|effects| effects.outbox.clone())
+    }
+
+    pub(crate) fn own_steps(&self) -> Option<Steps> {
+        self.effects.as_ref().map(|effects| effects.steps.clone())
     }
 
     fn wake(&self) {

@@ -11,10 +11,11 @@ use std::task::{Context, Poll};
 
 use actix::{Actor, ActorContext, ActorState};
 use shared_journal::mailbox::{Acceptance, Acknowledge, Delivery, MESSAGE, Resolution};
-use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Outbox, Payload};
+use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Payload};
 
 use crate::actor::DurableActor;
 use crate::alarm::Alarm;
+use crate::effects::Effects;
 use crate::error::AskError;
 use crate::host::Host;
 use crate::job::{BoxJob, Job};
@@ -68,8 +69,8 @@ where
         &self.table
     }
 
-    pub(crate) fn outbox(&self) -> &Outbox {
-        self.mailbox.outbox()
+    pub(crate) fn effects(&self) -> Effects {
+        Effects { outbox: self.mailbox.outbox().clone(), steps: self.mailbox.steps().clone() }
     }
 
     /// Whether something was sent that can be written now.
@@ -212,6 +213,8 @@ where
         self.own.extend(ctx.take_notified());
         self.poll_in_progress(act, ctx, cx);
         self.handle_all(act, ctx);
+        // A handler that began just now is to wake the actor too.
+        self.poll_in_progress(act, ctx, cx);
         self.end_run(act);
         if self.failed.is_some() {
             return Poll::Ready(());

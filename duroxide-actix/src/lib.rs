@@ -67,7 +67,7 @@
 //!
 //! [`ActixHost`] and [`WrappedHost`] run actors on the nodes of a
 //! [`Cluster`](journal::cluster::Cluster); an [`ActorRef`] sends to them from anywhere. A
-//! [`WorkflowActorRef`] does so from duroxide's orchestrations, and [`SendDurable`] from actors: to
+//! [`WorkflowActorRef`] does so from duroxide's orchestrations, and [`DurableEffects`] from actors: to
 //! each other, to orchestrations, and to themselves when a timer is due.
 //!
 //! # When a reply comes
@@ -96,12 +96,12 @@ mod alarm;
 mod cluster;
 mod context;
 mod driver;
+mod effects;
 mod envelope;
 mod error;
 mod host;
 mod job;
 mod message;
-mod outbox;
 mod panic;
 mod send;
 mod start;
@@ -112,9 +112,9 @@ mod wrapper;
 pub use actor::{DurableActor, MessageList};
 pub use cluster::{ActixHost, ActorRef, ClusterActors, WrappedHost};
 pub use context::DurableContext;
+pub use effects::{DurableEffects, Receiver};
 pub use error::AskError;
 pub use message::Table;
-pub use outbox::{Receiver, SendDurable};
 pub use send::DurableSend;
 /// The journal: [`EventJournal`](journal::EventJournal) and what the types of an actor implement.
 pub use shared_journal as journal;

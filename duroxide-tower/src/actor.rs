@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_journal::{ActorId, DurableMessage, DurableState, MessageId, Outbox};
+use shared_journal::{
+    ActorId, DurableMessage, DurableState, Mailbox, MessageId, Outbox, Steps, mailbox,
+};
 
 /// An actor whose messages, replies and state survive the process.
 ///
@@ -103,6 +105,7 @@ pub trait DurableActor: DurableState + Send + 'static {
 #[derive(Debug)]
 pub struct ActorContext {
     outbox: Outbox,
+    steps: Steps,
     /// What was in the outbox before the message.
     sent: usize,
     message: Option<MessageId>,
@@ -111,14 +114,19 @@ pub struct ActorContext {
 }
 
 impl ActorContext {
-    pub(crate) fn new(outbox: Outbox) -> Self {
-        Self { outbox, sent: 0, message: None, attempts: 0, stopping: false }
+    pub(crate) fn new<W: mailbox::Work>(mailbox: &Mailbox<W>) -> Self {
+        let (outbox, steps) = (mailbox.outbox().clone(), mailbox.steps().clone());
+        Self { outbox, steps, sent: 0, message: None, attempts: 0, stopping: false }
     }
 
     /// The actor's name.
     #[must_use]
     pub fn actor_id(&self) -> &ActorId {
         self.outbox.actor()
+    }
+
+    pub(crate) fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     /// The outbox, for messages without a Rust type.

@@ -87,6 +87,7 @@
 mod actor;
 pub mod cluster;
 mod duplicate;
+mod effects;
 pub mod error;
 mod future;
 mod handle;
@@ -94,7 +95,6 @@ mod intake;
 mod layer;
 mod limits;
 mod message;
-mod outbox;
 mod service;
 mod shared;
 mod worker;
@@ -107,12 +107,12 @@ pub use shared_journal::{DurableMessage, DurableState, EventJournal, JournalErro
 
 pub use self::actor::{ActorContext, DurableActor};
 pub use self::cluster::{ActorRef, ClusterActors, TowerHost};
+pub use self::effects::Receiver;
 pub use self::error::CallError;
 pub use self::future::ResponseFuture;
 pub use self::handle::DurableHandle;
 pub use self::layer::{Durable, DurableLayer};
 pub use self::limits::{DEFAULT_CAPACITY, DEFAULT_LANES};
 pub use self::message::{Envelope, IntoRequest, Keyed, Request};
-pub use self::outbox::Receiver;
 pub use self::service::DurableActorService;
 pub use self::workflow::{Answer, WorkflowActorRef, WorkflowActors};

@@ -149,7 +149,7 @@ impl<A: DurableActor, T: IntoRequest<A>> DurableActorService<A, T> {
     ) -> Self {
         let Recovered { actor, mailbox } = recovered;
         let name = mailbox.actor().clone();
-        let context = ActorContext::new(mailbox.outbox().clone());
+        let context = ActorContext::new(&mailbox);
         Self {
             worker: Worker::new(actor, context, Intake::new(receiver, mailbox, shared)),
             actor: name,

@@ -12,6 +12,8 @@
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::ActorEvent;
@@ -19,7 +21,8 @@ use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 use crate::record::ActorRecord;
 
 const MAGIC: &[u8; 3] = b"DXJ";
-const VERSION: u8 = 1;
+/// The newest version. 2: steps. Letters and answers are still as in version 1.
+const VERSION: u8 = 2;
 const PREFIX: usize = MAGIC.len() + 2;
 const CHECKSUM: usize = 4;
 const COMMIT: u8 = b'C';
@@ -116,7 +119,7 @@ pub(crate) fn encode_commit(
 
 /// Reads a commit: its header, and its entries still encoded.
 pub(crate) fn decode_commit(row: &[u8]) -> Result<(CommitHeader, &[u8]), EnvelopeError> {
-    Ok(postcard::take_from_bytes(open(COMMIT, row)?)?)
+    Ok(postcard::take_from_bytes(open(COMMIT, row)?.1)?)
 }
 
 /// The entries of a commit, one by one. Ends after the first that does not decode.
@@ -155,7 +158,10 @@ pub(crate) fn encode_record(
 
 /// Reads a record.
 pub(crate) fn decode_record(row: &[u8]) -> Result<(RecordHeader, ActorRecord), EnvelopeError> {
-    let (header, rest) = postcard::take_from_bytes(open(RECORD, row)?)?;
+    let (version, body) = open(RECORD, row)?;
+    // What version 2 added stands at the end, and is empty: a list of no steps.
+    let body = if version == 1 { Cow::Owned([body, &[0]].concat()) } else { Cow::Borrowed(body) };
+    let (header, rest) = postcard::take_from_bytes(&body)?;
     let (record, rest) = postcard::take_from_bytes(rest)?;
     if !rest.is_empty() {
         return Err(EnvelopeError::Content(format!("{} bytes follow the record", rest.len())));
@@ -177,17 +183,25 @@ pub(crate) fn decode_value<'a, T: Deserialize<'a>>(
     kind: u8,
     row: &'a [u8],
 ) -> Result<T, EnvelopeError> {
-    let (value, rest) = postcard::take_from_bytes(open(kind, row)?)?;
+    let (value, rest) = postcard::take_from_bytes(open(kind, row)?.1)?;
     if !rest.is_empty() {
         return Err(EnvelopeError::Content(format!("{} bytes follow", rest.len())));
     }
     Ok(value)
 }
 
+/// What is written today.
+fn version_of(kind: u8) -> u8 {
+    match kind {
+        COMMIT | RECORD => VERSION,
+        _ => 1,
+    }
+}
+
 fn begin(kind: u8, out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&[VERSION, kind]);
+    out.extend_from_slice(&[version_of(kind), kind]);
 }
 
 fn seal(out: &mut Vec<u8>) {
@@ -195,8 +209,8 @@ fn seal(out: &mut Vec<u8>) {
     out.extend_from_slice(&checksum.to_le_bytes());
 }
 
-/// Checks an envelope and returns its body.
-fn open(kind: u8, row: &[u8]) -> Result<&[u8], EnvelopeError> {
+/// Checks an envelope and returns its version and body.
+fn open(kind: u8, row: &[u8]) -> Result<(u8, &[u8]), EnvelopeError> {
     let Some((sealed, checksum)) =
         row.split_last_chunk::<CHECKSUM>().filter(|(sealed, _)| sealed.len() >= PREFIX)
     else {
@@ -207,8 +221,9 @@ fn open(kind: u8, row: &[u8]) -> Result<&[u8], EnvelopeError> {
         return Err(EnvelopeError::Magic);
     }
     // The version before the checksum: a later version may compute it in another way.
-    if prefix[3] != VERSION {
-        return Err(EnvelopeError::Version(prefix[3]));
+    let version = prefix[3];
+    if version == 0 || version > VERSION {
+        return Err(EnvelopeError::Version(version));
     }
     let (stored, computed) = (u32::from_le_bytes(*checksum), crc32fast::hash(sealed));
     if stored != computed {
@@ -220,13 +235,11 @@ fn open(kind: u8, row: &[u8]) -> Result<&[u8], EnvelopeError> {
             expected: char::from(kind),
         });
     }
-    Ok(body)
+    Ok((version, body))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -241,7 +254,8 @@ mod tests {
         entries: 16,
     };
 
-    fn sample() -> Vec<u8> {
+    /// What a version can say.
+    fn sample(version: u8) -> Vec<u8> {
         let actor = ActorId::new("account", "42");
         let json = |text: &'static str| Payload::new(Codec::Json, text.as_bytes());
         let received =
@@ -294,16 +308,22 @@ mod tests {
             received(5, Some(8), None),
             ActorEvent::ActorStopped,
         ];
+        let step = ActorEvent::StepRecorded {
+            sequence: Sequence(5),
+            step: Cow::Borrowed("charge#1"),
+            result: json("true"),
+        };
+        let events = events.into_iter().chain((version > 1).then_some(step));
         let mut bytes = Vec::new();
-        for event in &events {
-            push_entry(&mut bytes, ActorNo(1), event).unwrap();
+        for event in events {
+            push_entry(&mut bytes, ActorNo(1), &event).unwrap();
         }
         let mut row = Vec::new();
         encode_commit(&HEADER, &bytes, &mut row).unwrap();
         row
     }
 
-    fn sample_record() -> (RecordHeader, ActorRecord) {
+    fn sample_record(version: u8) -> (RecordHeader, ActorRecord) {
         let header = RecordHeader {
             shard: ShardId(0),
             no: ActorNo(1),
@@ -312,7 +332,7 @@ mod tests {
         };
         let window = crate::recovery::Window { count: 10, age_ms: 1000, bytes: 1000 };
         let mut record = ActorRecord::default();
-        let row = sample();
+        let row = sample(version);
         let (_, bytes) = decode_commit(&row).unwrap();
         for entry in entries(bytes) {
             record.apply(entry.unwrap().1, HEADER.at_ms, window).unwrap();
@@ -320,25 +340,37 @@ mod tests {
         (header, record)
     }
 
-    /// The files under `fixtures/` were written by version 1 and are read by every later one.
-    /// A new version adds files; it changes none.
+    /// The files under `fixtures/` were written by the version in their names and are read by every
+    /// later one. A new version adds files; it changes none.
     #[test]
-    fn version_1_reads_and_writes_its_fixtures() {
-        let (header, record) = sample_record();
-        let stored = encode_record(&header, &record).unwrap();
-        for (name, written) in [("commit-v1.bin", sample()), ("record-v1.bin", stored)] {
-            let path = format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
-            let fixture = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-            assert_eq!(fixture, written, "{name}");
+    fn every_version_is_read_and_the_newest_is_written() {
+        let fixture = |name: &str, version| {
+            let path = format!("{}/fixtures/{name}-v{version}.bin", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+        };
+        for version in 1..=VERSION {
+            let expected = sample(version);
+            let (_, expected_entries) = decode_commit(&expected).unwrap();
+            let commit = fixture("commit", version);
+            assert_eq!(decode_commit(&commit).unwrap(), (HEADER, expected_entries));
+            assert_eq!(decode_record(&fixture("record", version)).unwrap(), sample_record(version));
         }
-        assert_eq!(decode_commit(&sample()).unwrap().0, HEADER);
-        let row = encode_record(&header, &record).unwrap();
-        assert_eq!(decode_record(&row).unwrap(), (header, record));
+        let (header, record) = sample_record(VERSION);
+        assert_eq!(record.steps.len(), 1);
+        assert_eq!(fixture("commit", VERSION), sample(VERSION));
+        assert_eq!(fixture("record", VERSION), encode_record(&header, &record).unwrap());
+    }
+
+    #[test]
+    fn a_version_of_the_future_is_named() {
+        let mut row = sample(VERSION);
+        row[MAGIC.len()] = VERSION + 1;
+        assert_eq!(decode_commit(&row), Err(EnvelopeError::Version(VERSION + 1)));
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_found() {
-        let row = sample();
+        let row = sample(VERSION);
         for bit in 0..row.len() * 8 {
             let mut bad = row.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -351,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_record_is_no_commit() {
-        let (header, record) = sample_record();
+        let (header, record) = sample_record(VERSION);
         let row = encode_record(&header, &record).unwrap();
         assert_eq!(
             decode_commit(&row).unwrap_err(),

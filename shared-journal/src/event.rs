@@ -84,6 +84,17 @@ pub enum ActorEvent<'a> {
         /// Which message.
         sequence: Sequence,
     },
+    /// A side effect of a message that is not processed has happened.
+    StepRecorded {
+        /// Which message.
+        sequence: Sequence,
+        /// The name of the step, and how often it was used: `charge#1`.
+        #[serde(borrow)]
+        step: Cow<'a, str>,
+        /// What it returned.
+        #[serde(borrow)]
+        result: Payload<'a>,
+    },
 }
 
 impl ActorEvent<'_> {
@@ -100,6 +111,7 @@ impl ActorEvent<'_> {
             Self::MessageDelivered { .. } => "MessageDelivered",
             Self::ActorStopped => "ActorStopped",
             Self::DeadLetterDiscarded { .. } => "DeadLetterDiscarded",
+            Self::StepRecorded { .. } => "StepRecorded",
         }
     }
 
@@ -136,6 +148,11 @@ impl ActorEvent<'_> {
             Self::MessageDelivered { number } => ActorEvent::MessageDelivered { number },
             Self::ActorStopped => ActorEvent::ActorStopped,
             Self::DeadLetterDiscarded { sequence } => ActorEvent::DeadLetterDiscarded { sequence },
+            Self::StepRecorded { sequence, step, result } => ActorEvent::StepRecorded {
+                sequence,
+                step: Cow::Owned(step.into_owned()),
+                result: result.into_owned(),
+            },
         }
     }
 }

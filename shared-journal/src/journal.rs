@@ -113,10 +113,11 @@ impl EventJournal {
     pub async fn activate<W: Work>(&self, actor: &ActorId) -> Result<Mailbox<W>, JournalError> {
         let mut activation = self.engine.activate(actor.clone()).await?;
         let pending = std::mem::take(&mut activation.pending);
+        let steps = std::mem::take(&mut activation.steps);
         metrics::gauge!("journal_active_actors").increment(1.0);
         let keys = pending.iter().map(|message| message.key).collect();
         let session = Session::new(self.engine.clone(), actor.clone(), activation, keys);
-        Ok(Mailbox::new(session, pending))
+        Ok(Mailbox::new(session, pending, steps))
     }
 
     /// The recorded outcome of a message. Waits for it if the message was received and not yet

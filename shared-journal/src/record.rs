@@ -34,6 +34,17 @@ pub(crate) struct ActorRecord {
     pub(crate) sent: u64,
     /// Sent and not delivered.
     pub(crate) outbox: VecDeque<OutgoingMessage>,
+    /// The results of steps of pending messages. Since version 2.
+    pub(crate) steps: Vec<RecordedStep>,
+}
+
+/// The result of a side effect of a pending message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordedStep {
+    pub(crate) sequence: Sequence,
+    pub(crate) name: String,
+    #[serde(deserialize_with = "owned")]
+    pub(crate) result: Payload<'static>,
 }
 
 /// A message that was received and not yet processed.

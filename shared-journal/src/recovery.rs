@@ -11,6 +11,7 @@ use crate::event::ActorEvent;
 use crate::id::{MessageKey, Sequence};
 use crate::record::{
     ActorRecord, DeadLetter, Outcome, OutgoingMessage, PendingMessage, RecordedOutcome,
+    RecordedStep,
 };
 
 /// How long recorded outcomes are kept: the dedup window.
@@ -54,6 +55,7 @@ impl ActorRecord {
                 if self.oldest_pending() == Some(sequence) =>
             {
                 if let Some(message) = self.pending.pop_front() {
+                    self.forget_steps(sequence);
                     let outcome = || Outcome::Processed(reply.into_owned());
                     self.record(message.key, outcome, at_ms, window);
                 }
@@ -69,6 +71,7 @@ impl ActorRecord {
                 if let Some(PendingMessage { sequence, key, kind, payload }) =
                     self.pending.pop_front()
                 {
+                    self.forget_steps(sequence);
                     let error = error.into_owned();
                     let outcome = || Outcome::Failed { attempts, error: error.clone() };
                     self.record(key, outcome, at_ms, window);
@@ -117,9 +120,28 @@ impl ActorRecord {
                 self.dead.retain(|letter| letter.sequence != sequence);
             }
 
+            (true, ActorEvent::StepRecorded { sequence, step, result })
+                if sequence <= self.received =>
+            {
+                // One that outlived its message is of no use.
+                if self.pending.iter().any(|message| message.sequence == sequence) {
+                    let (name, result) = (step.into_owned(), result.into_owned());
+                    self.steps.push(RecordedStep { sequence, name, result });
+                }
+            }
+
             (_, event) => return Err(self.refuse(&event)),
         }
         Ok(())
+    }
+
+    fn forget_steps(&mut self, of: Sequence) {
+        if !self.steps.is_empty() {
+            self.steps.retain(|step| step.sequence != of);
+        }
+        if self.steps.is_empty() {
+            self.steps = Vec::new();
+        }
     }
 
     fn oldest_pending(&self) -> Option<Sequence> {
@@ -161,7 +183,8 @@ impl ActorRecord {
         let event = match event {
             ActorEvent::MessageReceived { sequence, .. }
             | ActorEvent::MessageProcessed { sequence, .. }
-            | ActorEvent::MessageFailed { sequence, .. } => {
+            | ActorEvent::MessageFailed { sequence, .. }
+            | ActorEvent::StepRecorded { sequence, .. } => {
                 format!("{} {sequence}", event.name())
             }
             ActorEvent::MessageSent { number, .. } | ActorEvent::MessageDelivered { number } => {

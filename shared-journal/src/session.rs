@@ -11,7 +11,7 @@ use crate::engine::{Activation, Engine, Gate, Lease, Release, Shared, now_ms, wi
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
-use crate::id::{ActorId, MessageId, MessageKey, Position, Sequence};
+use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::outbox::{Outbox, Sent};
 use crate::record::OutgoingMessage;
 use crate::recovery::Window;
@@ -118,6 +118,10 @@ impl Session {
                 let _ = relay.send(Sent { no, messages });
             }
         }
+    }
+
+    pub(crate) fn no(&self) -> ActorNo {
+        self.lease.no
     }
 
     /// Where the actor's history stood when it was activated.

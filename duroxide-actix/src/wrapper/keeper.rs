@@ -15,7 +15,7 @@ use futures::future::poll_fn;
 use super::queue::Queue;
 use crate::actor::DurableActor;
 use crate::driver::Driver;
-use crate::outbox::with_outbox;
+use crate::effects::with_effects;
 use crate::panic::panic_text;
 
 /// Runs the actor until it stops, making a new one when a handler's future panics.
@@ -27,7 +27,7 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
 ) {
     // Also when `create` panics: the shell must not take messages for an actor that is gone.
     let _end = End(queue.clone());
-    let outbox = driver.outbox().clone();
+    let effects = driver.effects();
     let driver = Rc::new(RefCell::new(driver));
     let mut next = Some(first);
     while let Some((act, mut ctx)) = next.take() {
@@ -39,7 +39,7 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
         });
         let mut running = Box::pin(ctx.into_future(act));
         let polling = poll_fn(|cx| {
-            let polled = with_outbox(&outbox, || running.as_mut().poll(cx));
+            let polled = with_effects(&effects, || running.as_mut().poll(cx));
             // The pump may have had its turn before the future that sent something.
             if polled.is_pending() && driver.borrow().has_sent() {
                 queue.wake_pump();

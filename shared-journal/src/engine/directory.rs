@@ -16,7 +16,7 @@ use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
-use crate::record::{DeadLetter, Outcome, PendingMessage};
+use crate::record::{DeadLetter, Outcome, PendingMessage, RecordedStep};
 
 /// A durable commit on its way from the writer.
 pub(super) struct Committed {
@@ -69,6 +69,7 @@ pub(crate) struct Activation {
     pub(crate) sent: u64,
     pub(crate) state: Option<Payload<'static>>,
     pub(crate) pending: Vec<PendingMessage>,
+    pub(crate) steps: Vec<RecordedStep>,
     /// The ids of the dedup windows and when they got in, oldest first.
     pub(crate) window: Vec<(MessageKey, u64)>,
     pub(crate) dead: Vec<DeadLetter>,
@@ -287,6 +288,7 @@ impl Directory {
             sent: record.sent,
             state: record.state.clone(),
             pending: record.pending.iter().cloned().collect(),
+            steps: record.steps.clone(),
             window: {
                 let callers = record.window.iter();
                 let callers = callers.map(|it| (MessageKey::Caller(it.id), it.at_ms));

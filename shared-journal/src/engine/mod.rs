@@ -21,6 +21,7 @@ mod recover;
 mod slot;
 mod writer;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -37,7 +38,7 @@ use self::recover::recover;
 pub(crate) use self::recover::{Checked, From, Scan};
 pub(crate) use self::slot::read_record;
 use self::writer::Writer;
-use crate::codec::Codec;
+use crate::codec::{Codec, Payload};
 use crate::envelope::push_entry;
 use crate::error::{BoxError, JournalError};
 use crate::event::ActorEvent;
@@ -199,14 +200,33 @@ impl Engine {
 
     /// Writes that messages of an outbox have arrived.
     pub(crate) async fn delivered(&self, no: ActorNo, numbers: &[u64]) -> Result<(), JournalError> {
+        let delivered =
+            numbers.iter().map(|number| ActorEvent::MessageDelivered { number: *number });
+        self.write(no, &delivered.collect::<Vec<_>>()).await
+    }
+
+    /// Writes the result of a step.
+    pub(crate) async fn step(
+        &self,
+        no: ActorNo,
+        sequence: Sequence,
+        name: &str,
+        result: &Payload<'static>,
+    ) -> Result<(), JournalError> {
+        let (step, result) = (Cow::Borrowed(name), result.as_borrowed());
+        self.write(no, &[ActorEvent::StepRecorded { sequence, step, result }]).await
+    }
+
+    /// Writes events of an actor that need not be in its runs, and waits until they are durable.
+    async fn write(&self, no: ActorNo, events: &[ActorEvent<'_>]) -> Result<(), JournalError> {
         let mut entries = Vec::new();
-        for number in numbers {
-            push_entry(&mut entries, no, &ActorEvent::MessageDelivered { number: *number })
+        for event in events {
+            push_entry(&mut entries, no, event)
                 .map_err(|error| self.shared.store_error("encode an event", error))?;
         }
         let (durable, outcome) = oneshot::channel();
         let release = Box::new(move |outcome| drop(durable.send(outcome)));
-        let submitted = self.shared.queue.submit(&entries, numbers.len() as u64, None, release);
+        let submitted = self.shared.queue.submit(&entries, events.len() as u64, None, release);
         submitted.map_err(unshare)?;
         outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
     }

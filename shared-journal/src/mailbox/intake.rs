@@ -9,17 +9,19 @@ use serde::Serialize;
 
 use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
 use super::run::Handled;
+use super::steps::Steps;
 use crate::codec::{Codec, CodecError, Payload};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageId, MessageKey};
 use crate::outbox::Outbox;
-use crate::record::{Outcome, PendingMessage};
+use crate::record::{Outcome, PendingMessage, RecordedStep};
 use crate::session::Session;
 
 /// The durable mailbox of one running actor. See the [module](crate::mailbox).
 pub struct Mailbox<W> {
     pub(super) session: Session,
     pub(super) outbox: Outbox,
+    pub(super) steps: Steps,
     pub(super) queue: VecDeque<Delivery<W>>,
     pub(super) run: Vec<Handled<W>>,
     /// Bytes of messages and replies in the run.
@@ -43,7 +45,11 @@ impl<W> std::fmt::Debug for Mailbox<W> {
 }
 
 impl<W: Work> Mailbox<W> {
-    pub(crate) fn new(session: Session, pending: Vec<PendingMessage>) -> Self {
+    pub(crate) fn new(
+        session: Session,
+        pending: Vec<PendingMessage>,
+        steps: Vec<RecordedStep>,
+    ) -> Self {
         let queue = pending
             .into_iter()
             .map(|message| Delivery {
@@ -59,9 +65,11 @@ impl<W: Work> Mailbox<W> {
             })
             .collect();
         let outbox = session.outbox();
+        let steps = Steps::new(&session, steps);
         Self {
             session,
             outbox,
+            steps,
             queue,
             run: Vec::new(),
             run_bytes: 0,
@@ -81,6 +89,12 @@ impl<W: Work> Mailbox<W> {
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// The side effects of the message that is being handled.
+    #[must_use]
+    pub fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     /// The codec for messages and replies.

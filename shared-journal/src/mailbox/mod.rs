@@ -23,6 +23,8 @@
 mod delivery;
 mod intake;
 mod run;
+mod steps;
 
 pub use self::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
 pub use self::intake::Mailbox;
+pub use self::steps::{StepError, Steps};

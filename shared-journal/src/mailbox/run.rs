@@ -38,11 +38,14 @@ impl<W: Work> Mailbox<W> {
         if self.is_busy() || full || after_alone || (own_run && !self.run.is_empty()) {
             return None;
         }
-        self.queue.pop_front()
+        let delivery = self.queue.pop_front()?;
+        self.steps.begin(delivery.sequence, delivery.receipt);
+        Some(delivery)
     }
 
     /// The handler is done; `reply` is what it answered.
     pub fn processed(&mut self, delivery: Delivery<W>, reply: Payload<'static>) {
+        self.steps.end();
         self.run_bytes += delivery.payload.bytes().len() + reply.bytes().len();
         if self.run.is_empty() {
             // Most runs are of one message; a vector would begin with room for four.
@@ -60,7 +63,9 @@ impl<W: Work> Mailbox<W> {
             self.slow.insert(delivery.kind.clone());
         }
         self.in_progress = Some(delivery);
-        self.write_receipts()
+        self.write_receipts()?;
+        self.steps.received();
+        Ok(())
     }
 
     /// The message whose handler is not done.
@@ -76,6 +81,7 @@ impl<W: Work> Mailbox<W> {
     /// The handler panicked, or its answer will never come. The caller puts
     /// [`state`](Self::state) back into the actor and goes on with [`next`](Self::next).
     pub fn panicked(&mut self, mut delivery: Delivery<W>, error: &str) {
+        self.steps.end();
         delivery.attempts += 1;
         let limit = self.session.engine().shared().limits.attempts;
         let attempts = delivery.attempts;
@@ -137,6 +143,7 @@ impl<W: Work> Mailbox<W> {
         }
         let run = std::mem::take(&mut self.run);
         self.run_bytes = 0;
+        self.steps.forget(run.iter().map(|handled| handled.delivery.sequence));
         if self.queue.is_empty() {
             // Idle actors keep no room: there may be a million of them.
             self.queue = VecDeque::new();

@@ -1,21 +1,64 @@
-//! What a handler sends: to other actors, to workflows, and to itself, later.
+//! What a handler does besides changing the state: it sends, and it has side effects.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use shared_journal::workflow::{Due, Missed, TimerId, WorkflowResult};
-use shared_journal::{ActorId, DurableMessage, Outbox, OutboxError};
+use shared_journal::{ActorId, DurableMessage, Outbox, OutboxError, StepError};
 
 use crate::actor::{ActorContext, DurableActor};
 
-/// Sending, exactly once: what a handler sends becomes durable with what it does to the state, and is
+/// Sending, exactly once, and side effects whose results are recorded. What a handler sends becomes durable with what it does to the state, and is
 /// sent on after that. A handler that panics or returns an error has sent nothing.
 ///
 /// Only an actor of a [`Cluster`](shared_journal::cluster::Cluster), which may be of one node, can
 /// send. Orchestrations need [`workflow::register`](shared_journal::workflow::register) and
 /// [`register_orchestrations`](shared_journal::workflow::register_orchestrations) in the runtime.
 impl ActorContext {
+    /// Runs a side effect and records its result. See [`Steps::step`](shared_journal::Steps::step).
+    ///
+    /// ```
+    /// # use duroxide_tower::{ActorContext, DurableActor, DurableMessage, DurableState, async_trait};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Default, DurableState)]
+    /// # #[durable(actor_type = "customer")]
+    /// # struct Customer { paid: u32 }
+    /// # #[derive(Serialize, Deserialize, DurableMessage)]
+    /// # #[durable(name = "customer.pay")]
+    /// # struct Pay;
+    /// # async fn charge() -> Result<u32, String> { Ok(5) }
+    /// #[async_trait]
+    /// impl DurableActor for Customer {
+    ///     type Message = Pay;
+    ///     type Reply = u32;
+    ///     type Error = String;
+    ///     async fn handle(&mut self, context: &mut ActorContext, _: Pay) -> Result<u32, String> {
+    ///         let charged = context.step("charge", || charge()).await;
+    ///         let cents = charged.map_err(|error| error.to_string())??;
+    ///         self.paid += cents;
+    ///         Ok(cents)
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`StepError`].
+    pub fn step<T, E, F>(
+        &self,
+        name: &str,
+        effect: E,
+    ) -> impl Future<Output = Result<T, StepError>> + use<T, E, F>
+    where
+        T: Serialize + DeserializeOwned,
+        E: FnOnce() -> F,
+        F: Future<Output = T>,
+    {
+        self.steps().step(name, effect)
+    }
+
     /// The actor of type `B` with this id, on whichever node it runs, to tell it something.
     #[must_use]
     pub fn actor<B: DurableActor>(&self, id: impl AsRef<str>) -> Receiver<'_, B> {

@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -16,11 +17,16 @@ use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::{
     Missed, TimerId, WorkflowResult, next_event, register, register_orchestrations,
 };
-use duroxide_actix::journal::{DurableMessage, DurableState, EventJournal, OutboxError};
-use duroxide_actix::{
-    ActixHost, ActorRef, ClusterActors, DurableActor, DurableContext, SendDurable, StartDurable,
-    WrappedHost,
+use duroxide_actix::journal::{
+    ActorEvent, ActorId, DurableMessage, DurableState, EventJournal, HistoryEntry, MessageId,
+    OutboxError,
 };
+use duroxide_actix::{
+    ActixHost, ActorRef, ClusterActors, DurableActixActor, DurableActor, DurableContext,
+    DurableEffects, DurableSend, StartDurable, WrappedHost,
+};
+use futures::StreamExt;
+use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use support::{Store, run};
 
@@ -95,6 +101,39 @@ enum Time {
     Cancel,
 }
 
+/// Has two side effects of one name, and a third; then it ends as told, the first time.
+#[derive(Message, Clone, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "Vec<u32>")]
+#[durable(name = "test.steps")]
+struct Steps {
+    test: String,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum End {
+    Return,
+    Panic,
+    Never,
+}
+
+/// How often a side effect happened, by test and step.
+static EFFECTS: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+
+async fn effect(test: String, step: u32) -> u32 {
+    if step == 2 {
+        tokio::task::yield_now().await;
+    }
+    *EFFECTS.lock().unwrap().entry(format!("{test} {step}")).or_default() += 1;
+    step
+}
+
+/// How often the effects of a test happened.
+fn effects(test: &str) -> Vec<u32> {
+    let effects = EFFECTS.lock().unwrap();
+    effects.iter().filter(|(name, _)| name.starts_with(test)).map(|(_, count)| *count).collect()
+}
+
 #[derive(Message, Serialize, Deserialize, DurableMessage)]
 #[rtype(result = "Heard")]
 #[durable(name = "test.show")]
@@ -105,7 +144,7 @@ struct Show;
 #[durable(name = "test.refused")]
 struct Refused;
 
-fn notes<A, B>(ctx: &mut impl SendDurable<A>, spread: &Spread)
+fn notes<A, B>(ctx: &mut impl DurableEffects<A>, spread: &Spread)
 where
     A: DurableActor,
     B: DurableActor + Handler<Note>,
@@ -136,7 +175,7 @@ macro_rules! actor {
         }
 
         impl DurableActor for $actor {
-            type Messages = (Spread, Note, Ask, Ended, Raise, Time, Show, Refused);
+            type Messages = (Spread, Note, Ask, Ended, Raise, Time, Show, Refused, Steps);
         }
 
         impl Handler<Spread> for $actor {
@@ -219,6 +258,31 @@ macro_rules! actor {
                     }
                     Time::Cancel => ctx.cancel(&self.0.timer.take().unwrap()).unwrap(),
                 }
+            }
+        }
+
+        impl Handler<Steps> for $actor {
+            type Result = ResponseFuture<Vec<u32>>;
+            fn handle(
+                &mut self,
+                Steps { test, end }: Steps,
+                ctx: &mut Self::Context,
+            ) -> Self::Result {
+                let again = !effects(&test).is_empty();
+                let (one, two) = (test.clone(), test.clone());
+                let first = ctx.step("effect", || effect(one, 1));
+                let steps = ctx.steps().unwrap();
+                Box::pin(async move {
+                    let first = first.await.unwrap();
+                    let second = steps.step("effect", || effect(two, 2)).await.unwrap();
+                    match end {
+                        End::Panic if !again => panic!("on purpose"),
+                        End::Never if !again => std::future::pending().await,
+                        _ => {}
+                    }
+                    let third = steps.step("other", || effect(test, 3)).await.unwrap();
+                    vec![first, second, third]
+                })
             }
         }
 
@@ -373,7 +437,7 @@ where
         spread("receiver", 100, 3, Then::Panic),
         spread("receiver", 200, 3, Then::Return),
     ];
-    let sent = futures::future::join_all(sent.map(|it| sender.ask(it))).await;
+    let sent = join_all(sent.map(|it| sender.ask(it))).await;
     assert!(sent[1].is_err() && sent[0].is_ok() && sent[2].is_ok(), "{sent:?}");
     let heard = until(&receiver, |heard| heard.notes.last() == Some(&202)).await;
     assert_eq!(heard.notes, [0, 1, 2, 200, 201, 202]);
@@ -530,13 +594,76 @@ fn what_is_due_while_everything_is_down_fires_once() {
 }
 
 #[test]
+fn a_side_effect_is_not_repeated_when_its_message_is_handled_again() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let steps = |test: &str, end| Steps { test: test.to_owned(), end };
+        let own = Own::default().start_durable(&journal, "1").await.unwrap();
+        let wrapped =
+            DurableActixActor::start(&journal, "1", |_| Wrapped::default()).await.unwrap();
+        assert_eq!(own.send(steps("own", End::Return)).await.unwrap(), [1, 2, 3]);
+        assert_eq!(own.send(steps("own panics", End::Panic)).await.unwrap(), [1, 2, 3]);
+        assert_eq!(effects("own panics"), [1, 1, 1]);
+        // Of another message.
+        assert_eq!(own.send(steps("own again", End::Return)).await.unwrap(), [1, 2, 3]);
+        assert_eq!(effects("own again"), [1, 1, 1]);
+        let panics = wrapped.send(steps("wrapped panics", End::Panic)).await;
+        assert_eq!(panics.unwrap(), [1, 2, 3]);
+        assert_eq!(effects("wrapped panics"), [1, 1, 1]);
+
+        own.do_send(steps("own dies", End::Never));
+        wrapped.do_send(steps("wrapped dies", End::Never));
+        let history = |id: &str, name| {
+            let history = journal.history(&ActorId::new(name, id));
+            let is_step = |entry: &Result<HistoryEntry, _>| {
+                let recorded =
+                    matches!(entry.as_ref().unwrap().event, ActorEvent::StepRecorded { .. });
+                std::future::ready(recorded)
+            };
+            history.filter(is_step).count()
+        };
+        while history("1", "own").await < 11 || history("1", "wrapped").await < 5 {
+            tokio::task::yield_now().await;
+        }
+        // As after a crash: what was open is fenced.
+        let journal = store.open().await;
+        let id = MessageId::from_key("again");
+        let own = Own::default().start_durable(&journal, "1").await.unwrap();
+        let wrapped =
+            DurableActixActor::start(&journal, "1", |_| Wrapped::default()).await.unwrap();
+        own.send_with_id(id, Show).await.unwrap();
+        wrapped.send_with_id(id, Show).await.unwrap();
+        assert_eq!(effects("own dies"), [1, 1, 1]);
+        assert_eq!(effects("wrapped dies"), [1, 1, 1]);
+    });
+}
+
+/// Found when a step's handler that began after another one had ended was never heard of again.
+#[test]
+fn handlers_that_wait_for_the_disk_one_after_the_other_are_all_answered() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let own = Own::default().start_durable(&journal, "1").await.unwrap();
+        let wrapped =
+            DurableActixActor::start(&journal, "1", |_| Wrapped::default()).await.unwrap();
+        let steps = |n: &str| Steps { test: format!("queue {n}"), end: End::Return };
+        let sent = ["a", "b", "c"].map(|n| own.send(steps(n)));
+        assert!(join_all(sent).await.iter().all(Result::is_ok));
+        let sent = ["d", "e", "f"].map(|n| wrapped.send(steps(n)));
+        assert!(join_all(sent).await.iter().all(Result::is_ok));
+    });
+}
+
+#[test]
 fn an_actor_of_a_journal_of_one_process_is_told_that_it_cannot_send() {
     run(async {
         let store = Store::new();
         let journal = EventJournal::open(store.provider().await).await.unwrap();
         let actor = Own::default().start_durable(&journal, "alone").await.unwrap();
         let refused = actor.send(Refused).await.unwrap();
-        let actor = duroxide_actix::journal::ActorId::new("own", "alone");
+        let actor = ActorId::new("own", "alone");
         assert_eq!(refused, OutboxError::NoRelay { actor }.to_string());
     });
 }

@@ -1,4 +1,4 @@
-//! What a handler sends: to other actors, to workflows, and to itself, later.
+//! What a handler does besides changing the state: it sends, and it has side effects.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -6,15 +6,21 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message};
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, ready};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use shared_journal::workflow::{Due, Missed, TimerId, WorkflowResult};
-use shared_journal::{ActorId, DurableMessage, Outbox, OutboxError};
+use shared_journal::{ActorId, DurableMessage, Outbox, OutboxError, StepError, Steps};
 
 use crate::actor::DurableActor;
 use crate::context::DurableContext;
 
-/// Sending from a durable actor, exactly once: what a handler sends becomes durable with what it
-/// does to the state, and is sent on after that. A handler that panics has sent nothing. A reply that
-/// is an error is a reply: what its handler sent is sent.
+/// Sending from a durable actor, exactly once, and side effects whose results are recorded.
+///
+/// What a handler sends becomes durable with what it does to the state, and is sent on after that. A
+/// handler that panics has sent nothing. A reply that is an error is a reply: what its handler sent
+/// is sent. What a handler does to the world is done in a [`step`](Self::step).
 ///
 /// For both contexts, that of actix and [`DurableContext`]: an actor that is not changed otherwise
 /// only gets these calls. They work in handlers, and in the futures and intervals that a context
@@ -30,7 +36,7 @@ use crate::context::DurableContext;
 /// use actix::prelude::*;
 /// use duroxide_actix::journal::workflow::WorkflowResult;
 /// use duroxide_actix::journal::{DurableMessage, DurableState, OutboxError};
-/// use duroxide_actix::{DurableActor, SendDurable};
+/// use duroxide_actix::{DurableActor, DurableEffects};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Default, DurableState)]
@@ -66,12 +72,64 @@ use crate::context::DurableContext;
 ///     }
 /// }
 /// ```
-pub trait SendDurable<A: DurableActor> {
+pub trait DurableEffects<A: DurableActor> {
     /// The outbox itself, for messages without a Rust type.
     ///
     /// # Errors
     /// [`OutboxError::NoActor`] if this is not the context of a durable actor that runs.
     fn outbox(&mut self) -> Result<Outbox, OutboxError>;
+
+    /// The side effects of the message that is being handled, for a future that has more than one.
+    /// None if this is not the context of a durable actor that runs.
+    fn steps(&mut self) -> Option<Steps>;
+
+    /// Runs a side effect and records its result. See [`Steps::step`].
+    ///
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use duroxide_actix::journal::{DurableMessage, DurableState};
+    /// # use duroxide_actix::{DurableActor, DurableEffects};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Default, DurableState)]
+    /// # #[durable(actor_type = "customer")]
+    /// # struct Customer { paid: u32 }
+    /// # impl Actor for Customer { type Context = Context<Self>; }
+    /// # impl DurableActor for Customer { type Messages = (Pay,); }
+    /// # #[derive(Message, Serialize, Deserialize, DurableMessage)]
+    /// # #[rtype(result = "Result<u32, String>")]
+    /// # #[durable(name = "customer.pay")]
+    /// # struct Pay;
+    /// # async fn charge() -> Result<u32, String> { Ok(5) }
+    /// impl Handler<Pay> for Customer {
+    ///     type Result = ResponseActFuture<Self, Result<u32, String>>;
+    ///     fn handle(&mut self, _: Pay, ctx: &mut Self::Context) -> Self::Result {
+    ///         let charged = ctx.step("charge", || charge());
+    ///         Box::pin(charged.into_actor(self).map(|charged, customer, _| {
+    ///             let cents = charged.map_err(|error| error.to_string())??;
+    ///             customer.paid += cents;
+    ///             Ok(cents)
+    ///         }))
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`StepError`].
+    fn step<T, E, F>(
+        &mut self,
+        name: &str,
+        effect: E,
+    ) -> LocalBoxFuture<'static, Result<T, StepError>>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+        E: FnOnce() -> F + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        match self.steps() {
+            Some(steps) => steps.step(name, effect).boxed_local(),
+            None => ready(Err(StepError::NoMessage { step: name.to_owned() })).boxed_local(),
+        }
+    }
 
     /// The actor of type `B` with this id, on whichever node it runs, to tell it something.
     fn actor<B: DurableActor>(&mut self, id: impl AsRef<str>) -> Receiver<'_, A, B, Self> {
@@ -156,7 +214,7 @@ pub trait SendDurable<A: DurableActor> {
     }
 }
 
-/// An actor to send to, from the handler of another. See [`SendDurable::actor`].
+/// An actor to send to, from the handler of another. See [`DurableEffects::actor`].
 pub struct Receiver<'c, A, B, C: ?Sized> {
     context: &'c mut C,
     to: ActorId,
@@ -169,7 +227,7 @@ impl<A, B, C: ?Sized> fmt::Debug for Receiver<'_, A, B, C> {
     }
 }
 
-impl<A: DurableActor, B: DurableActor, C: SendDurable<A> + ?Sized> Receiver<'_, A, B, C> {
+impl<A: DurableActor, B: DurableActor, C: DurableEffects<A> + ?Sized> Receiver<'_, A, B, C> {
     /// Sends a message. Messages from one actor to another are handled in the order of these calls.
     ///
     /// # Errors
@@ -183,31 +241,50 @@ impl<A: DurableActor, B: DurableActor, C: SendDurable<A> + ?Sized> Receiver<'_, 
     }
 }
 
-impl<A: DurableActor + Actor<Context = Self>> SendDurable<A> for DurableContext<A> {
+impl<A: DurableActor + Actor<Context = Self>> DurableEffects<A> for DurableContext<A> {
     fn outbox(&mut self) -> Result<Outbox, OutboxError> {
         self.own_outbox().ok_or(OutboxError::NoActor)
     }
-}
 
-impl<A: DurableActor + Actor<Context = Self>> SendDurable<A> for Context<A> {
-    fn outbox(&mut self) -> Result<Outbox, OutboxError> {
-        CURRENT.with_borrow(Option::clone).ok_or(OutboxError::NoActor)
+    fn steps(&mut self) -> Option<Steps> {
+        self.own_steps()
     }
 }
 
-thread_local! {
-    /// The outbox of the wrapped actor whose context is polled on this thread.
-    static CURRENT: RefCell<Option<Outbox>> = const { RefCell::new(None) };
+impl<A: DurableActor + Actor<Context = Self>> DurableEffects<A> for Context<A> {
+    fn outbox(&mut self) -> Result<Outbox, OutboxError> {
+        current().map(|effects| effects.outbox).ok_or(OutboxError::NoActor)
+    }
+
+    fn steps(&mut self) -> Option<Steps> {
+        current().map(|effects| effects.steps)
+    }
 }
 
-/// Runs something with this outbox as the one that a context of actix finds.
-pub(crate) fn with_outbox<T>(outbox: &Outbox, run: impl FnOnce() -> T) -> T {
-    struct Reset(Option<Outbox>);
+/// What an actor's context has of its mailbox.
+#[derive(Clone)]
+pub(crate) struct Effects {
+    pub(crate) outbox: Outbox,
+    pub(crate) steps: Steps,
+}
+
+thread_local! {
+    /// Of the wrapped actor whose context is polled on this thread.
+    static CURRENT: RefCell<Option<Effects>> = const { RefCell::new(None) };
+}
+
+fn current() -> Option<Effects> {
+    CURRENT.with_borrow(Option::clone)
+}
+
+/// Runs something with these effects as those that a context of actix finds.
+pub(crate) fn with_effects<T>(effects: &Effects, run: impl FnOnce() -> T) -> T {
+    struct Reset(Option<Effects>);
     impl Drop for Reset {
         fn drop(&mut self) {
             CURRENT.set(self.0.take());
         }
     }
-    let _reset = Reset(CURRENT.replace(Some(outbox.clone())));
+    let _reset = Reset(CURRENT.replace(Some(effects.clone())));
     run()
 }

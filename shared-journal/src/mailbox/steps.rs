@@ -1,0 +1,249 @@
+//! Steps: side effects of a handler whose results are recorded.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{CodecError, Payload};
+use crate::engine::Engine;
+use crate::error::JournalError;
+use crate::id::{ActorNo, Sequence};
+use crate::record::RecordedStep;
+use crate::session::Session;
+
+/// Runs side effects for the message that is being handled, each at most once after its result is
+/// recorded. Adapters get it from [`Mailbox::steps`](crate::Mailbox::steps) and give their contexts a
+/// method on top of it. Cloning is cheap.
+#[derive(Clone)]
+pub struct Steps {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Arc<Engine>,
+    no: ActorNo,
+    /// The message whose handler runs; none: 0.
+    message: AtomicU64,
+    /// Counts the handlers that ran.
+    attempt: AtomicU64,
+    /// The receipt of the message is written, so its steps can be.
+    received: AtomicBool,
+    /// There are results of messages that are not processed.
+    has_recorded: AtomicBool,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    recorded: BTreeMap<(Sequence, String), Payload<'static>>,
+    /// How often each name was used, in one attempt.
+    used: (u64, BTreeMap<String, u32>),
+    /// Steps that wait for the receipt.
+    waiting: Vec<Waker>,
+}
+
+impl std::fmt::Debug for Steps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Steps").field("no", &self.shared.no).finish_non_exhaustive()
+    }
+}
+
+/// Why a step has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The message of the step is not being handled: a step belongs into the future of a durable
+    /// handler, and cannot outlive it.
+    #[error("the step {step:?} is not part of the handling of a durable message")]
+    NoMessage {
+        /// The name of the step.
+        step: String,
+    },
+    /// The result does not encode, or what was recorded does not decode into today's type.
+    #[error("the result of the step {step:?} cannot be recorded or read")]
+    Codec {
+        /// The name of the step.
+        step: String,
+        /// Why not.
+        source: CodecError,
+    },
+    /// The result is larger than [`Limits::reply_bytes`](crate::Limits::reply_bytes).
+    #[error("the result of the step {step:?} has {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The name of the step.
+        step: String,
+        /// Its size in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The journal has stopped. The message is handled again by its next owner.
+    #[error("the result of the step {step:?} is not recorded")]
+    Journal {
+        /// The name of the step.
+        step: String,
+        /// Why it has stopped.
+        source: JournalError,
+    },
+}
+
+impl StepError {
+    /// Whether the same step can succeed when the message is handled again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Journal { .. })
+    }
+}
+
+impl Steps {
+    pub(super) fn new(session: &Session, recorded: Vec<RecordedStep>) -> Self {
+        let has_recorded = AtomicBool::new(!recorded.is_empty());
+        let recorded = recorded.into_iter().map(|it| ((it.sequence, it.name), it.result)).collect();
+        Self {
+            shared: Arc::new(Shared {
+                engine: session.engine().clone(),
+                no: session.no(),
+                message: AtomicU64::new(0),
+                attempt: AtomicU64::new(0),
+                received: AtomicBool::new(false),
+                has_recorded,
+                open: Mutex::new(Open { recorded, ..Open::default() }),
+            }),
+        }
+    }
+
+    /// Runs a side effect and records its result, durably, before it returns it. When the message is
+    /// handled again, after a crash or a panic, it returns the recorded result and does not run it.
+    ///
+    /// A crash between the effect and its recording makes it run again: give it an idempotency key,
+    /// the message's id for example. A name that is used again while the same message is handled is
+    /// another step: the second of that name. The result is recorded whatever it is, an error too; it
+    /// is forgotten when the message is processed.
+    ///
+    /// It belongs into the future of a durable handler, which then is one that takes its time. The
+    /// place of a step among those of its name is that of this call. Dropping the future leaves open
+    /// whether the effect happened.
+    ///
+    /// # Errors
+    /// See [`StepError`].
+    pub fn step<T, E, F>(
+        &self,
+        name: &str,
+        effect: E,
+    ) -> impl Future<Output = Result<T, StepError>> + use<T, E, F>
+    where
+        T: Serialize + DeserializeOwned,
+        E: FnOnce() -> F,
+        F: Future<Output = T>,
+    {
+        let (shared, step) = (self.shared.clone(), name.to_owned());
+        let begun = shared.begin(name);
+        async move {
+            let (message, name) = begun.ok_or(StepError::NoMessage { step: step.clone() })?;
+            let recorded = shared.lock().recorded.get(&(message, name.clone())).cloned();
+            if let Some(recorded) = recorded {
+                return recorded.decode().map_err(|source| StepError::Codec { step, source });
+            }
+            let result = effect().await;
+            let encoded = Payload::encode(shared.engine.shared().codec, &result);
+            let payload =
+                encoded.map_err(|source| StepError::Codec { step: step.clone(), source })?;
+            let (size, limit) = (payload.bytes().len(), shared.engine.shared().limits.reply_bytes);
+            if size > limit {
+                return Err(StepError::TooLarge { step, size, limit });
+            }
+            if !shared.is_received(message).await {
+                return Err(StepError::NoMessage { step });
+            }
+            let payload = payload.into_owned();
+            fail::fail_point!("before-step");
+            shared
+                .engine
+                .step(shared.no, message, &name, &payload)
+                .await
+                .map_err(|source| StepError::Journal { step, source })?;
+            fail::fail_point!("after-step");
+            shared.lock().recorded.insert((message, name), payload);
+            shared.has_recorded.store(true, Ordering::Release);
+            Ok(result)
+        }
+    }
+
+    /// The handler of a message begins.
+    pub(super) fn begin(&self, message: Sequence, received: bool) {
+        self.shared.attempt.fetch_add(1, Ordering::Relaxed);
+        self.shared.received.store(received, Ordering::Release);
+        self.shared.message.store(message.0, Ordering::Release);
+    }
+
+    /// The receipt of the message is written: its handler is not done.
+    pub(super) fn received(&self) {
+        self.shared.received.store(true, Ordering::Release);
+        for waiting in std::mem::take(&mut self.shared.lock().waiting) {
+            waiting.wake();
+        }
+    }
+
+    /// The handler has ended, one way or the other.
+    pub(super) fn end(&self) {
+        self.shared.message.store(0, Ordering::Release);
+    }
+
+    /// Messages are processed: their results are not needed any more.
+    pub(super) fn forget(&self, messages: impl Iterator<Item = Sequence>) {
+        if !self.shared.has_recorded.load(Ordering::Acquire) {
+            return;
+        }
+        let mut open = self.shared.lock();
+        for message in messages {
+            open.recorded.retain(|(of, _), _| *of != message);
+        }
+        self.shared.has_recorded.store(!open.recorded.is_empty(), Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn message(&self) -> Option<Sequence> {
+        Some(Sequence(self.message.load(Ordering::Acquire))).filter(|message| message.0 > 0)
+    }
+
+    /// The message of a step that is called now, and the step's own name among its steps.
+    fn begin(&self, name: &str) -> Option<(Sequence, String)> {
+        let message = self.message()?;
+        let mut open = self.lock();
+        let attempt = self.attempt.load(Ordering::Relaxed);
+        if open.used.0 != attempt {
+            open.used = (attempt, BTreeMap::new());
+        }
+        let count = open.used.1.entry(name.to_owned()).or_default();
+        *count += 1;
+        // With its number, so that no other name is the same.
+        Some((message, format!("{name}#{count}")))
+    }
+
+    /// Waits until the receipt of the message is written. False if it is not handled any more.
+    async fn is_received(&self, message: Sequence) -> bool {
+        poll_fn(|cx| {
+            if self.message() != Some(message) {
+                return Poll::Ready(false);
+            }
+            // Under the lock, so that it is not missed.
+            let mut open = self.lock();
+            if self.received.load(Ordering::Acquire) {
+                return Poll::Ready(true);
+            }
+            open.waiting.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
