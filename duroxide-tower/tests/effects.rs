@@ -1,0 +1,192 @@
+//! What handlers send, and their side effects.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use duroxide::providers::sqlite::SqliteProvider;
+use duroxide::runtime::Runtime;
+use duroxide::runtime::registry::ActivityRegistry;
+use duroxide::{Client, OrchestrationContext, OrchestrationRegistry, OrchestrationStatus};
+use duroxide_tower::journal::cluster::Cluster;
+use duroxide_tower::journal::workflow::{
+    TimerId, WorkflowResult, next_event, register, register_orchestrations,
+};
+use duroxide_tower::{
+    ActorContext, ActorRef, ClusterActors, DurableActor, DurableMessage, DurableState, TowerHost,
+    async_trait,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Default, DurableState)]
+#[durable(actor_type = "account")]
+struct Account {
+    balance: i64,
+    approved: Option<WorkflowResult>,
+    reminder: Option<TimerId>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, DurableMessage)]
+#[durable(name = "account.command")]
+enum Command {
+    Deposit(i64),
+    /// Tells the other account first, and looks at its own balance then.
+    Transfer {
+        to: String,
+        amount: i64,
+        panic: bool,
+    },
+    Approve,
+    Approved {
+        how: WorkflowResult,
+    },
+    Remind,
+    Forget,
+    Charge,
+    Show,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Shown {
+    balance: i64,
+    approved: Option<WorkflowResult>,
+}
+
+static CHARGED: AtomicU32 = AtomicU32::new(0);
+
+#[async_trait]
+impl DurableActor for Account {
+    type Message = Command;
+    type Reply = Shown;
+    type Error = String;
+
+    async fn handle(&mut self, ctx: &mut ActorContext, command: Command) -> Result<Shown, String> {
+        match command {
+            Command::Deposit(amount) => self.balance += amount,
+            Command::Transfer { to, amount, panic } => {
+                let told = ctx.actor::<Self>(to).tell(Command::Deposit(amount));
+                told.map_err(|error| error.to_string())?;
+                assert!(!panic, "on purpose");
+                if self.balance < amount {
+                    return Err("too little".into());
+                }
+                self.balance -= amount;
+            }
+            Command::Approve => {
+                let instance = format!("approve/{}", ctx.actor_id().id());
+                ctx.ask_workflow("approve", &instance, "", |how| Command::Approved { how })
+                    .map_err(|error| error.to_string())?;
+                ctx.raise_event(&instance, "votes", "yes").map_err(|error| error.to_string())?;
+            }
+            Command::Approved { how } => self.approved = Some(how),
+            Command::Remind => {
+                ctx.schedule(Duration::from_millis(20), Command::Deposit(1000)).unwrap();
+                let later = ctx.schedule(Duration::from_secs(86_400), Command::Deposit(1));
+                self.reminder = Some(later.unwrap());
+            }
+            Command::Forget => ctx.cancel(&self.reminder.take().unwrap()).unwrap(),
+            Command::Charge => {
+                let charge = || async { CHARGED.fetch_add(1, Ordering::SeqCst) + 1 };
+                let charged = ctx.step("charge", charge).await.unwrap();
+                assert!(ctx.attempts() > 0, "on purpose");
+                self.balance -= i64::from(charged);
+            }
+            Command::Show => {}
+        }
+        Ok(Shown { balance: self.balance, approved: self.approved.clone() })
+    }
+}
+
+async fn approve(ctx: OrchestrationContext, _: String) -> Result<String, String> {
+    Ok(next_event(&ctx, "votes").await)
+}
+
+struct World {
+    _folder: tempfile::TempDir,
+    cluster: Cluster,
+    runtime: Arc<Runtime>,
+    client: Client,
+}
+
+impl World {
+    async fn begin() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}?mode=rwc", folder.path().join("app.db").display());
+        let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
+        let cluster = Cluster::builder("bank", 2)
+            .host(TowerHost::new(|_| Account::default()))
+            .join(provider.clone())
+            .await
+            .unwrap();
+        let activities = register(ActivityRegistry::builder(), &cluster).build();
+        let orchestrations = register_orchestrations(OrchestrationRegistry::builder())
+            .register("approve", approve)
+            .build();
+        let runtime =
+            Runtime::start_with_store(provider.clone(), activities, orchestrations).await;
+        Self { _folder: folder, cluster, runtime, client: Client::new(provider) }
+    }
+
+    fn account(&self, id: &str) -> ActorRef<Account> {
+        self.cluster.actor(id)
+    }
+
+    async fn end(self) {
+        self.runtime.shutdown(None).await;
+        self.cluster.leave().await.unwrap();
+    }
+}
+
+async fn until(account: &ActorRef<Account>, wanted: impl Fn(&Shown) -> bool) -> Shown {
+    loop {
+        let shown = account.ask(Command::Show).await.unwrap();
+        if wanted(&shown) {
+            return shown;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_sends_arrives_unless_it_panics_or_says_no() {
+    let world = World::begin().await;
+    let (a, b) = (world.account("a"), world.account("b"));
+    let transfer = |amount, panic| Command::Transfer { to: "b".into(), amount, panic };
+    a.ask(Command::Deposit(10)).await.unwrap();
+    assert!(a.ask(transfer(1, true)).await.is_err());
+    assert!(a.ask(transfer(100, false)).await.is_err());
+    assert_eq!(a.ask(transfer(7, false)).await.unwrap().balance, 3);
+    // The last one, and so all that were sent.
+    assert_eq!(until(&b, |shown| shown.balance != 0).await.balance, 7);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn workflows_events_and_timers() {
+    let world = World::begin().await;
+    let account = world.account("7");
+    account.ask(Command::Approve).await.unwrap();
+    let shown = until(&account, |shown| shown.approved.is_some()).await;
+    let expected = WorkflowResult { instance: "approve/7".into(), result: Ok("yes".into()) };
+    assert_eq!(shown.approved, Some(expected));
+    account.ask(Command::Remind).await.unwrap();
+    assert_eq!(until(&account, |shown| shown.balance != 0).await.balance, 1000);
+    account.ask(Command::Forget).await.unwrap();
+    // Two for the workflow, one for the timer that fired.
+    let cancelled = "timer/account/7/4";
+    let status = world.client.wait_for_orchestration(cancelled, Duration::from_secs(50)).await;
+    assert!(matches!(status, Ok(OrchestrationStatus::Failed { .. })), "{status:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_side_effect_is_not_repeated() {
+    let world = World::begin().await;
+    let account = world.account("charged");
+    // It panics after the step, once.
+    assert_eq!(account.ask(Command::Charge).await.unwrap().balance, -1);
+    assert_eq!(CHARGED.load(Ordering::SeqCst), 1);
+    world.end().await;
+}
