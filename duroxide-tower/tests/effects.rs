@@ -124,8 +124,7 @@ impl World {
         let orchestrations = register_orchestrations(OrchestrationRegistry::builder())
             .register("approve", approve)
             .build();
-        let runtime =
-            Runtime::start_with_store(provider.clone(), activities, orchestrations).await;
+        let runtime = Runtime::start_with_store(provider.clone(), activities, orchestrations).await;
         Self { _folder: folder, cluster, runtime, client: Client::new(provider) }
     }
 

@@ -4,6 +4,7 @@
 //! A child process runs durable actors and senders and is killed; the parent keeps an outside
 //! record of what the child said before it died, and checks the promises against it.
 
+mod arm;
 mod ledger;
 mod parent;
 pub mod postgres;
@@ -11,6 +12,7 @@ pub mod protocol;
 pub mod proxy;
 pub mod tally;
 
+pub use arm::arm;
 pub use ledger::{Entry, Ledger, Slot};
 pub use parent::{Kill, KilledBy, Parent, Totals};
 

@@ -15,6 +15,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fail::fail_point;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use rustc_hash::FxHashMap;
@@ -125,6 +126,7 @@ async fn deliver(
     let numbers: Vec<u64> = batch.iter().map(|message| message.number).collect();
     let mut left = batch;
     let mut pause = RETRY;
+    fail_point!("before-relay");
     while !left.is_empty() {
         let cluster = cluster.upgrade()?;
         let tells = left.iter().map(|message| {
@@ -153,9 +155,10 @@ async fn deliver(
             pause = (pause * 2).min(RETRY_AT_MOST);
         }
     }
-    fail::fail_point!("before-delivered");
+    fail_point!("before-delivered");
     match engine.delivered(no, &numbers).await {
         Ok(()) => {
+            fail_point!("after-delivered");
             metrics::gauge!("journal_outbox_messages").decrement(numbers.len() as f64);
             Some((no, to))
         }

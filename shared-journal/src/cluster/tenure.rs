@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use fail::fail_point;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, oneshot};
@@ -214,7 +215,10 @@ impl Tenure {
         let replies: Vec<StoredReply> = replies.into_iter().flatten().collect();
         loop {
             match self.store.settle(self.shard, &numbers, &replies).await {
-                Ok(()) => return,
+                Ok(()) => {
+                    fail_point!("after-settle");
+                    return;
+                }
                 Err(error) if error.is_retryable() && self.journal.stopped().is_none() => {
                     tracing::warn!(shard = %self.shard, %error, "letters are settled again");
                     tokio::time::sleep(RETRY).await;

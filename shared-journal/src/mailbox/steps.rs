@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use fail::fail_point;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -161,13 +162,13 @@ impl Steps {
                 return Err(StepError::NoMessage { step });
             }
             let payload = payload.into_owned();
-            fail::fail_point!("before-step");
+            fail_point!("before-step");
             shared
                 .engine
                 .step(shared.no, message, &name, &payload)
                 .await
                 .map_err(|source| StepError::Journal { step, source })?;
-            fail::fail_point!("after-step");
+            fail_point!("after-step");
             shared.lock().recorded.insert((message, name), payload);
             shared.has_recorded.store(true, Ordering::Release);
             Ok(result)

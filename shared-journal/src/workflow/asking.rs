@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use duroxide::{ActivityContext, Either2, OrchestrationContext};
+use fail::fail_point;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
@@ -202,6 +203,7 @@ pub(super) async fn run(
     input: String,
     reply: bool,
 ) -> Result<String, String> {
+    fail_point!("before-activity");
     let answer = tokio::select! {
         answer = send(&cluster, &input, reply) => match answer {
             Ok(reply) => Answer::Reply(reply),
@@ -209,6 +211,7 @@ pub(super) async fn run(
         },
         () = ctx.cancelled() => return Err("nobody waits for the reply".into()),
     };
+    fail_point!("after-activity");
     serde_json::to_string(&answer).map_err(|error| error.to_string())
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duroxide::providers::Provider;
 use duroxide::{Client, ClientError, OrchestrationStatus};
+use fail::fail_point;
 use tokio::sync::Semaphore;
 
 use super::events::{Event, is_read};
@@ -111,7 +112,9 @@ impl Hosted for Instance {
                 return Ok(());
             }
         };
+        fail_point!("before-instance");
         let delivered = self.perform(&request).await;
+        fail_point!("after-instance");
         parcel.answer.answer(delivered);
         Ok(())
     }
@@ -181,6 +184,7 @@ impl Instance {
             let _call = self.host.calls.acquire().await;
             self.host.client.enqueue_event(&self.name, queue, data).await?;
         }
+        fail_point!("after-event");
         self.unread.push_back((queue.to_owned(), event.clone()));
         Ok(())
     }

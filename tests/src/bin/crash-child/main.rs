@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use futures::future::LocalBoxFuture;
@@ -28,7 +27,7 @@ fn main() -> Result<()> {
     let mut next = || arguments.next().context("ADAPTER STORE send|show");
     let (adapter, store, action) = (next()?, next()?, next()?);
     let acknowledged = arguments.map(|text| parse(&text)).collect::<Result<BTreeMap<_, _>>>()?;
-    arm()?;
+    tests::arm()?;
     actix::System::new().block_on(async move {
         // Small, so that a short life has many checkpoints.
         let limits =
@@ -58,26 +57,6 @@ async fn open(store: &str, builder: EventJournalBuilder) -> Result<EventJournal>
     fail::cfg("short-segments", "return").map_err(anyhow::Error::msg)?;
     let provider = tests::postgres::open(store).await?;
     Ok(builder.open_on(PortableActorProvider::new(provider)).await?)
-}
-
-/// Dies of SIGKILL at a named point, if told so.
-fn arm() -> Result<()> {
-    let Ok(point) = std::env::var("CRASH_POINT") else {
-        return Ok(());
-    };
-    let hits: u64 = std::env::var("CRASH_HITS")?.parse()?;
-    let passed = AtomicU64::new(0);
-    fail::cfg_callback(point, move || {
-        if passed.fetch_add(1, Ordering::SeqCst) + 1 == hits {
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
-            // Until the signal arrives this thread must not go on.
-            loop {
-                std::thread::park();
-            }
-        }
-    })
-    .map_err(anyhow::Error::msg)
 }
 
 fn parse(text: &str) -> Result<(Slot, u64)> {
