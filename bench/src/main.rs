@@ -19,7 +19,7 @@ use duroxide_actix::journal::Durability;
 
 use crate::load::Shape;
 use crate::scenarios::{
-    cluster, coexist, compare, contend, portable, postgres, recover, scale, state, tell,
+    cluster, coexist, compare, contend, portable, postgres, recover, scale, state, tell, timers,
 };
 
 #[derive(Parser)]
@@ -91,6 +91,17 @@ enum Command {
         /// The shape of the load.
         #[arg(long)]
         shape: Shape,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// How late durable timers of actors are that are due within so many seconds.
+    Timers {
+        /// How many.
+        #[arg(long, default_value_t = 10_000)]
+        timers: u64,
+        /// On the PostgreSQL server of `DATABASE_URL`.
+        #[arg(long)]
+        postgres: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -202,6 +213,9 @@ fn main() -> Result<()> {
             Command::Coexist { common } => (common.json, coexist::run(common).await?),
             Command::Contend { common } => (common.json, contend::run(common).await?),
             Command::Cluster { shape, common } => (common.json, cluster::run(shape, common).await?),
+            Command::Timers { timers, postgres, common } => {
+                (common.json, timers::run(timers, postgres, common).await?)
+            }
             Command::Portable { shape, common } => {
                 (common.json, portable::run(shape, common).await?)
             }

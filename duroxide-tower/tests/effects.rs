@@ -11,9 +11,7 @@ use duroxide::runtime::Runtime;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry, OrchestrationStatus};
 use duroxide_tower::journal::cluster::Cluster;
-use duroxide_tower::journal::workflow::{
-    TimerId, WorkflowResult, next_event, register, register_orchestrations,
-};
+use duroxide_tower::journal::workflow::{TimerId, WorkflowResult, next_event, start};
 use duroxide_tower::{
     ActorContext, ActorRef, ClusterActors, DurableActor, DurableMessage, DurableState, TowerHost,
     async_trait,
@@ -120,11 +118,9 @@ impl World {
             .join(provider.clone())
             .await
             .unwrap();
-        let activities = register(ActivityRegistry::builder(), &cluster).build();
-        let orchestrations = register_orchestrations(OrchestrationRegistry::builder())
-            .register("approve", approve)
-            .build();
-        let runtime = Runtime::start_with_store(provider.clone(), activities, orchestrations).await;
+        let orchestrations = OrchestrationRegistry::builder().register("approve", approve);
+        let activities = ActivityRegistry::builder();
+        let runtime = start(provider.clone(), &cluster, activities, orchestrations).await;
         Self { _folder: folder, cluster, runtime, client: Client::new(provider) }
     }
 

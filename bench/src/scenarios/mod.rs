@@ -11,6 +11,7 @@ pub(crate) mod recover;
 pub(crate) mod scale;
 pub(crate) mod state;
 pub(crate) mod tell;
+pub(crate) mod timers;
 
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ use crate::sides::limit::COMMIT_BYTES;
 use crate::sides::ours::Ours;
 
 /// Everything is in a schema that goes at the end, or with the next run if there was no end.
-const SCHEMA: &str = "journal_bench";
+pub(super) const SCHEMA: &str = "journal_bench";
 
 pub(crate) async fn run(shape: Shape, common: Common) -> Result<Value> {
     let url = std::env::var("DATABASE_URL").context("set DATABASE_URL=postgres://...")?;
@@ -80,7 +80,7 @@ async fn single_row(connection: &mut PgConnection, time: Duration) -> Result<f64
     Ok(percentile(&taken, 0.5).as_secs_f64() * 1e6)
 }
 
-async fn clear(connection: &mut PgConnection) -> Result<()> {
+pub(super) async fn clear(connection: &mut PgConnection) -> Result<()> {
     let statement = format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE");
     sqlx::raw_sql(&statement).execute(connection).await?;
     Ok(())

@@ -33,6 +33,10 @@ mod instance;
 mod sending;
 mod timer;
 
+use std::sync::Arc;
+
+use duroxide::providers::Provider;
+use duroxide::runtime::Runtime;
 use duroxide::runtime::registry::{ActivityRegistryBuilder, OrchestrationRegistryBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +69,20 @@ pub fn register_orchestrations(
     orchestrations: OrchestrationRegistryBuilder,
 ) -> OrchestrationRegistryBuilder {
     orchestrations.register(TIMER, timer::run).register(RUN, sending::run)
+}
+
+/// Starts a runtime for an application that has none yet, with its own activities and orchestrations
+/// and ours. Stop it with [`Runtime::shutdown`]. An application that has a runtime registers what is ours
+/// there: a second one on the same store would refuse the first one's work.
+pub async fn start(
+    provider: Arc<dyn Provider>,
+    cluster: &Cluster,
+    activities: ActivityRegistryBuilder,
+    orchestrations: OrchestrationRegistryBuilder,
+) -> Arc<Runtime> {
+    let activities = register(activities, cluster).build();
+    let orchestrations = register_orchestrations(orchestrations).build();
+    Runtime::start_with_store(provider, activities, orchestrations).await
 }
 
 /// What travels to an instance, as the letter to its address.
