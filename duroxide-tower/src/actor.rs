@@ -105,7 +105,7 @@ pub trait DurableActor: DurableState + Send + 'static {
 #[derive(Debug)]
 pub struct ActorContext {
     outbox: Outbox,
-    steps: Steps,
+    steps: Option<Steps>,
     /// What was in the outbox before the message.
     sent: usize,
     message: Option<MessageId>,
@@ -116,7 +116,12 @@ pub struct ActorContext {
 impl ActorContext {
     pub(crate) fn new<W: mailbox::Work>(mailbox: &Mailbox<W>) -> Self {
         let (outbox, steps) = (mailbox.outbox().clone(), mailbox.steps().clone());
-        Self { outbox, steps, sent: 0, message: None, attempts: 0, stopping: false }
+        Self { steps: Some(steps), ..Self::without_journal(outbox) }
+    }
+
+    /// Of an actor whose side effects cannot be recorded.
+    pub(crate) fn without_journal(outbox: Outbox) -> Self {
+        Self { outbox, steps: None, sent: 0, message: None, attempts: 0, stopping: false }
     }
 
     /// The actor's name.
@@ -125,8 +130,8 @@ impl ActorContext {
         self.outbox.actor()
     }
 
-    pub(crate) fn steps(&self) -> &Steps {
-        &self.steps
+    pub(crate) fn steps(&self) -> Option<&Steps> {
+        self.steps.as_ref()
     }
 
     /// The outbox, for messages without a Rust type.

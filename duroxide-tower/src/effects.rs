@@ -56,7 +56,11 @@ impl ActorContext {
         E: FnOnce() -> F,
         F: Future<Output = T>,
     {
-        self.steps().step(name, effect)
+        let step = self
+            .steps()
+            .map(|steps| steps.step(name, effect))
+            .ok_or_else(|| StepError::NoMessage { step: name.to_owned() });
+        async move { step?.await }
     }
 
     /// The actor of type `B` with this id, on whichever node it runs, to tell it something.

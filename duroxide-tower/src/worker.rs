@@ -180,7 +180,7 @@ fn source_of(error: &JournalError) -> String {
     std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
     if let Some(text) = panic.downcast_ref::<&'static str>() {
         (*text).to_owned()
     } else if let Some(text) = panic.downcast_ref::<String>() {

@@ -40,6 +40,12 @@ impl ActorId {
         &self.id
     }
 
+    /// Both names in one, that no other actor has: a slash in the type is escaped, so the first one
+    /// ends it.
+    pub(crate) fn path(&self) -> String {
+        format!("{}/{}", self.actor_type.replace('%', "%25").replace('/', "%2F"), self.id)
+    }
+
     /// Whether it is the address of something that is no actor.
     pub(crate) fn is_reserved(&self) -> bool {
         self.actor_type.starts_with("actors:")

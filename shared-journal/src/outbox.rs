@@ -165,7 +165,7 @@ impl Outbox {
         if size > limit {
             return Err(OutboxError::TooLarge { to, size, limit });
         }
-        let id = MessageId::from_key(&format!("outbox/{actor}/{number}"));
+        let id = MessageId::from_key(&format!("outbox/{}/{number}", actor.path()));
         let message = OutgoingMessage { number, to, id, kind, payload };
         self.shared.bytes.fetch_add(size_of(&message), Ordering::Relaxed);
         open.last = number;

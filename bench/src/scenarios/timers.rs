@@ -28,7 +28,7 @@ const ACTORS: u64 = 100;
 const SET: Duration = Duration::from_millis(8);
 
 /// Longer than it takes.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// What fired, and how late, in milliseconds.
 #[derive(Default)]

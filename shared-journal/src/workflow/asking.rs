@@ -25,13 +25,25 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// What an orchestration hands to the activity, as duroxide's history shows it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Message {
+pub(super) struct Message {
     actor_type: String,
     actor_id: String,
     /// A UUID.
     id: String,
     kind: String,
     message: Value,
+}
+
+impl Message {
+    pub(super) fn new(to: &ActorId, id: MessageId, kind: &str, message: Value) -> Self {
+        Self {
+            actor_type: to.actor_type().to_owned(),
+            actor_id: to.id().to_owned(),
+            id: id.to_string(),
+            kind: kind.to_owned(),
+            message,
+        }
+    }
 }
 
 /// What the activity hands back.
@@ -167,13 +179,7 @@ impl WorkflowActor {
         message: &impl Serialize,
     ) -> BoxFuture<'static, Result<Value, WorkflowError>> {
         let scheduled = serde_json::to_value(message).and_then(|message| {
-            let message = Message {
-                actor_type: self.actor.actor_type().to_owned(),
-                actor_id: self.actor.id().to_owned(),
-                id: self.next_id().to_string(),
-                kind: kind.to_owned(),
-                message,
-            };
+            let message = Message::new(&self.actor, self.next_id(), kind, message);
             let input = serde_json::to_string(&message)?;
             Ok(self.ctx.schedule_activity(activity, input))
         });

@@ -96,6 +96,8 @@ struct Instance {
 enum NotDone {
     #[error("the instance is not there yet")]
     NotThere,
+    #[error("the instance has ended, and should not have")]
+    Ended,
     #[error(transparent)]
     Client(#[from] ClientError),
 }
@@ -128,6 +130,9 @@ impl Instance {
             let done = match request {
                 Request::Start { orchestration, input } => self.start(orchestration, input).await,
                 Request::Raise { queue, event } => self.raise(queue, event).await,
+                Request::Deliver { orchestration, input, queue, event } => {
+                    self.deliver_to((orchestration, input), queue, event).await
+                }
                 Request::Cancel { reason } => self.cancel(reason).await,
             };
             if let Some(stopped) = self.journal.stopped() {
@@ -187,6 +192,26 @@ impl Instance {
         fail_point!("after-event");
         self.unread.push_back((queue.to_owned(), event.clone()));
         Ok(())
+    }
+
+    /// Raises an event, in an instance that is started for it and never ends.
+    async fn deliver_to(
+        &mut self,
+        (orchestration, input): (&str, &str),
+        queue: &str,
+        event: &Event,
+    ) -> Result<(), NotDone> {
+        if !self.is_there {
+            match self.status().await? {
+                OrchestrationStatus::NotFound => {
+                    self.start(orchestration, input).await?;
+                    return Err(NotDone::NotThere);
+                }
+                OrchestrationStatus::Running { .. } => self.is_there = true,
+                _ => return Err(NotDone::Ended),
+            }
+        }
+        self.raise(queue, event).await
     }
 
     async fn forget_read(&mut self) -> Result<(), NotDone> {

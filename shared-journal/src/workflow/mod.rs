@@ -30,6 +30,7 @@
 mod asking;
 mod events;
 mod instance;
+mod orchestrated;
 mod sending;
 mod timer;
 
@@ -43,6 +44,10 @@ use serde::{Deserialize, Serialize};
 pub use self::asking::{ASK, TELL, WorkflowActor, WorkflowError};
 pub use self::events::next_event;
 pub use self::instance::WorkflowHost;
+pub use self::orchestrated::{
+    Handled, Handling, ORCHESTRATED_REPLY_BYTES, OrchestratedActor, OrchestratedError,
+    orchestrated, run_orchestrated,
+};
 pub use self::sending::{WorkflowResult, instance_address};
 pub use self::timer::{Due, Missed, TIMER, TimerId};
 use crate::cluster::Cluster;
@@ -89,7 +94,22 @@ pub async fn start(
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Request {
-    Start { orchestration: String, input: String },
-    Raise { queue: String, event: events::Event },
-    Cancel { reason: String },
+    Start {
+        orchestration: String,
+        input: String,
+    },
+    Raise {
+        queue: String,
+        event: events::Event,
+    },
+    /// As `Raise`, in an instance that is started for it.
+    Deliver {
+        orchestration: String,
+        input: String,
+        queue: String,
+        event: events::Event,
+    },
+    Cancel {
+        reason: String,
+    },
 }

@@ -108,7 +108,7 @@ impl Outbox {
             input: input.to_owned(),
         };
         self.request(|number| {
-            let parent = format!("ask/{}/{number}", self.actor());
+            let parent = format!("ask/{}/{number}", self.actor().path());
             let input = json(&parent, &asked)?;
             Ok(("start", parent, Request::Start { orchestration: RUN.to_owned(), input }))
         })
@@ -126,7 +126,7 @@ impl Outbox {
     /// See [`OutboxError`]; then nothing is sent.
     pub fn raise_event(&self, instance: &str, queue: &str, data: &str) -> Result<(), OutboxError> {
         self.request(|number| {
-            let event = Event::new(&self.actor().to_string(), number, data.to_owned());
+            let event = Event::new(&self.actor().path(), number, data.to_owned());
             let request = Request::Raise { queue: queue.to_owned(), event };
             Ok(("raise", instance.to_owned(), request))
         })

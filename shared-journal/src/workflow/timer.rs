@@ -22,7 +22,7 @@ pub struct TimerId(pub(super) String);
 
 impl TimerId {
     pub(super) fn new(actor: &ActorId, number: u64) -> Self {
-        Self(format!("timer/{actor}/{number}"))
+        Self(format!("timer/{}/{number}", actor.path()))
     }
 
     /// The instance of duroxide that is the timer.

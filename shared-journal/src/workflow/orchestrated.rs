@@ -1,0 +1,361 @@
+//! Actors that are orchestrations: no journal, a mailbox in duroxide's queue, and a state that is carried
+//! from execution to execution.
+//!
+//! ```text
+//! tell -> inbox -> lane -> queue -> orchestration -> activity (the handler) -> orchestration
+//! ```
+//!
+//! A message is handled in an activity, which gets the state and returns the next one; the orchestration
+//! records it and goes on. So the state changes once a message, wherever a worker is free, and what the
+//! handler sends is sent from the orchestration, after that.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use duroxide::{Client, ClientError, OrchestrationContext};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::asking::{Message, TELL};
+use super::events::{Event, next_event};
+use super::{Request, instance_address};
+use crate::cluster::{Cluster, SendError};
+use crate::codec::{Codec, CodecError, Payload};
+use crate::error::BoxError;
+use crate::id::{ActorId, MessageId, MessageKey};
+use crate::outbox::Outbox;
+use crate::record::OutgoingMessage;
+
+/// The queue of its messages.
+const MAILBOX: &str = "mailbox";
+/// Messages an execution: its history stays short.
+const MESSAGES: usize = 10;
+/// Outcomes that an actor remembers.
+const WINDOW: usize = 100;
+/// Replies that wait for who asked, a key each.
+const REPLIES: u128 = 64;
+/// Of a reply: it has to fit into a value of duroxide's key-value store.
+pub const ORCHESTRATED_REPLY_BYTES: usize = 60 << 10;
+/// As many attempts as the journal makes by default.
+const ATTEMPTS: u32 = 3;
+/// How often the inbox of an actor is tried that is full.
+const FULL: Duration = Duration::from_millis(20);
+/// How often a reply is looked for, at first, and at most.
+const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+/// When a message is sent again whose reply does not come: it may have been overwritten.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// A message for an actor, as it lies in its mailbox.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Mail {
+    /// A UUID.
+    id: String,
+    kind: String,
+    message: Value,
+}
+
+/// What the handler gets.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Handling {
+    /// The id of the actor, within its type.
+    pub actor_id: String,
+    /// The id of the message, a UUID.
+    pub message_id: String,
+    /// The stable name of its type.
+    pub kind: String,
+    /// The message.
+    pub message: Value,
+    /// The state; none before the first message.
+    pub state: Option<Value>,
+    /// How often the message was tried before.
+    pub attempts: u32,
+    /// The number of the last message that the actor sent.
+    sent: u64,
+}
+
+/// What the handler returns.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Handled {
+    state: Value,
+    reply: Value,
+    messages: Vec<Message>,
+    sent: u64,
+}
+
+impl Handling {
+    /// The outbox for what the handler sends.
+    #[must_use]
+    pub fn outbox(&self, actor_type: &str, limit: usize) -> Outbox {
+        Outbox::new(ActorId::new(actor_type, &self.actor_id), Codec::Json, limit, true, self.sent)
+    }
+
+    /// The id of the message.
+    #[must_use]
+    pub fn id(&self) -> Option<MessageId> {
+        uuid::Uuid::parse_str(&self.message_id).ok().map(MessageId::from)
+    }
+
+    /// What to return: the state, the reply, and what is in the outbox.
+    ///
+    /// # Errors
+    /// Something does not encode.
+    pub fn handled(
+        &self,
+        state: &impl Serialize,
+        reply: &impl Serialize,
+        outbox: &Outbox,
+    ) -> Result<Handled, CodecError> {
+        let sent = outbox.take();
+        let last = sent.last().map_or(self.sent, |message| message.number);
+        let messages = sent.into_iter().map(|message| {
+            let OutgoingMessage { to, id, kind, payload, .. } = message;
+            Ok(Message::new(&to, id, &kind, payload.decode()?))
+        });
+        Ok(Handled {
+            state: serde_json::to_value(state)?,
+            reply: serde_json::to_value(reply)?,
+            messages: messages.collect::<Result<_, CodecError>>()?,
+            sent: last,
+        })
+    }
+}
+
+/// What goes from one execution to the next.
+#[derive(Debug, Serialize, Deserialize)]
+struct Carried {
+    actor_type: String,
+    actor_id: String,
+    state: Option<Value>,
+    sent: u64,
+    window: VecDeque<Recorded>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Recorded {
+    id: String,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    Processed(Value),
+    Failed { attempts: u32, error: String },
+}
+
+/// The name of the orchestration, and of the activity, for the actors of a type.
+#[must_use]
+pub fn orchestrated(actor_type: &str) -> String {
+    format!("actors:orchestrated/{actor_type}")
+}
+
+/// The orchestration.
+pub async fn run_orchestrated(ctx: OrchestrationContext, input: String) -> Result<String, String> {
+    let mut carried: Carried = serde_json::from_str(&input).map_err(text)?;
+    for _ in 0..MESSAGES {
+        let mail = next_event(&ctx, MAILBOX).await;
+        let mail: Mail = serde_json::from_str(&mail).map_err(text)?;
+        let recorded = carried.window.iter().find(|recorded| recorded.id == mail.id).cloned();
+        let recorded = match recorded {
+            Some(recorded) => recorded,
+            None => {
+                let outcome = carried.handle(&ctx, &mail).await?;
+                let recorded = Recorded { id: mail.id, outcome };
+                carried.window.push_back(recorded.clone());
+                if carried.window.len() > WINDOW {
+                    carried.window.pop_front();
+                }
+                recorded
+            }
+        };
+        // For who asks; who does not never looks.
+        let value = serde_json::to_string(&recorded).map_err(text)?;
+        ctx.set_kv_value(reply_key(&recorded.id), value);
+    }
+    ctx.continue_as_new(serde_json::to_string(&carried).map_err(text)?).await
+}
+
+impl Carried {
+    fn new(actor: &ActorId) -> Self {
+        Self {
+            actor_type: actor.actor_type().to_owned(),
+            actor_id: actor.id().to_owned(),
+            state: None,
+            sent: 0,
+            window: VecDeque::new(),
+        }
+    }
+
+    /// Has a message handled, and sends what its handler sent.
+    async fn handle(&mut self, ctx: &OrchestrationContext, mail: &Mail) -> Result<Outcome, String> {
+        let mut attempts = 0;
+        loop {
+            let handling = Handling {
+                actor_id: self.actor_id.clone(),
+                message_id: mail.id.clone(),
+                kind: mail.kind.clone(),
+                message: mail.message.clone(),
+                state: self.state.clone(),
+                attempts,
+                sent: self.sent,
+            };
+            let input = serde_json::to_string(&handling).map_err(text)?;
+            let error = match ctx.schedule_activity(orchestrated(&self.actor_type), input).await {
+                Ok(handled) => {
+                    let handled: Handled = serde_json::from_str(&handled).map_err(text)?;
+                    for message in &handled.messages {
+                        let message = serde_json::to_string(message).map_err(text)?;
+                        // It ends when the message is durable, or never can be; the log has that.
+                        ctx.schedule_activity(TELL, message).await?;
+                    }
+                    self.state = Some(handled.state);
+                    self.sent = handled.sent;
+                    return Ok(Outcome::Processed(handled.reply));
+                }
+                Err(error) => error,
+            };
+            attempts += 1;
+            if attempts == ATTEMPTS {
+                return Ok(Outcome::Failed { attempts, error });
+            }
+        }
+    }
+}
+
+fn instance_of(actor: &ActorId) -> String {
+    format!("actor/{}", actor.path())
+}
+
+fn reply_key(id: &str) -> String {
+    format!("actors:reply/{}", MessageId::from_key(id).as_u128() % REPLIES)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// An actor that is an orchestration, to send to. Adapters have typed references on top of it.
+#[derive(Clone)]
+pub struct OrchestratedActor {
+    cluster: Cluster,
+    client: Client,
+    actor: ActorId,
+}
+
+impl std::fmt::Debug for OrchestratedActor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OrchestratedActor").field(&self.actor).finish()
+    }
+}
+
+/// Why an [`OrchestratedActor`] has no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OrchestratedError {
+    /// The message did not get through.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The reply cannot be read from duroxide's store. The message is handled; ask again with its id.
+    #[error("the reply of message {id} cannot be read")]
+    Reply {
+        /// The message.
+        id: MessageId,
+        /// Why not.
+        source: BoxError,
+    },
+}
+
+impl OrchestratedError {
+    /// Whether the same call, with the same id, can succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Send(error) => error.is_retryable(),
+            Self::Reply { source, .. } => {
+                source.downcast_ref::<ClientError>().is_some_and(ClientError::is_retryable)
+            }
+        }
+    }
+}
+
+impl OrchestratedActor {
+    /// The actor with this name; it begins with its first message.
+    #[must_use]
+    pub fn new(cluster: &Cluster, client: &Client, actor: ActorId) -> Self {
+        Self { cluster: cluster.clone(), client: client.clone(), actor }
+    }
+
+    /// Sends a message and returns when it is durable that it will be handled. Waits while a thousand
+    /// ([`inbox_letters`](crate::cluster::ClusterBuilder::inbox_letters)) wait for the actor.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn tell(
+        &self,
+        id: MessageId,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> Result<(), SendError> {
+        let refused = |error: &dyn std::fmt::Display| SendError::NotAccepted {
+            reason: format!("the message does not encode: {error}").into(),
+        };
+        let instance = instance_of(&self.actor);
+        let message = serde_json::to_value(message).map_err(|error| refused(&error))?;
+        let mail = Mail { id: id.to_string(), kind: kind.to_owned(), message };
+        let data = serde_json::to_string(&mail).map_err(|error| refused(&error))?;
+        // A sender of its own: between messages from outside there is no order that a number could have.
+        let request = Request::Deliver {
+            orchestration: orchestrated(self.actor.actor_type()),
+            input: serde_json::to_string(&Carried::new(&self.actor))
+                .map_err(|error| refused(&error))?,
+            queue: MAILBOX.to_owned(),
+            event: Event::new(&id.to_string(), 1, data),
+        };
+        let payload = Payload::encode(Codec::Json, &request).map_err(|error| refused(&error))?;
+        let address = instance_address(&instance);
+        loop {
+            let told = self.cluster.tell(&address, MessageKey::Caller(id), kind, payload.clone());
+            match told.await {
+                Err(SendError::InboxFull { .. }) => tokio::time::sleep(FULL).await,
+                told => return told,
+            }
+        }
+    }
+
+    /// Sends a message and waits for its reply.
+    ///
+    /// Dropping the future does not take the message back. A message with an id that is among the last
+    /// 100 is not handled again and gets the first reply.
+    ///
+    /// # Errors
+    /// See [`OrchestratedError`].
+    pub async fn ask(
+        &self,
+        id: MessageId,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> Result<Value, OrchestratedError> {
+        let (instance, text) = (instance_of(&self.actor), id.to_string());
+        let key = reply_key(&text);
+        loop {
+            self.tell(id, kind, message).await?;
+            let (told, mut pause) = (Instant::now(), LOOK.0);
+            while told.elapsed() < AGAIN {
+                let value = self.client.get_kv_value(&instance, &key).await;
+                let value =
+                    value.map_err(|error| OrchestratedError::Reply { id, source: error.into() })?;
+                let recorded = value.and_then(|it| serde_json::from_str::<Recorded>(&it).ok());
+                match recorded.filter(|recorded| recorded.id == text).map(|it| it.outcome) {
+                    Some(Outcome::Processed(reply)) => return Ok(reply),
+                    Some(Outcome::Failed { attempts, error }) => {
+                        let error = error.into();
+                        return Err(SendError::DeadLetter { id, attempts, error }.into());
+                    }
+                    None => tokio::time::sleep(pause).await,
+                }
+                pause = (pause * 2).min(LOOK.1);
+            }
+        }
+    }
+}
