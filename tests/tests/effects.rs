@@ -70,8 +70,10 @@ impl World {
         process.stdout.take().unwrap().read_to_string(&mut output).unwrap();
         assert!(process.wait().unwrap().success());
         let lines: Vec<&str> = output.lines().skip(1).collect();
-        let (hubs, tallies) = lines.split_at(usize::try_from(self.hubs).unwrap());
-        assert_eq!(hubs.len(), tallies.len());
+        let each = usize::try_from(self.hubs).unwrap();
+        let (hubs, others) = lines.split_at(each);
+        let (tallies, sums) = others.split_at(each);
+        assert_eq!(sums, vec![r#"{"Ok":[4,10]}"#; each]);
         for (n, (hub, tally)) in (0..).zip(hubs.iter().zip(tallies)) {
             let hub: Value = serde_json::from_str(hub).unwrap();
             let result =

@@ -1,10 +1,11 @@
 //! A process whose actors send to actors, ask workflows, raise events, set timers and have side
-//! effects. The effects tests kill it.
+//! effects, beside actors that are orchestrations. The effects tests kill it.
 //!
 //! `effects-child STORE HUBS` begins what was not begun, waits until all is done, and prints what each
-//! hub, and then each tally, has seen. Side effects are lines in the file STORE.effects.
+//! hub, each tally and each sum has seen. Side effects are lines in the file STORE.effects.
 
 mod hub;
+mod sum;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,14 +13,16 @@ use std::time::Duration;
 use anyhow::Result;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{Runtime, RuntimeOptions};
-use duroxide::{OrchestrationContext, OrchestrationRegistry};
+use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
 use duroxide_actix::journal::MessageId;
 use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::{next_event, register, register_orchestrations};
 use duroxide_actix::{ActixHost, ClusterActors, WorkflowActors, WrappedHost};
+use duroxide_tower::Orchestrated;
 use tests::tally::{Add, Show, Tally};
 
 use self::hub::{Begin, EVENTS, Hub, Look};
+use self::sum::{Plus, Sum};
 
 /// Longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,10 +46,10 @@ async fn run(store: &str, hubs: u32) -> Result<()> {
         .host(WrappedHost::new(move |_| Hub::new(effects.clone())))
         .join(provider.clone())
         .await?;
-    let activities = register(ActivityRegistry::builder(), &cluster).build();
-    let orchestrations = register_orchestrations(OrchestrationRegistry::builder())
-        .register("listen", listen)
-        .build();
+    let sums = Orchestrated::new(|_| Sum::default());
+    let activities = sums.activity(register(ActivityRegistry::builder(), &cluster)).build();
+    let orchestrations = register_orchestrations(OrchestrationRegistry::builder());
+    let orchestrations = sums.orchestration(orchestrations).register("listen", listen).build();
     let options = RuntimeOptions {
         dispatcher_min_poll_interval: Duration::from_millis(20),
         worker_concurrency: 4,
@@ -64,6 +67,14 @@ async fn run(store: &str, hubs: u32) -> Result<()> {
         let begin = MessageId::from_key(&format!("begin {hub}"));
         cluster.actor::<Hub>(hub.to_string()).tell_with_id(begin, Begin { hub }).await?;
     }
+    let client = Client::new(provider);
+    for hub in 0..hubs {
+        let sum = sums.actor(&cluster, &client, hub.to_string());
+        for number in 1..=3 {
+            let id = MessageId::from_key(&format!("plus {number}"));
+            sum.tell_with_id(id, Plus(number)).await?;
+        }
+    }
     for hub in 0..hubs {
         let seen = loop {
             let seen = cluster.actor::<Hub>(hub.to_string()).ask(Look).await?;
@@ -78,6 +89,12 @@ async fn run(store: &str, hubs: u32) -> Result<()> {
     for hub in 0..hubs {
         let tally = cluster.actor::<Tally>(hub.to_string()).ask(Show).await?;
         println!("{}", serde_json::to_string(&tally)?);
+    }
+    for hub in 0..hubs {
+        // The same in every process: a recorded reply, if there is one.
+        let last = MessageId::from_key("last");
+        let sum = sums.actor(&cluster, &client, hub.to_string()).ask_with_id(last, Plus(4)).await?;
+        println!("{}", serde_json::to_string(&sum)?);
     }
     runtime.shutdown(None).await;
     cluster.leave().await?;
