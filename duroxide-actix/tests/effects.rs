@@ -334,9 +334,14 @@ struct World {
 
 impl World {
     async fn begin(store: &Store) -> Self {
+        Self::begin_with(store, 1000).await
+    }
+
+    async fn begin_with(store: &Store, inbox_letters: u64) -> Self {
         let provider = store.provider().await;
         let cluster = Cluster::builder("post", 3)
             .lease(Duration::from_secs(1))
+            .inbox_letters(inbox_letters)
             .host(ActixHost::new(|_| Own::default()))
             .host(WrappedHost::new(|_| Wrapped::default()))
             .join(provider.clone())
@@ -504,6 +509,22 @@ fn a_burst_of_events_to_one_orchestration_is_read_once_each() {
         }
         let sum: u64 = (0..2 * each).sum();
         assert_eq!(world.output(&instance).await, sum.to_string());
+        world.end().await;
+    });
+}
+
+/// An event that overtakes another one takes it away: the last number that was read is greater.
+#[test]
+fn no_event_overtakes_another_when_the_inbox_is_full() {
+    run(async {
+        let store = Store::new();
+        let world = World::begin_with(&store, 3).await;
+        for (n, actor) in (0..).zip(["one", "two", "three"]) {
+            let (orchestration, instance) = ("add".to_owned(), "add/300".to_owned());
+            let raise = Raise { orchestration, instance, first: n * 100, count: 100 };
+            world.actor::<Own>(actor).ask(raise).await.unwrap();
+        }
+        assert_eq!(world.output("add/300").await, (0..300).sum::<u64>().to_string());
         world.end().await;
     });
 }

@@ -131,7 +131,8 @@ impl Outbox {
     }
 
     /// Sends a message of the type with the stable name `kind` to an actor. Messages from one actor
-    /// to another arrive in the order of these calls.
+    /// to another arrive in the order of these calls, unless the receiver's inbox on another node is
+    /// full: what was refused then is sent again, and may come later than what was not.
     ///
     /// # Errors
     /// See [`OutboxError`]; then nothing is sent.

@@ -35,7 +35,9 @@ const BATCH: usize = 64;
 /// Before something is sent again, at first.
 const RETRY: Duration = Duration::from_millis(20);
 /// And at most.
-const RETRY_AT_MOST: Duration = Duration::from_secs(5);
+const RETRY_AT_MOST: Duration = Duration::from_millis(320);
+/// Before what a receiver did not accept is sent again: somebody has to do something first.
+const RETRY_REFUSED: Duration = Duration::from_secs(5);
 
 /// A sender and a receiver.
 type Line = (ActorNo, ActorId);
@@ -87,7 +89,7 @@ impl Relay {
     }
 
     fn accept(&mut self, Sent { no, messages }: Sent) {
-        metrics::gauge!("journal_outbox_messages").increment(messages.len() as f64);
+        metrics::counter!("journal_sent_messages_total").increment(messages.len() as u64);
         let mut idle = Vec::new();
         for message in messages {
             match self.waiting.entry((no, message.to.clone())) {
@@ -123,20 +125,42 @@ async fn deliver(
     (no, to): Line,
     batch: Vec<OutgoingMessage>,
 ) -> Option<Line> {
-    let numbers: Vec<u64> = batch.iter().map(|message| message.number).collect();
-    let mut left = batch;
-    let mut pause = RETRY;
     fail_point!("before-relay");
-    while !left.is_empty() {
+    // To an instance one after the other: an event that overtakes another one takes it away.
+    let together = if to.is_reserved() { 1 } else { BATCH };
+    for messages in batch.chunks(together) {
+        tell(&cluster, &to, messages).await?;
+    }
+    fail_point!("before-delivered");
+    let numbers: Vec<u64> = batch.iter().map(|message| message.number).collect();
+    match engine.delivered(no, &numbers).await {
+        Ok(()) => {
+            fail_point!("after-delivered");
+            metrics::counter!("journal_arrived_messages_total").increment(numbers.len() as u64);
+            Some((no, to))
+        }
+        Err(error) => {
+            tracing::debug!(%to, %error, "the next owner sends it again");
+            None
+        }
+    }
+}
+
+/// Tells until each of the messages has arrived. None: the node is gone.
+async fn tell(cluster: &WeakCluster, to: &ActorId, messages: &[OutgoingMessage]) -> Option<()> {
+    let mut left: Vec<_> = messages.iter().collect();
+    let mut pause = RETRY;
+    loop {
         let cluster = cluster.upgrade()?;
         let tells = left.iter().map(|message| {
             let OutgoingMessage { id, kind, payload, .. } = message;
-            cluster.tell(&to, MessageKey::Caller(*id), kind, payload.clone())
+            cluster.tell(to, MessageKey::Caller(*id), kind, payload.clone())
         });
         // Each has its place in the order by its first poll.
         let told = join_all(tells).await;
         drop(cluster);
         let mut told = told.into_iter();
+        let mut refused = false;
         left.retain(|message| match told.next() {
             Some(Err(error)) if error.is_retryable() => {
                 tracing::debug!(%to, id = %message.id, %error, "sent again");
@@ -145,26 +169,15 @@ async fn deliver(
             Some(Err(error)) => {
                 metrics::counter!("journal_undeliverable_messages_total").increment(1);
                 tracing::error!(%to, id = %message.id, %error, "a sent message is not accepted; it is sent again later, and what was sent after it waits");
-                pause = RETRY_AT_MOST;
+                refused = true;
                 true
             }
             Some(Ok(())) | None => false,
         });
-        if !left.is_empty() {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_AT_MOST);
+        if left.is_empty() {
+            return Some(());
         }
-    }
-    fail_point!("before-delivered");
-    match engine.delivered(no, &numbers).await {
-        Ok(()) => {
-            fail_point!("after-delivered");
-            metrics::gauge!("journal_outbox_messages").decrement(numbers.len() as f64);
-            Some((no, to))
-        }
-        Err(error) => {
-            tracing::debug!(%to, %error, "the next owner sends it again");
-            None
-        }
+        tokio::time::sleep(if refused { RETRY_REFUSED } else { pause }).await;
+        pause = (pause * 2).min(RETRY_AT_MOST);
     }
 }
