@@ -12,7 +12,7 @@ use actix::prelude::*;
 use duroxide::providers::Provider;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
-use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
+use duroxide::{Client, Event, EventKind, OrchestrationContext, OrchestrationRegistry};
 use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::{
     Missed, TimerId, WorkflowResult, next_event, register, register_orchestrations,
@@ -581,6 +581,41 @@ fn timers_fire_and_can_be_cancelled() {
         let world = World::begin(&store).await;
         timers_fire::<Own>(&world).await;
         timers_fire::<Wrapped>(&world).await;
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_timer_whose_actor_nobody_knows_for_a_while_fires_later() {
+    run(async {
+        let store = Store::new();
+        let world = World::begin(&store).await;
+        let actor = world.actor::<Own>("waiting");
+        actor.ask(Time::After(200)).await.unwrap();
+        let timer = actor.ask(Show).await.unwrap().timer.unwrap();
+        world.end().await;
+        // As in the middle of a deployment.
+        let provider = store.provider().await;
+        let cluster = Cluster::builder("post", 3)
+            .host(WrappedHost::new(|_| Wrapped::default()))
+            .join(provider.clone())
+            .await
+            .unwrap();
+        let (runtime, client) = (runtime(provider.clone(), &cluster).await, Client::new(provider));
+        let waits_again = async || {
+            let history = client.read_execution_history(timer.instance(), 1).await.unwrap();
+            let is_timer = |event: &&Event| matches!(event.kind, EventKind::TimerCreated { .. });
+            history.iter().filter(is_timer).count() > 1
+        };
+        while !waits_again().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        runtime.shutdown(None).await;
+        cluster.leave().await.unwrap();
+
+        let world = World::begin(&store).await;
+        let heard = until(&world.actor::<Own>("waiting"), |heard| !heard.notes.is_empty()).await;
+        assert_eq!(heard.notes, [200]);
         world.end().await;
     });
 }

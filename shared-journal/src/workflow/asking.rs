@@ -22,6 +22,10 @@ pub const TELL: &str = "actors:tell";
 const SENT: &str = "actors:sent";
 /// Before a message that did not get through is sent again.
 const RETRY: Duration = Duration::from_millis(200);
+/// Before an orchestration of ours tells an actor again that did not accept it, at first.
+const INSIST: Duration = Duration::from_secs(5);
+/// And at most.
+const INSIST_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// What an orchestration hands to the activity, as duroxide's history shows it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +46,24 @@ impl Message {
             id: id.to_string(),
             kind: kind.to_owned(),
             message,
+        }
+    }
+
+    /// Tells it from an orchestration, under the id that it has. Again and again while it is not
+    /// accepted: the actor's node may be one that does not know it yet.
+    pub(super) async fn send(&self, ctx: &OrchestrationContext) -> Result<(), WorkflowError> {
+        let input = serde_json::to_string(self).map_err(|error| codec("the message", error))?;
+        let mut pause = INSIST;
+        loop {
+            let told = ctx.schedule_activity(TELL, input.clone()).await;
+            match decode_text("the reply", &told.map_err(WorkflowError::Activity)?)? {
+                Answer::Reply(_) => return Ok(()),
+                Answer::Failed(WorkflowError::NotAccepted { .. }) => {
+                    ctx.schedule_timer(pause).await;
+                }
+                Answer::Failed(error) => return Err(error),
+            }
+            pause = (pause * 2).min(INSIST_AT_MOST);
         }
     }
 }
@@ -171,6 +193,16 @@ impl WorkflowActor {
         async move { answer.await.map(drop) }.boxed()
     }
 
+    /// Tells it until it is accepted.
+    pub(super) async fn insist(
+        &self,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> Result<(), WorkflowError> {
+        let message = serde_json::to_value(message).map_err(|error| codec("the message", error))?;
+        Message::new(&self.actor, self.next_id(), kind, message).send(&self.ctx).await
+    }
+
     /// Schedules an activity with a message that has its id already.
     fn schedule(
         &self,
@@ -213,7 +245,10 @@ pub(super) async fn run(
     let answer = tokio::select! {
         answer = send(&cluster, &input, reply) => match answer {
             Ok(reply) => Answer::Reply(reply),
-            Err(error) => Answer::Failed(error),
+            Err(error) => {
+                tracing::warn!(instance = ctx.instance_id(), %error, "what it told or asked an actor failed");
+                Answer::Failed(error)
+            }
         },
         () = ctx.cancelled() => return Err("nobody waits for the reply".into()),
     };

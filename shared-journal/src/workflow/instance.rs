@@ -179,8 +179,12 @@ impl Instance {
         }
         while self.unread.len() >= UNREAD {
             self.forget_read().await?;
-            if self.unread.len() < UNREAD || self.journal.stopped().is_some() {
+            if self.unread.len() < UNREAD {
                 break;
+            }
+            if self.journal.stopped().is_some() {
+                // Somebody else raises it.
+                return Ok(());
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -16,7 +16,7 @@ use duroxide::{Client, ClientError, OrchestrationContext};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::asking::{Message, TELL};
+use super::asking::Message;
 use super::events::{Event, next_event};
 use super::{Request, instance_address};
 use crate::cluster::{Cluster, SendError};
@@ -205,9 +205,7 @@ impl Carried {
                 Ok(handled) => {
                     let handled: Handled = serde_json::from_str(&handled).map_err(text)?;
                     for message in &handled.messages {
-                        let message = serde_json::to_string(message).map_err(text)?;
-                        // It ends when the message is durable, or never can be; the log has that.
-                        ctx.schedule_activity(TELL, message).await?;
+                        message.send(ctx).await.map_err(text)?;
                     }
                     self.state = Some(handled.state);
                     self.sent = handled.sent;

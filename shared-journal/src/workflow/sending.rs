@@ -266,7 +266,7 @@ pub(super) async fn run(ctx: OrchestrationContext, input: String) -> Result<Stri
     let result = WorkflowResult { instance, result: child.await };
     put_result(&mut message, &result.instance, &result).map_err(text)?;
     let actor = WorkflowActor::new(&ctx, ActorId::new(actor_type, actor_id));
-    actor.tell(&kind, &message).await.map_err(|error| error.to_string())?;
+    actor.insist(&kind, &message).await.map_err(|error| error.to_string())?;
     Ok("told".into())
 }
 

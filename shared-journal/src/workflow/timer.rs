@@ -121,7 +121,7 @@ pub(super) async fn run(ctx: OrchestrationContext, input: String) -> Result<Stri
     let delay = Duration::from_millis(setting.due_ms.saturating_sub(now_ms()));
     ctx.schedule_timer(delay).await;
     let actor = WorkflowActor::new(&ctx, ActorId::new(&setting.actor_type, &setting.actor_id));
-    actor.tell(&setting.kind, &setting.message).await.map_err(text)?;
+    actor.insist(&setting.kind, &setting.message).await.map_err(text)?;
     let Some(every) = setting.every else { return Ok("fired".into()) };
     // Neither need it be here: this is the end of the execution, which is not replayed.
     let next = Setting { due_ms: every.next(setting.due_ms, now_ms()), ..setting };
