@@ -67,7 +67,14 @@ impl ActorContext {
     #[must_use]
     pub fn actor<B: DurableActor>(&self, id: impl AsRef<str>) -> Receiver<'_, B> {
         let to = ActorId::new(B::ACTOR_TYPE, id);
-        Receiver { outbox: self.outbox(), to, handles: PhantomData }
+        Receiver { outbox: self.outbox(), to, is_orchestrated: false, handles: PhantomData }
+    }
+
+    /// The actor of type `B` with this id that is an orchestration ([`Orchestrated`](crate::Orchestrated)),
+    /// to tell it something. It begins with its first message: a child needs nothing more.
+    #[must_use]
+    pub fn orchestrated<B: DurableActor>(&self, id: impl AsRef<str>) -> Receiver<'_, B> {
+        Receiver { is_orchestrated: true, ..self.actor(id) }
     }
 
     /// See [`Outbox::start_workflow`].
@@ -145,6 +152,7 @@ impl ActorContext {
 pub struct Receiver<'c, B> {
     outbox: &'c Outbox,
     to: ActorId,
+    is_orchestrated: bool,
     handles: PhantomData<fn(B)>,
 }
 
@@ -160,6 +168,9 @@ impl<B: DurableActor> Receiver<'_, B> {
     /// # Errors
     /// See [`OutboxError`]; then nothing is sent.
     pub fn tell(self, message: B::Message) -> Result<(), OutboxError> {
+        if self.is_orchestrated {
+            return self.outbox.tell_orchestrated(&self.to, B::Message::NAME, &message);
+        }
         self.outbox.tell(&self.to, B::Message::NAME, &message)
     }
 }

@@ -36,6 +36,8 @@ enum Command {
     /// Adds here, and there.
     Both(String, u64),
     Later(u64),
+    /// Adds at two children, twice.
+    Children(u64),
     Refuse,
     Panic,
 }
@@ -67,6 +69,12 @@ impl DurableActor for Sum {
             Command::Later(number) => {
                 ctx.raise_event("nobody", "numbers", &number.to_string()).unwrap();
                 return Err("not now".into());
+            }
+            Command::Children(number) => {
+                for child in ["a child", "another"] {
+                    ctx.orchestrated::<Self>(child).tell(Command::Add(number)).unwrap();
+                    ctx.orchestrated::<Self>(child).tell(Command::Add(1)).unwrap();
+                }
             }
             Command::Refuse => return Err("no".into()),
             Command::Panic => panic!("on purpose"),
@@ -162,6 +170,10 @@ async fn what_it_sends_arrives_once_unless_it_says_no() {
     let heard = world.client.wait_for_orchestration("hear/1", Duration::from_secs(50)).await;
     let duroxide::OrchestrationStatus::Completed { output, .. } = heard.unwrap() else { panic!() };
     assert_eq!(output, "2 3");
+    sum.ask(Command::Children(40)).await.unwrap().unwrap();
+    for child in ["a child", "another"] {
+        while world.sum(child).ask(Command::Add(0)).await.unwrap().unwrap().1 < 41 {}
+    }
     world.end().await;
 }
 

@@ -166,12 +166,17 @@ impl Outbox {
         if size > limit {
             return Err(OutboxError::TooLarge { to, size, limit });
         }
-        let id = MessageId::from_key(&format!("outbox/{}/{number}", actor.path()));
+        let id = self.id(number);
         let message = OutgoingMessage { number, to, id, kind, payload };
         self.shared.bytes.fetch_add(size_of(&message), Ordering::Relaxed);
         open.last = number;
         open.messages.push(message);
         Ok(number)
+    }
+
+    /// The id of the message with this number.
+    pub(crate) fn id(&self, number: u64) -> MessageId {
+        MessageId::from_key(&format!("outbox/{}/{number}", self.shared.actor.path()))
     }
 
     /// How many messages wait for the end of the run.

@@ -47,11 +47,17 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// A message for an actor, as it lies in its mailbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Mail {
+pub(super) struct Mail {
     /// A UUID.
     id: String,
     kind: String,
     message: Value,
+}
+
+impl Mail {
+    pub(super) fn new(id: MessageId, kind: &str, message: Value) -> Self {
+        Self { id: id.to_string(), kind: kind.to_owned(), message }
+    }
 }
 
 /// What the handler gets.
@@ -221,7 +227,17 @@ impl Carried {
     }
 }
 
-fn instance_of(actor: &ActorId) -> String {
+/// What brings an event into an actor's mailbox, and begins the actor if it is not there.
+pub(super) fn deliver(to: &ActorId, event: Event) -> Result<Request, serde_json::Error> {
+    Ok(Request::Deliver {
+        orchestration: orchestrated(to.actor_type()),
+        input: serde_json::to_string(&Carried::new(to))?,
+        queue: MAILBOX.to_owned(),
+        event,
+    })
+}
+
+pub(super) fn instance_of(actor: &ActorId) -> String {
     format!("actor/{}", actor.path())
 }
 
@@ -298,20 +314,14 @@ impl OrchestratedActor {
         let refused = |error: &dyn std::fmt::Display| SendError::NotAccepted {
             reason: format!("the message does not encode: {error}").into(),
         };
-        let instance = instance_of(&self.actor);
         let message = serde_json::to_value(message).map_err(|error| refused(&error))?;
-        let mail = Mail { id: id.to_string(), kind: kind.to_owned(), message };
+        let mail = Mail::new(id, kind, message);
         let data = serde_json::to_string(&mail).map_err(|error| refused(&error))?;
         // A sender of its own: between messages from outside there is no order that a number could have.
-        let request = Request::Deliver {
-            orchestration: orchestrated(self.actor.actor_type()),
-            input: serde_json::to_string(&Carried::new(&self.actor))
-                .map_err(|error| refused(&error))?,
-            queue: MAILBOX.to_owned(),
-            event: Event::new(&id.to_string(), 1, data),
-        };
+        let event = Event::new(&id.to_string(), 1, data);
+        let request = deliver(&self.actor, event).map_err(|error| refused(&error))?;
         let payload = Payload::encode(Codec::Json, &request).map_err(|error| refused(&error))?;
-        let address = instance_address(&instance);
+        let address = instance_address(&instance_of(&self.actor));
         loop {
             let told = self.cluster.tell(&address, MessageKey::Caller(id), kind, payload.clone());
             match told.await {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::events::Event;
+use super::orchestrated::{Mail, deliver, instance_of};
 use super::timer::{Due, Every, Missed, Setting, TIMER, TimerId, millis};
 use super::{RUN, Request, WorkflowActor};
 use crate::codec::{Codec, Payload};
@@ -129,6 +130,30 @@ impl Outbox {
             let event = Event::new(&self.actor().path(), number, data.to_owned());
             let request = Request::Raise { queue: queue.to_owned(), event };
             Ok(("raise", instance.to_owned(), request))
+        })
+        .map(drop)
+    }
+
+    /// Sends a message of the type with the stable name `kind` to an actor that is an orchestration. It
+    /// begins with its first message. Messages from one actor to another are handled in the order of
+    /// these calls.
+    ///
+    /// # Errors
+    /// See [`OutboxError`]; then nothing is sent.
+    pub fn tell_orchestrated(
+        &self,
+        to: &ActorId,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> Result<(), OutboxError> {
+        let message = to_value(to, message)?;
+        self.request(|number| {
+            let mail = Mail::new(self.id(number), kind, message);
+            let mail = json(to.id(), &mail)?;
+            let event = Event::new(&self.actor().path(), number, mail);
+            let request = deliver(to, event)
+                .map_err(|error| OutboxError::Encode { to: to.clone(), source: error.into() })?;
+            Ok(("deliver", instance_of(to), request))
         })
         .map(drop)
     }
