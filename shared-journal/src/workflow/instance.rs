@@ -16,6 +16,7 @@ use super::{Request, sending};
 use crate::cluster::{Delivered, Host, Hosted, Parcel};
 use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
+use crate::id::MessageId;
 use crate::journal::EventJournal;
 
 /// Events that an instance has not read. An owner that is replaced may leave as many again, and
@@ -75,6 +76,8 @@ impl Host for WorkflowHost {
             journal: journal.clone(),
             name: id.to_owned(),
             is_there: false,
+            lane: MessageId::random().to_string(),
+            delivered: 0,
             unread: VecDeque::new(),
         }))
     }
@@ -87,6 +90,9 @@ struct Instance {
     name: String,
     /// It was started.
     is_there: bool,
+    /// The sender of what is delivered, and its last number.
+    lane: String,
+    delivered: u64,
     /// The events that were raised and are not known to be read.
     unread: VecDeque<(String, Event)>,
 }
@@ -130,8 +136,8 @@ impl Instance {
             let done = match request {
                 Request::Start { orchestration, input } => self.start(orchestration, input).await,
                 Request::Raise { queue, event } => self.raise(queue, event).await,
-                Request::Deliver { orchestration, input, queue, event } => {
-                    self.deliver_to((orchestration, input), queue, event).await
+                Request::Deliver { orchestration, input, queue, data } => {
+                    self.deliver_to((orchestration, input), queue, data).await
                 }
                 Request::Cancel { reason } => self.cancel(reason).await,
             };
@@ -198,12 +204,13 @@ impl Instance {
         Ok(())
     }
 
-    /// Raises an event, in an instance that is started for it and never ends.
+    /// Raises an event of the lane's own, in an instance that is started for it and never ends. So there
+    /// is one sender, not one for each message; what comes twice the instance knows by itself.
     async fn deliver_to(
         &mut self,
         (orchestration, input): (&str, &str),
         queue: &str,
-        event: &Event,
+        data: &str,
     ) -> Result<(), NotDone> {
         if !self.is_there {
             match self.status().await? {
@@ -215,7 +222,8 @@ impl Instance {
                 _ => return Err(NotDone::Ended),
             }
         }
-        self.raise(queue, event).await
+        self.delivered += 1;
+        self.raise(queue, &Event::new(&self.lane, self.delivered, data.to_owned())).await
     }
 
     async fn forget_read(&mut self) -> Result<(), NotDone> {

@@ -102,12 +102,13 @@ enum Request {
         queue: String,
         event: events::Event,
     },
-    /// As `Raise`, in an instance that is started for it.
+    /// Brings data into a queue of an instance that is started for it, and that knows what it has
+    /// had already.
     Deliver {
         orchestration: String,
         input: String,
         queue: String,
-        event: events::Event,
+        data: String,
     },
     Cancel {
         reason: String,

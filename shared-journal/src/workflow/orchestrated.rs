@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::asking::Message;
-use super::events::{Event, next_event};
+use super::events::next_event;
 use super::{Request, instance_address};
 use crate::cluster::{Cluster, SendError};
 use crate::codec::{Codec, CodecError, Payload};
@@ -227,13 +227,13 @@ impl Carried {
     }
 }
 
-/// What brings an event into an actor's mailbox, and begins the actor if it is not there.
-pub(super) fn deliver(to: &ActorId, event: Event) -> Result<Request, serde_json::Error> {
+/// What brings a message into an actor's mailbox, and begins the actor if it is not there.
+pub(super) fn deliver(to: &ActorId, mail: &Mail) -> Result<Request, serde_json::Error> {
     Ok(Request::Deliver {
         orchestration: orchestrated(to.actor_type()),
         input: serde_json::to_string(&Carried::new(to))?,
         queue: MAILBOX.to_owned(),
-        event,
+        data: serde_json::to_string(mail)?,
     })
 }
 
@@ -316,10 +316,7 @@ impl OrchestratedActor {
         };
         let message = serde_json::to_value(message).map_err(|error| refused(&error))?;
         let mail = Mail::new(id, kind, message);
-        let data = serde_json::to_string(&mail).map_err(|error| refused(&error))?;
-        // A sender of its own: between messages from outside there is no order that a number could have.
-        let event = Event::new(&id.to_string(), 1, data);
-        let request = deliver(&self.actor, event).map_err(|error| refused(&error))?;
+        let request = deliver(&self.actor, &mail).map_err(|error| refused(&error))?;
         let payload = Payload::encode(Codec::Json, &request).map_err(|error| refused(&error))?;
         let address = instance_address(&instance_of(&self.actor));
         loop {

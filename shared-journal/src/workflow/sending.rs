@@ -149,9 +149,7 @@ impl Outbox {
         let message = to_value(to, message)?;
         self.request(|number| {
             let mail = Mail::new(self.id(number), kind, message);
-            let mail = json(to.id(), &mail)?;
-            let event = Event::new(&self.actor().path(), number, mail);
-            let request = deliver(to, event)
+            let request = deliver(to, &mail)
                 .map_err(|error| OutboxError::Encode { to: to.clone(), source: error.into() })?;
             Ok(("deliver", instance_of(to), request))
         })
