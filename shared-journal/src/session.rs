@@ -15,6 +15,7 @@ use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::outbox::{Outbox, Sent};
 use crate::record::OutgoingMessage;
 use crate::recovery::Window;
+use crate::sabotage::sabotaged;
 
 /// What a run of one message and a small state takes.
 const ENTRIES_BYTES: usize = 512;
@@ -131,7 +132,8 @@ impl Session {
 
     /// The next place in the receipt order, or `None` if the id was received before.
     pub(crate) fn admit(&mut self, key: MessageKey) -> Option<Sequence> {
-        if key != MessageKey::Anonymous && !self.ids.insert(key, now_ms()) {
+        let known = key != MessageKey::Anonymous && !self.ids.insert(key, now_ms());
+        if known && !sabotaged("sabotage-known-ids") {
             return None;
         }
         self.received = self.received.next();
@@ -162,7 +164,8 @@ impl Session {
 
     /// Adds the state to the run if it is not the one captured before.
     pub(crate) fn capture(&mut self, state: Payload<'static>) -> Result<(), JournalError> {
-        if self.captured && self.state.as_ref() == Some(&state) {
+        let unchanged = self.captured && self.state.as_ref() == Some(&state);
+        if unchanged || sabotaged("sabotage-state") {
             return Ok(());
         }
         let limit = self.engine.shared().limits.state_bytes;

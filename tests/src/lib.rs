@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod protocol;
 pub mod proxy;
 pub mod tally;
+pub mod torture;
 
 pub use arm::arm;
 pub use ledger::{Entry, Ledger, Slot};

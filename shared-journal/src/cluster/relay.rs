@@ -25,10 +25,11 @@ use tokio::task::JoinHandle;
 use super::node::WeakCluster;
 use crate::engine::Engine;
 use crate::error::JournalError;
-use crate::id::{ActorId, ActorNo, MessageKey};
+use crate::id::{ActorId, ActorNo, MessageId, MessageKey};
 use crate::journal::EventJournal;
 use crate::outbox::Sent;
 use crate::record::OutgoingMessage;
+use crate::sabotage::sabotaged;
 
 /// Of one line on their way at a time.
 const BATCH: usize = 64;
@@ -53,7 +54,7 @@ pub(super) async fn relay(
     let engine = journal.engine().clone();
     // Before any of its actors runs.
     let _ = engine.shared().relay.set(sender.clone());
-    for actor in recovered {
+    for actor in recovered.iter().filter(|_| !sabotaged("sabotage-relay-recovery")) {
         if let Some(left) = engine.outbox(actor.clone()).await? {
             let _ = sender.send(left);
         }
@@ -154,7 +155,8 @@ async fn tell(cluster: &WeakCluster, to: &ActorId, messages: &[OutgoingMessage])
         let cluster = cluster.upgrade()?;
         let tells = left.iter().map(|message| {
             let OutgoingMessage { id, kind, payload, .. } = message;
-            cluster.tell(to, MessageKey::Caller(*id), kind, payload.clone())
+            let id = if sabotaged("sabotage-relay-id") { MessageId::random() } else { *id };
+            cluster.tell(to, MessageKey::Caller(id), kind, payload.clone())
         });
         // Each has its place in the order by its first poll.
         let told = join_all(tells).await;

@@ -16,6 +16,7 @@ use crate::error::JournalError;
 use crate::id::{ActorNo, Position};
 use crate::limits::Limits;
 use crate::provider::CheckpointPart;
+use crate::sabotage::sabotaged;
 
 /// A part ends after so many records, or so many bytes: about a millisecond of writing.
 const PART_RECORDS: usize = 256;
@@ -102,6 +103,9 @@ impl Checkpoint {
         while part.records.len() < PART_RECORDS && bytes < PART_BYTES {
             let Some(no) = self.todo.next() else {
                 part.checkpoint = (!self.saved).then_some(self.log.tail);
+                if sabotaged("sabotage-checkpoint") {
+                    part.checkpoint = part.checkpoint.map(Position::next);
+                }
                 self.saved = true;
                 self.log.oldest = self.log.truncated().min(self.keep);
                 part.truncate_before = Some(self.log.oldest);

@@ -16,6 +16,7 @@ use crate::envelope::{CommitHeader, encode_commit};
 use crate::error::JournalError;
 use crate::id::Position;
 use crate::provider::Write;
+use crate::sabotage::sabotaged;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -62,6 +63,9 @@ impl Writer {
             if let Err(error) = encode_commit(&header, &batch.entries, &mut self.row) {
                 return Err(self.shared.store_error("encode a commit", error));
             }
+        }
+        if sabotaged("sabotage-early-reply") {
+            std::mem::take(&mut batch.releases).open();
         }
         fail_point!("before-append");
         let write = Write {
@@ -110,6 +114,7 @@ impl Writer {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(500));
                 }
+                Err(JournalError::Fenced { .. }) if sabotaged("sabotage-fence") => return Ok(()),
                 outcome => return outcome,
             }
         }

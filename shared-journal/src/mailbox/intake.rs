@@ -15,6 +15,7 @@ use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageId, MessageKey};
 use crate::outbox::Outbox;
 use crate::record::{Outcome, PendingMessage, RecordedStep};
+use crate::sabotage::sabotaged;
 use crate::session::Session;
 
 /// The durable mailbox of one running actor. See the [module](crate::mailbox).
@@ -47,9 +48,12 @@ impl<W> std::fmt::Debug for Mailbox<W> {
 impl<W: Work> Mailbox<W> {
     pub(crate) fn new(
         session: Session,
-        pending: Vec<PendingMessage>,
+        mut pending: Vec<PendingMessage>,
         steps: Vec<RecordedStep>,
     ) -> Self {
+        if sabotaged("sabotage-pending-order") {
+            pending.reverse();
+        }
         let queue = pending
             .into_iter()
             .map(|message| Delivery {

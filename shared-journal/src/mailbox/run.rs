@@ -13,6 +13,7 @@ use crate::engine::Release;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::record::OutgoingMessage;
+use crate::sabotage::sabotaged;
 use crate::session::Session;
 
 /// A run ends after so many bytes of messages and replies, so that commits stay of a size that
@@ -95,14 +96,19 @@ impl<W: Work> Mailbox<W> {
             "a handler panicked; the actor goes back to its last captured state"
         );
         delivery.alone = true;
-        self.outbox.truncate(0);
-        if self.run.is_empty() && attempts >= limit {
+        if !sabotaged("sabotage-panic-sends") {
+            self.outbox.truncate(0);
+        }
+        if self.run.is_empty() && attempts >= limit && !sabotaged("sabotage-poison") {
             self.session.engine().shared().count_dead_letter();
             self.run.push(Handled { delivery, result: Err(error.into()) });
             return;
         }
         self.run_bytes = 0;
         self.queue.push_front(delivery);
+        if sabotaged("sabotage-panic-run") {
+            self.run.clear();
+        }
         for handled in self.run.drain(..).rev() {
             self.queue.push_front(handled.delivery);
         }

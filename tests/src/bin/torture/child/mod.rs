@@ -1,0 +1,168 @@
+//! The process that is tortured: a node with all the actors, which does what it is told on its input.
+
+mod actix;
+mod tower;
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use duroxide_actix::journal::cluster::{Cluster, ClusterBuilder, SendError};
+use duroxide_actix::journal::{Limits, MessageId};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use tests::torture::{Act, Answer, Book, Order, Said};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// What a process is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Child {
+    adapter: String,
+    store: String,
+    shards: u32,
+    active: NonZeroUsize,
+    lease_ms: u64,
+}
+
+/// The actors, through one of the adapters.
+trait Actors {
+    fn hosts(&self, builder: ClusterBuilder) -> ClusterBuilder;
+    fn ask(
+        &self,
+        cluster: &Cluster,
+        actor: u32,
+        id: MessageId,
+        act: Act,
+    ) -> LocalBoxFuture<'static, Answer>;
+    fn tell(
+        &self,
+        cluster: &Cluster,
+        actor: u32,
+        id: MessageId,
+        act: Act,
+    ) -> LocalBoxFuture<'static, Answer>;
+    fn show(&self, cluster: &Cluster, actor: u32) -> LocalBoxFuture<'static, Result<Book>>;
+}
+
+pub(crate) fn run(child: &Child) -> Result<()> {
+    tests::arm()?;
+    if let Ok(sabotage) = std::env::var("SABOTAGE") {
+        fail::cfg(sabotage, "return").map_err(anyhow::Error::msg)?;
+    }
+    let actors: Box<dyn Actors> = match &*child.adapter {
+        "actix" => Box::new(actix::Actix),
+        "tower" => Box::new(tower::Tower),
+        other => anyhow::bail!("no adapter {other}: actix or tower"),
+    };
+    ::actix::System::new().block_on(obey(child, &*actors))
+}
+
+async fn obey(child: &Child, actors: &dyn Actors) -> Result<()> {
+    // Small, so that a short life has many checkpoints.
+    let limits = Limits { checkpoint_bytes: 16 << 10, history_commits: 10, ..Limits::default() };
+    let builder = Cluster::builder("torture", child.shards)
+        .lease(Duration::from_millis(child.lease_ms))
+        .active_actors(child.active)
+        .limits(limits);
+    let cluster = actors.hosts(builder).join(tests::postgres::open(&child.store).await?).await?;
+    say(&Said::Ready)?;
+    let mut orders = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(order) = orders.next_line().await? {
+        match serde_json::from_str(&order)? {
+            Order::Message { op, actor, ask, act } => {
+                let id = MessageId::from_key(&format!("{}/{}", act.sender, act.number));
+                let mut answer = match ask {
+                    true => actors.ask(&cluster, actor, id, act),
+                    false => actors.tell(&cluster, actor, id, act),
+                };
+                // Polled once now: that is its place in the order.
+                match (&mut answer).now_or_never() {
+                    Some(answer) => say(&Said::Answer(op, answer))?,
+                    None => drop(::actix::spawn(async move { finish(op, answer.await) })),
+                }
+            }
+            Order::Checkpoint { op } => {
+                let cluster = cluster.clone();
+                ::actix::spawn(async move { finish(op, checkpoint(&cluster).await) });
+            }
+            Order::Show(count) => show(&cluster, actors, count, child.shards).await?,
+        }
+    }
+    cluster.leave().await?;
+    Ok(())
+}
+
+fn finish(op: (u32, u64), answer: Answer) {
+    if say(&Said::Answer(op, answer)).is_err() {
+        // The parent is gone.
+        std::process::exit(1);
+    }
+}
+
+async fn checkpoint(cluster: &Cluster) -> Answer {
+    for shard in cluster.own_shards() {
+        let Some(journal) = cluster.journal(shard) else { continue };
+        if let Err(error) = journal.checkpoint().await {
+            return Answer::Unknown(error.to_string());
+        }
+    }
+    Answer::Done
+}
+
+/// Waits until nothing is left to do, and shows what every actor has.
+async fn show(cluster: &Cluster, actors: &dyn Actors, count: u32, shards: u32) -> Result<()> {
+    while cluster.own_shards().len() < shards as usize {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // What waits in inboxes comes before these.
+    for actor in 0..count {
+        actors.show(cluster, actor).await?;
+    }
+    // A message may be sent on to a shard that was found idle before; those are not sent on again.
+    let mut idle = 0;
+    while idle < 2 {
+        idle = if is_idle(cluster).await? { idle + 1 } else { 0 };
+        tokio::task::yield_now().await;
+    }
+    for actor in 0..count {
+        say(&Said::Shown(actor, actors.show(cluster, actor).await?))?;
+    }
+    let mut complaints = Vec::new();
+    for shard in cluster.own_shards() {
+        let journal = cluster.journal(shard).context("the shard is lost")?;
+        let report = journal.verify().await?;
+        complaints.extend(report.problems.iter().map(ToString::to_string));
+    }
+    say(&Said::All(complaints))
+}
+
+async fn is_idle(cluster: &Cluster) -> Result<bool> {
+    for shard in cluster.own_shards() {
+        let journal = cluster.journal(shard).context("the shard is lost")?;
+        if !journal.pending().await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn answer_of(error: SendError) -> Answer {
+    match error {
+        SendError::DeadLetter { .. } => Answer::Dead,
+        SendError::NotAccepted { .. } | SendError::InboxFull { .. } => {
+            Answer::Refused(error.to_string())
+        }
+        SendError::OutcomeUnknown { .. } => Answer::Unknown(error.to_string()),
+        other => Answer::Wrong(other.to_string()),
+    }
+}
+
+fn say(said: &Said) -> Result<()> {
+    // One write: a killed process leaves whole lines.
+    let mut line = serde_json::to_vec(said)?;
+    line.push(b'\n');
+    std::io::stdout().lock().write_all(&line)?;
+    std::io::stdout().flush()?;
+    Ok(())
+}

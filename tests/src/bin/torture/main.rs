@@ -1,0 +1,186 @@
+//! Random programs against processes that are killed: `torture --kills 1000 --seed 1`.
+//!
+//! Prints a JSON line. Its exit status is 1 if a promise was broken, with the shortest program found
+//! that breaks it.
+
+mod child;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use tests::torture::{Program, Setup, Store, Verdict, run, shrink};
+
+/// Kills processes that run durable actors, and checks what they promised.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Options {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// How many processes are killed.
+    #[arg(long, default_value_t = 100)]
+    kills: u64,
+    /// Where the random programs begin. Default: anywhere.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Goes on for so many minutes instead.
+    #[arg(long, conflicts_with = "kills")]
+    minutes: Option<u64>,
+    /// Where the actors are; PostgreSQL is found through `DATABASE_URL`.
+    #[arg(long, value_enum, default_value_t = StoreKind::Sqlite)]
+    store: StoreKind,
+    /// What kind of actors they are. Default: both in turn.
+    #[arg(long, value_enum)]
+    adapter: Option<Adapter>,
+    /// Prints only the JSON line.
+    #[arg(long)]
+    json: bool,
+    /// Breaks a promise on purpose: a name from docs/semantics.md.
+    #[arg(long)]
+    sabotage: Option<String>,
+    /// Runs the one program in this file.
+    #[arg(long)]
+    program: Option<PathBuf>,
+    /// A process that says nothing for so many seconds has failed.
+    #[arg(long, default_value_t = 30)]
+    patience: u64,
+    /// Looks for a shorter failing program for so many seconds.
+    #[arg(long, default_value_t = 60)]
+    shrink: u64,
+    /// Shows what the processes write to their standard error.
+    #[arg(long)]
+    loud: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// What is tortured.
+    #[command(hide = true)]
+    Child(child::Child),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StoreKind {
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Adapter {
+    Actix,
+    Tower,
+}
+
+impl Adapter {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Actix => "actix",
+            Self::Tower => "tower",
+        }
+    }
+}
+
+/// Most processes that one program kills.
+const KILLS_PER_PROGRAM: u64 = 8;
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    match &options.role {
+        Some(Role::Child(child)) => child::run(child).map(|()| ExitCode::SUCCESS),
+        None => torture(&options),
+    }
+}
+
+fn torture(options: &Options) -> Result<ExitCode> {
+    let started = Instant::now();
+    let seed = options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 32));
+    let mut seeds = StdRng::seed_from_u64(seed);
+    let bar = progress(options);
+    let (mut total, mut programs) = (Verdict::default(), 0);
+    let mut failed = None;
+    while failed.is_none() && left(options, &total, started, programs) > 0 {
+        let program = match &options.program {
+            Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+            None => {
+                let most = left(options, &total, started, programs).min(KILLS_PER_PROGRAM);
+                let kills = seeds.random_range(1..=most);
+                Program::random(seeds.random_range(0..1 << 53), usize::try_from(kills)?)
+            }
+        };
+        let setup = setup(options, programs)?;
+        let verdict = run(&setup, &program)?;
+        if !verdict.is_clean() {
+            failed = Some((setup, program));
+        }
+        total.add(verdict);
+        programs += 1;
+        bar.set_position(total.kills);
+        bar.set_message(format!("{programs} programs, {} acknowledged", total.acked));
+    }
+    bar.finish_and_clear();
+    println!(
+        "{}",
+        json!({
+            "kills": total.kills, "programs": programs, "acked": total.acked, "lost": total.lost,
+            "duplicated": total.duplicated, "reordered": total.reordered,
+            "unexplained": total.unexplained, "retried": total.retried, "seed": seed,
+            "seconds": started.elapsed().as_secs(),
+        })
+    );
+    let Some((setup, program)) = failed else { return Ok(ExitCode::SUCCESS) };
+    for problem in total.problems.iter().take(20) {
+        eprintln!("{problem}");
+    }
+    if options.shrink > 0 {
+        eprintln!("looking for a shorter program that fails, {} s", options.shrink);
+        let program = shrink(&setup, &program, Duration::from_secs(options.shrink))?;
+        let (ops, kills) = (program.len(), program.kills.len());
+        eprintln!("{} with {ops} operations and {kills} kills; --program runs it:", setup.adapter);
+        eprintln!("{}", serde_json::to_string(&program)?);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// How many kills there are still to be.
+fn left(options: &Options, total: &Verdict, started: Instant, programs: u64) -> u64 {
+    match (&options.program, options.minutes) {
+        (Some(_), _) => u64::from(programs == 0),
+        (None, Some(minutes)) if started.elapsed() < Duration::from_secs(minutes * 60) => u64::MAX,
+        (None, Some(_)) => 0,
+        (None, None) => options.kills.saturating_sub(total.kills),
+    }
+}
+
+fn setup(options: &Options, programs: u64) -> Result<Setup> {
+    let store = match options.store {
+        StoreKind::Sqlite => Store::Sqlite,
+        StoreKind::Postgres => Store::Postgres(
+            tests::postgres::database_url().context("DATABASE_URL says where PostgreSQL is")?,
+        ),
+    };
+    let turn = if programs % 2 == 0 { Adapter::Actix } else { Adapter::Tower };
+    Ok(Setup {
+        executable: std::env::current_exe()?,
+        adapter: options.adapter.unwrap_or(turn).name().to_owned(),
+        store,
+        sabotage: options.sabotage.clone(),
+        patience: Duration::from_secs(options.patience),
+        loud: options.loud,
+    })
+}
+
+fn progress(options: &Options) -> ProgressBar {
+    if options.json {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{pos} kills of {len} {wide_bar} {msg} {elapsed}");
+    let length = options.minutes.is_none().then_some(options.kills);
+    ProgressBar::with_draw_target(length, indicatif::ProgressDrawTarget::stderr())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,94 @@
+//! A process that is tortured.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::wire::{Order, Said};
+
+/// The process, its input, and what it says. Dies with this.
+pub(super) struct Process {
+    child: Child,
+    orders: Option<ChildStdin>,
+    said: Receiver<String>,
+}
+
+impl Process {
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("the process cannot be started")?;
+        let stdout = child.stdout.take().context("it has no output")?;
+        let orders = child.stdin.take();
+        let (sender, said) = channel();
+        std::thread::spawn(move || {
+            // A line that a dying process did not finish is none.
+            let mut lines = BufReader::new(stdout);
+            let mut line = String::new();
+            while matches!(lines.read_line(&mut line), Ok(1..)) && line.ends_with('\n') {
+                if sender.send(std::mem::take(&mut line)).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { child, orders, said })
+    }
+
+    /// A process that is dead or dies hears nothing, which it says by dying.
+    pub(super) fn order(&mut self, order: &Order) -> Result<()> {
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        if let Some(orders) = &mut self.orders {
+            let _ = orders.write_all(&line);
+        }
+        Ok(())
+    }
+
+    /// What it says next. `None`: it is dead.
+    pub(super) fn next(&self, patience: Duration) -> Result<Option<Said>> {
+        match self.said.recv_timeout(patience) {
+            Ok(line) => Ok(Some(serde_json::from_str(&line)?)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => bail!("silence for {patience:?}"),
+        }
+    }
+
+    /// What it has said already.
+    pub(super) fn try_next(&self) -> Result<Option<Said>> {
+        match self.said.try_recv() {
+            Ok(line) => Ok(Some(serde_json::from_str(&line)?)),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
+        }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+    }
+
+    /// It was to be killed; anything else is a failure of its own.
+    pub(super) fn ensure_killed(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        ensure!(status.signal() == Some(9), "the process ended with {status}, not by SIGKILL");
+        Ok(())
+    }
+
+    /// Lets it end.
+    pub(super) fn leave(mut self) -> Result<()> {
+        self.orders = None;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the process ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

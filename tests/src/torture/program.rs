@@ -1,0 +1,180 @@
+//! Random programs, and smaller ones that may fail too.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use super::book::Deed;
+
+/// What senders do to actors, and when the process dies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Where it came from.
+    pub seed: u64,
+    /// How many actors there are.
+    pub actors: u32,
+    /// How many shards they are divided among.
+    pub shards: u32,
+    /// How many of a shard's actors are in memory at a time.
+    pub active: usize,
+    /// How many operations of one sender are on their way at a time.
+    pub in_flight: usize,
+    /// What each sender does, in order.
+    pub senders: Vec<Vec<Step>>,
+    /// The deaths of the processes, one after the other. The last process lives.
+    pub kills: Vec<Kill>,
+}
+
+/// One operation of a sender.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its number among the sender's. Stays when others are left out.
+    pub number: u64,
+    /// What it is.
+    pub op: Op,
+}
+
+/// An operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// A message whose reply is waited for.
+    Ask(u32, Deed),
+    /// A message whose receipt is waited for.
+    Tell(u32, Deed),
+    /// The message of an earlier step of the same sender, under its id, whatever has become of it.
+    Again(u64),
+    /// A checkpoint of every shard.
+    Checkpoint,
+}
+
+/// How a process dies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kill {
+    /// Of SIGKILL, so many answers and then so many microseconds after its start.
+    After(u64, u64),
+    /// Of SIGKILL, when it passes a named point for the nth time.
+    At(String, u64),
+    /// It is stopped instead, so many answers after its start, and comes back when its successor has
+    /// given as many.
+    Pause(u64),
+}
+
+/// Where a process can die. Some programs do not come by all of them; their processes are then killed
+/// at the end.
+pub const POINTS: [&str; 8] = [
+    "before-append",
+    "after-append",
+    "before-reply",
+    "during-checkpoint",
+    "during-recovery",
+    "before-relay",
+    "before-delivered",
+    "after-delivered",
+];
+
+/// About so many operations for each process that dies.
+const OPS_PER_KILL: usize = 40;
+
+impl Program {
+    /// A random program with so many deaths.
+    #[must_use]
+    pub fn random(seed: u64, kills: usize) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let actors = random.random_range(1..=6);
+        let senders = random.random_range(1..=4);
+        let each = (kills + 1) * OPS_PER_KILL / senders;
+        Self {
+            seed,
+            actors,
+            shards: random.random_range(1..=3),
+            active: random.random_range(1..=4),
+            in_flight: random.random_range(1..=8),
+            senders: (0..senders).map(|_| steps(&mut random, actors, each)).collect(),
+            kills: (0..kills).map(|_| kill(&mut random)).collect(),
+        }
+    }
+
+    /// How many operations it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.senders.iter().map(Vec::len).sum()
+    }
+
+    /// Whether it does nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Programs with something left out, those with the most left out first.
+    #[must_use]
+    pub fn smaller(&self) -> Vec<Self> {
+        let mut smaller = Vec::new();
+        for kills in without_parts(&self.kills) {
+            smaller.push(Self { kills, ..self.clone() });
+        }
+        for (sender, steps) in self.senders.iter().enumerate() {
+            for steps in without_parts(steps) {
+                let mut program = self.clone();
+                program.senders[sender] = steps;
+                smaller.push(program);
+            }
+        }
+        smaller.sort_by_key(|program| program.kills.len() * OPS_PER_KILL + program.len());
+        smaller
+    }
+}
+
+/// The list without its halves, its quarters, and so on.
+fn without_parts<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
+    let mut lists = Vec::new();
+    let mut part = list.len();
+    while part > 0 && lists.len() < 16 {
+        for start in (0..list.len()).step_by(part) {
+            let end = (start + part).min(list.len());
+            lists.push([&list[..start], &list[end..]].concat());
+        }
+        part /= 2;
+    }
+    lists
+}
+
+fn steps(random: &mut StdRng, actors: u32, count: usize) -> Vec<Step> {
+    (1..=count as u64)
+        .map(|number| {
+            let actor = random.random_range(0..actors);
+            let op = match random.random_range(0..100) {
+                0..2 => Op::Checkpoint,
+                2..12 if number > 1 => {
+                    Op::Again(random.random_range(number.saturating_sub(12).max(1)..number))
+                }
+                2..40 => Op::Tell(actor, deed(random, actors)),
+                _ => Op::Ask(actor, deed(random, actors)),
+            };
+            Step { number, op }
+        })
+        .collect()
+}
+
+fn deed(random: &mut StdRng, actors: u32) -> Deed {
+    let other = random.random_range(0..actors);
+    match random.random_range(0..100) {
+        0..15 => Deed::Slow,
+        15..20 => Deed::Grow(random.random_range(0..20_000)),
+        20..45 => Deed::Send(other),
+        45..50 => Deed::Flaky,
+        50..54 => Deed::Poison(other),
+        _ => Deed::Note,
+    }
+}
+
+fn kill(random: &mut StdRng) -> Kill {
+    match random.random_range(0..10) {
+        0 => Kill::Pause(random.random_range(1..20)),
+        1..6 => {
+            let point = POINTS[random.random_range(0..POINTS.len())];
+            Kill::At(point.to_owned(), random.random_range(1..12))
+        }
+        _ => Kill::After(random.random_range(0..30), random.random_range(0..3000)),
+    }
+}

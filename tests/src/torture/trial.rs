@@ -1,0 +1,382 @@
+//! One program, run to its end, and smaller programs that fail as well.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::book::Act;
+use super::process::Process;
+use super::program::{Kill, Op, Program, Step};
+use super::record::{Key, Record, Verdict};
+use super::wire::{Answer, Order, Said};
+use crate::postgres::Schema;
+
+/// Where programs keep their actors.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// In a SQLite file each.
+    Sqlite,
+    /// In a schema each, of the database at this URL.
+    Postgres(String),
+}
+
+/// How programs are run.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The program that is started for every process, with `child ADAPTER STORE …`.
+    pub executable: PathBuf,
+    /// `actix` or `tower`.
+    pub adapter: String,
+    /// Where the actors are.
+    pub store: Store,
+    /// The promise that is broken on purpose.
+    pub sabotage: Option<String>,
+    /// A process that says nothing for so long has lost something.
+    pub patience: Duration,
+    /// Whether the processes' own output is shown.
+    pub loud: bool,
+}
+
+/// How long a dead node keeps its shards.
+const LEASE_MS: u64 = 200;
+/// Before what was refused is sent again.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Retries of one program beyond which something is wrong.
+const RETRIES: u64 = 10_000;
+
+/// Runs a program on a store of its own.
+///
+/// # Errors
+/// The store cannot be made, or processes cannot be started.
+pub fn run(setup: &Setup, program: &Program) -> Result<Verdict> {
+    let place = Place::make(&setup.store)?;
+    let mut trial = Trial {
+        setup,
+        program,
+        store: place.address()?,
+        lanes: program.senders.iter().map(|_| Lane::default()).collect(),
+        record: Record::default(),
+        ghost: None,
+    };
+    let books = trial.all_lives().and_then(|()| trial.show());
+    trial.ghost = None;
+    let mut record = trial.record;
+    let verdict = match books {
+        Ok(books) => record.check(&books),
+        Err(error) => {
+            record.verdict.unexplained(format!("{error:#}"));
+            record.verdict
+        }
+    };
+    place.remove()?;
+    Ok(verdict)
+}
+
+/// The smallest program found in the given time that fails as well.
+///
+/// # Errors
+/// As [`run`].
+pub fn shrink(setup: &Setup, program: &Program, time: Duration) -> Result<Program> {
+    let end = Instant::now() + time;
+    let mut smallest = program.clone();
+    'smaller: loop {
+        for candidate in smallest.smaller() {
+            // A kill at a random moment does not always hit.
+            for _ in 0..2 {
+                if Instant::now() > end {
+                    return Ok(smallest);
+                }
+                if !run(setup, &candidate)?.is_clean() {
+                    smallest = candidate;
+                    continue 'smaller;
+                }
+            }
+        }
+        return Ok(smallest);
+    }
+}
+
+/// A store of its own.
+enum Place {
+    Folder(TempDir),
+    Schema(Runtime, Schema),
+}
+
+impl Place {
+    fn make(store: &Store) -> Result<Self> {
+        Ok(match store {
+            Store::Sqlite => Self::Folder(tempfile::tempdir()?),
+            Store::Postgres(url) => {
+                let runtime = Runtime::new()?;
+                let schema = runtime.block_on(Schema::create(url))?;
+                Self::Schema(runtime, schema)
+            }
+        })
+    }
+
+    fn address(&self) -> Result<String> {
+        Ok(match self {
+            Self::Folder(folder) => {
+                folder.path().join("app.db").to_str().context("a path in UTF-8")?.to_owned()
+            }
+            Self::Schema(_, schema) => schema.address(),
+        })
+    }
+
+    fn remove(self) -> Result<()> {
+        match self {
+            Self::Folder(folder) => Ok(folder.close()?),
+            Self::Schema(runtime, schema) => runtime.block_on(schema.drop()),
+        }
+    }
+}
+
+/// A sender: the operations that were begun and are not over, in order.
+#[derive(Default)]
+struct Lane {
+    next: usize,
+    flying: VecDeque<Step>,
+}
+
+/// How a life ended.
+enum End {
+    /// There is nothing left to do.
+    Done(Process),
+    Dead,
+}
+
+struct Trial<'t> {
+    setup: &'t Setup,
+    program: &'t Program,
+    store: String,
+    lanes: Vec<Lane>,
+    record: Record,
+    /// A process that was paused, and after how many answers of its successor it comes back.
+    ghost: Option<(Process, Option<u64>)>,
+}
+
+impl Trial<'_> {
+    fn all_lives(&mut self) -> Result<()> {
+        for kill in self.program.kills.iter().map(Some).chain([None]) {
+            let end = self.life(kill)?;
+            if let Some((ghost, _)) = self.ghost.take_if(|(_, wake)| wake.is_none()) {
+                self.bury(ghost)?;
+            }
+            if let End::Done(process) = end {
+                if let Some((ghost, _)) = self.ghost.take() {
+                    self.bury(ghost)?;
+                }
+                return process.leave();
+            }
+        }
+        bail!("the last process died")
+    }
+
+    fn life(&mut self, kill: Option<&Kill>) -> Result<End> {
+        let mut process = self.start(kill)?;
+        let patience = self.setup.patience;
+        match process.next(patience)? {
+            None => return self.died(process),
+            Some(Said::Ready) => {}
+            Some(other) => bail!("the process began with {other:?}"),
+        }
+        for sender in 0..self.lanes.len() {
+            for step in self.lanes[sender].flying.clone() {
+                self.send(&mut process, sender, &step)?;
+            }
+        }
+        let mut answers = 0;
+        loop {
+            self.fill(&mut process)?;
+            if self.lanes.iter().all(|lane| lane.flying.is_empty()) {
+                return Ok(End::Done(process));
+            }
+            match kill {
+                Some(Kill::After(after, micros)) if answers >= *after => {
+                    // The random moment itself, not a wait for anything.
+                    std::thread::sleep(Duration::from_micros(*micros));
+                    process.signal(Signal::SIGKILL)?;
+                    return self.died(process);
+                }
+                Some(Kill::Pause(after)) if answers >= *after => {
+                    if let Some((ghost, _)) = self.ghost.take() {
+                        self.bury(ghost)?;
+                    }
+                    process.signal(Signal::SIGSTOP)?;
+                    self.record.verdict.kills += 1;
+                    self.ghost = Some((process, Some(*after)));
+                    return Ok(End::Dead);
+                }
+                _ => {}
+            }
+            self.haunt(answers)?;
+            match process.next(patience)? {
+                None => return self.died(process),
+                Some(said) => self.hear(&mut process, said)?,
+            }
+            answers += 1;
+        }
+    }
+
+    fn start(&self, kill: Option<&Kill>) -> Result<Process> {
+        let Setup { executable, adapter, sabotage, loud, .. } = self.setup;
+        let Program { shards, active, .. } = self.program;
+        let mut command = Command::new(executable);
+        command.args(["child", adapter, &self.store]);
+        command.args([shards.to_string(), active.to_string(), LEASE_MS.to_string()]);
+        if let Some(sabotage) = sabotage {
+            command.env("SABOTAGE", sabotage);
+        }
+        if let Some(Kill::At(point, hits)) = kill {
+            command.env("CRASH_POINT", point).env("CRASH_HITS", hits.to_string());
+        }
+        if !loud {
+            command.stderr(Stdio::null());
+        }
+        Process::start(&mut command)
+    }
+
+    /// Hears what it said before it died.
+    fn died(&mut self, mut process: Process) -> Result<End> {
+        while let Some(said) = process.next(self.setup.patience)? {
+            if let Said::Answer(op, answer) = said {
+                self.answered(op, answer);
+            }
+        }
+        process.ensure_killed()?;
+        self.record.verdict.kills += 1;
+        Ok(End::Dead)
+    }
+
+    /// What it released counts, whenever it did.
+    fn bury(&mut self, ghost: Process) -> Result<()> {
+        let kills = self.record.verdict.kills;
+        ghost.signal(Signal::SIGKILL)?;
+        self.died(ghost)?;
+        // It was counted when it was paused.
+        self.record.verdict.kills = kills;
+        Ok(())
+    }
+
+    /// The paused process comes back, and says what it thinks it may.
+    fn haunt(&mut self, answers: u64) -> Result<()> {
+        let Some((ghost, wake)) = &mut self.ghost else { return Ok(()) };
+        if wake.is_some_and(|wake| answers >= wake) {
+            ghost.signal(Signal::SIGCONT)?;
+            *wake = None;
+        }
+        let mut answers = Vec::new();
+        while let Some(said) = ghost.try_next()? {
+            if let Said::Answer(op, answer) = said {
+                answers.push((op, answer));
+            }
+        }
+        for (op, answer) in answers {
+            self.answered(op, answer);
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, process: &mut Process, said: Said) -> Result<()> {
+        let Said::Answer(op, answer) = said else { bail!("the process said {said:?}") };
+        if self.answered(op, answer) {
+            return Ok(());
+        }
+        if self.record.verdict.retried > RETRIES {
+            bail!("{op:?} is sent again and again");
+        }
+        std::thread::sleep(PAUSE);
+        let sender = op.0 as usize;
+        match self.lanes[sender].flying.iter().find(|step| step.number == op.1).cloned() {
+            Some(step) => self.send(process, sender, &step).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the operation is over.
+    fn answered(&mut self, op: (u32, u64), answer: Answer) -> bool {
+        let key = self.key(op);
+        let over = key.is_none_or(|key| self.record.answered(key, answer));
+        if over {
+            self.lanes[op.0 as usize].flying.retain(|step| step.number != op.1);
+        }
+        over
+    }
+
+    /// The message that an operation is about.
+    fn key(&self, (sender, number): (u32, u64)) -> Option<Key> {
+        match self.step(sender as usize, number)?.op {
+            Op::Ask(..) | Op::Tell(..) => Some((sender, number)),
+            Op::Again(number) => Some((sender, number)),
+            Op::Checkpoint => None,
+        }
+    }
+
+    fn step(&self, sender: usize, number: u64) -> Option<&Step> {
+        let steps = &self.program.senders[sender];
+        steps.binary_search_by_key(&number, |step| step.number).ok().map(|at| &steps[at])
+    }
+
+    /// Begins as many operations as may be on their way.
+    fn fill(&mut self, process: &mut Process) -> Result<()> {
+        for (sender, steps) in self.program.senders.iter().enumerate() {
+            while self.lanes[sender].flying.len() < self.program.in_flight {
+                let Some(step) = steps.get(self.lanes[sender].next) else { break };
+                self.lanes[sender].next += 1;
+                if self.send(process, sender, step)? {
+                    self.lanes[sender].flying.push_back(step.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there was something to send.
+    fn send(&mut self, process: &mut Process, sender: usize, step: &Step) -> Result<bool> {
+        let from = u32::try_from(sender)?;
+        let op = (from, step.number);
+        let (about, ask) = match &step.op {
+            Op::Checkpoint => {
+                process.order(&Order::Checkpoint { op })?;
+                return Ok(true);
+            }
+            // It may have been left out of a smaller program.
+            Op::Again(number) => (self.step(sender, *number), true),
+            Op::Ask(..) => (Some(step), true),
+            Op::Tell(..) => (Some(step), false),
+        };
+        let Some(Step { number, op: Op::Ask(actor, deed) | Op::Tell(actor, deed) }) = about else {
+            return Ok(false);
+        };
+        let (actor, act) = (*actor, Act { sender: from, number: *number, deed: deed.clone() });
+        self.record.sent((from, act.number), actor, &act.deed);
+        process.order(&Order::Message { op, actor, ask, act })?;
+        Ok(true)
+    }
+
+    /// What the actors have, as a last process finds it.
+    fn show(&mut self) -> Result<BTreeMap<u32, super::Book>> {
+        let mut process = self.start(None)?;
+        process.order(&Order::Show(self.program.actors))?;
+        let mut books = BTreeMap::new();
+        loop {
+            match process.next(self.setup.patience)?.context("the last process died")? {
+                Said::Ready | Said::Answer(..) => {}
+                Said::Shown(actor, book) => drop(books.insert(actor, book)),
+                Said::All(complaints) => {
+                    for complaint in complaints {
+                        self.record.verdict.unexplained(complaint);
+                    }
+                    process.leave()?;
+                    return Ok(books);
+                }
+            }
+        }
+    }
+}

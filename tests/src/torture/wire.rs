@@ -1,0 +1,60 @@
+//! The lines between the torturer and its processes: JSON, a line each.
+
+use std::fmt::Debug;
+
+use serde::{Deserialize, Serialize};
+
+use super::book::{Act, Book};
+
+/// What a process is told to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Order {
+    /// To send a message.
+    Message {
+        /// Of the operation.
+        op: (u32, u64),
+        /// The receiver.
+        actor: u32,
+        /// Whether the reply is waited for, or the receipt.
+        ask: bool,
+        /// The message.
+        act: Act,
+    },
+    /// To make a checkpoint of every shard.
+    Checkpoint {
+        /// Of the operation.
+        op: (u32, u64),
+    },
+    /// To wait until nothing is left to do, and to show so many actors.
+    Show(u32),
+}
+
+/// What became of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The reply.
+    Replied(u64),
+    /// The receipt is durable, or the checkpoint.
+    Done,
+    /// The message is a dead letter.
+    Dead,
+    /// Not accepted: it can be sent anew.
+    Refused(String),
+    /// Perhaps accepted: it can be sent again.
+    Unknown(String),
+    /// What should not be.
+    Wrong(String),
+}
+
+/// What a process says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Said {
+    /// It can be told something.
+    Ready,
+    /// What became of an operation.
+    Answer((u32, u64), Answer),
+    /// What an actor has done.
+    Shown(u32, Book),
+    /// That was all, with what the journals complain of.
+    All(Vec<String>),
+}
