@@ -45,6 +45,8 @@ pub struct Setup {
 
 /// How long a dead node keeps its shards.
 const LEASE_MS: u64 = 200;
+/// Longer than that, and than it takes to take them over.
+const PAST_LEASE: Duration = Duration::from_millis(5 * LEASE_MS);
 /// Before what was refused is sent again.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Retries of one program beyond which something is wrong.
@@ -180,8 +182,12 @@ impl Trial<'_> {
 
     fn life(&mut self, kill: Option<&Kill>) -> Result<End> {
         let mut process = self.start(kill)?;
-        let patience = self.setup.patience;
-        match process.next(patience)? {
+        let ready = loop {
+            if let Some(heard) = self.listen(&process)? {
+                break heard;
+            }
+        };
+        match ready {
             None => return self.died(process),
             Some(Said::Ready) => {}
             Some(other) => bail!("the process began with {other:?}"),
@@ -216,11 +222,25 @@ impl Trial<'_> {
                 _ => {}
             }
             self.haunt(answers)?;
-            match process.next(patience)? {
+            let Some(heard) = self.listen(&process)? else { continue };
+            match heard {
                 None => return self.died(process),
                 Some(said) => self.hear(&mut process, said)?,
             }
             answers += 1;
+        }
+    }
+
+    /// What the process says next. None: the paused one came back instead. It may have been stopped
+    /// with the lock of a SQLite file in its hands; then nobody can write until it goes on.
+    fn listen(&mut self, process: &Process) -> Result<Option<Option<Said>>> {
+        let paused = matches!(self.ghost, Some((_, Some(_))));
+        match process.next(if paused { PAST_LEASE } else { self.setup.patience }) {
+            Err(_) if paused => {
+                self.haunt(u64::MAX)?;
+                Ok(None)
+            }
+            heard => heard.map(Some),
         }
     }
 

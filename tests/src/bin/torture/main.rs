@@ -164,7 +164,7 @@ fn setup(options: &Options, programs: u64) -> Result<Setup> {
             tests::postgres::database_url().context("DATABASE_URL says where PostgreSQL is")?,
         ),
     };
-    let turn = if programs % 2 == 0 { Adapter::Actix } else { Adapter::Tower };
+    let turn = if programs.is_multiple_of(2) { Adapter::Actix } else { Adapter::Tower };
     Ok(Setup {
         executable: std::env::current_exe()?,
         adapter: options.adapter.unwrap_or(turn).name().to_owned(),
