@@ -1,0 +1,356 @@
+//! Disks that are full, that fail, that lose what was not flushed, and files that were cut.
+//!
+//! The process is a `disk-child`, its disk a preloaded library (`shim/disk.c`), which is compiled
+//! here. Linux only.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// The journal's files contain this.
+const FILES: &str = "app.actors.db";
+
+static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let shim =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("disk-{}.so", std::process::id()));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/shim/disk.c");
+    let mut compiler = Command::new("cc");
+    compiler.args([
+        "-shared",
+        "-fPIC",
+        "-O1",
+        "-Wall",
+        "-Werror",
+        source,
+        "-ldl",
+        "-lpthread",
+        "-o",
+    ]);
+    assert!(compiler.arg(&shim).status().unwrap().success(), "the shim does not compile");
+    shim
+});
+
+/// A store in a folder of its own, and what a process says that counts in it.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+/// What a process said.
+#[derive(Debug, Default)]
+struct Said {
+    /// The count that it found.
+    ready: Option<u64>,
+    /// The last count that it was told.
+    acked: u64,
+    failed: Option<String>,
+}
+
+impl Disk {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn mode(&self, mode: &str) {
+        std::fs::write(self.path("mode"), mode).unwrap();
+    }
+
+    /// Adds so many times. From the `fault`th acknowledgement on the disk is as `mode` says.
+    fn count(&self, times: u64, fault: Option<(u64, &str)>, record: bool) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_disk-child"));
+        command
+            .arg(self.path("app.db"))
+            .arg(times.to_string())
+            .env("LD_PRELOAD", &*SHIM)
+            .env("DISK_FILES", FILES)
+            .env("DISK_MODE", self.path("mode"))
+            .stdout(Stdio::piped());
+        if record {
+            command.env("DISK_RECORD", self.path("record"));
+        }
+        let mut child = command.spawn().unwrap();
+        let mut said = Said::default();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            match line.split_once(' ') {
+                Some(("ready", count)) => said.ready = Some(count.parse().unwrap()),
+                Some(("acked", count)) => said.acked = count.parse().unwrap(),
+                Some(("failed", error)) => said.failed = Some(error.to_owned()),
+                _ => assert_eq!(line, "done"),
+            }
+            if let Some((after, mode)) = fault
+                && said.acked == after
+            {
+                self.mode(mode);
+            }
+        }
+        assert!(child.wait().unwrap().success(), "{said:?}");
+        said
+    }
+
+    /// A healthy process: what it finds, and that it can go on.
+    fn recovered(&self) -> u64 {
+        self.mode("n");
+        let said = self.count(3, None, false);
+        let ready = said.ready.unwrap_or_else(|| panic!("{said:?}"));
+        assert_eq!((said.acked, said.failed), (ready + 3, None));
+        ready
+    }
+}
+
+/// A fault in the middle of work: a typed error that says what and where, and nothing is lost.
+fn fault(mode: &str, words: &[&str]) {
+    let disk = Disk::new();
+    // Far more than come before the fault.
+    let said = disk.count(1_000_000, Some((20, mode)), false);
+    let error = said.failed.unwrap();
+    for word in words.iter().chain(&[FILES]) {
+        assert!(error.contains(word), "no {word:?} in: {error}");
+    }
+    assert!(said.acked >= 20);
+    // While it lasts the store does not open, and says the same.
+    let refused = disk.count(1, None, false);
+    assert_eq!((refused.ready, refused.acked), (None, 0), "{refused:?}");
+    assert!(refused.failed.unwrap().contains(FILES));
+    // The one that failed has an unknown outcome.
+    let found = disk.recovered();
+    assert!((said.acked..=said.acked + 2).contains(&found), "{found} of {}", said.acked);
+}
+
+#[test]
+fn a_full_disk_is_told_and_loses_nothing() {
+    fault("f", &["full"]);
+}
+
+#[test]
+fn a_disk_that_cannot_write_is_told_and_loses_nothing() {
+    fault("e", &["I/O error"]);
+}
+
+#[test]
+fn a_disk_that_cannot_flush_is_told_and_loses_nothing() {
+    fault("s", &["I/O error"]);
+}
+
+#[test]
+fn a_copy_that_was_taken_while_it_ran_opens_with_all_that_was_acknowledged_before() {
+    let disk = Disk::new();
+    let before = disk.count(50, None, false).acked;
+    // With the file system's own means: the WAL is part of it.
+    let copy = Disk::new();
+    for file in std::fs::read_dir(disk.folder.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path(file.file_name().to_str().unwrap())).unwrap();
+    }
+    assert_eq!(copy.recovered(), before);
+}
+
+/// Nobody can tell that a log once was longer. What is there is whole: a prefix.
+#[test]
+fn a_truncated_wal_is_an_earlier_state_or_a_typed_error() {
+    let disk = Disk::new();
+    disk.count(40, None, true);
+    let records = Recorded::read(&disk.path("record"));
+    let mut lengths = BTreeSet::new();
+    for (at, event) in records.0.iter().enumerate() {
+        if let Event::Write { path, offset, data } = event
+            && path.ends_with("-wal")
+            && data.len() < 1 << 20
+        {
+            lengths.insert((*offset, at));
+            lengths.insert((*offset + data.len() as u64 / 2, at));
+        }
+    }
+    assert!(lengths.len() > 40, "{}", lengths.len());
+    let picture = records.picture(records.0.len(), |_| Fate::Whole);
+    let mut earlier = 0;
+    for (length, _) in lengths.iter().step_by(lengths.len() / 30) {
+        let cut = Disk::new();
+        picture.lay(&cut);
+        let wal =
+            std::fs::OpenOptions::new().write(true).open(cut.path("app.actors.db-wal")).unwrap();
+        wal.set_len(*length).unwrap();
+        let said = cut.count(1, None, false);
+        match (said.ready, said.failed) {
+            (Some(found), None) => {
+                assert!(found <= 40);
+                assert_eq!(said.acked, found + 1);
+                earlier += u64::from(found < 40);
+            }
+            (_, Some(error)) => assert!(error.contains(FILES), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(earlier > 0, "nothing was cut");
+}
+
+#[test]
+fn a_truncated_database_is_a_typed_error_that_names_the_file() {
+    let disk = Disk::new();
+    disk.count(100, None, true);
+    let records = Recorded::read(&disk.path("record"));
+    let mut picture = records.picture(records.0.len(), |_| Fate::Whole);
+    let wal = picture.0.keys().find(|path| path.ends_with("-wal")).unwrap().clone();
+    picture.0.remove(&wal);
+    let database = picture.0.values_mut().next().unwrap();
+    assert!(database.len() > 8192, "the checkpoint was copied back");
+    database.truncate(4096 + 100);
+    let cut = Disk::new();
+    picture.lay(&cut);
+    let error = cut.count(1, None, false).failed.unwrap();
+    assert!(error.contains(FILES) && error.starts_with("false "), "{error}");
+}
+
+/// What a disk may have after a power cut: everything that was flushed, and of the rest any part.
+#[test]
+fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
+    let disk = Disk::new();
+    disk.count(25, None, true);
+    let records = Recorded::read(&disk.path("record"));
+    let mut random = StdRng::seed_from_u64(1);
+    let (mut ready, mut acked, mut opened) = (false, 0, 0);
+    for (at, event) in records.0.iter().enumerate() {
+        match event {
+            Event::Said(line) if line.starts_with("ready") => ready = true,
+            Event::Said(line) => {
+                acked = line.trim().strip_prefix("acked ").map_or(acked, |it| it.parse().unwrap());
+            }
+            _ => {}
+        }
+        if !ready {
+            continue;
+        }
+        let fates: [&mut dyn FnMut() -> Fate; 3] =
+            [&mut || Fate::Whole, &mut || Fate::Nothing, &mut || match random.random_range(0..3) {
+                0 => Fate::Whole,
+                1 => Fate::Nothing,
+                _ => Fate::Torn(random.random_range(0..16)),
+            }];
+        for fate in fates {
+            let after = Disk::new();
+            records.picture(at + 1, |_| fate()).lay(&after);
+            let said = after.count(0, None, false);
+            let found = said.ready.unwrap_or_else(|| panic!("event {at}: {said:?}"));
+            assert!((acked..=acked + 1).contains(&found), "event {at}: {found} of {acked}");
+            opened += 1;
+        }
+    }
+    assert!(acked == 25 && opened > 200, "{opened} moments");
+    println!("{opened} disks");
+}
+
+/// What became of a write that was not flushed.
+enum Fate {
+    Whole,
+    Nothing,
+    /// So many sectors of it.
+    Torn(usize),
+}
+
+enum Event {
+    Write { path: String, offset: u64, data: Vec<u8> },
+    Truncate { path: String, length: u64 },
+    Remove { path: String },
+    Sync { path: String },
+    Said(String),
+}
+
+/// What a process did to its disk, in order.
+struct Recorded(Vec<Event>);
+
+impl Recorded {
+    fn read(file: &Path) -> Self {
+        let bytes = std::fs::read(file).unwrap();
+        let mut rest = &bytes[..];
+        let mut take = |count: usize| -> Option<&[u8]> { rest.split_off(..count) };
+        let mut events = Vec::new();
+        while let Some(kind) = take(1).map(|kind| kind[0]) {
+            let mut number = |size| {
+                let mut number = [0; 8];
+                number[..size].copy_from_slice(take(size).unwrap());
+                u64::from_le_bytes(number)
+            };
+            let named = number(4) as usize;
+            let path = String::from_utf8(take(named).unwrap().to_vec()).unwrap();
+            let mut number = || u64::from_le_bytes(take(8).unwrap().try_into().unwrap());
+            let (offset, length) = (number(), number() as usize);
+            let mut data = || take(length).unwrap().to_vec();
+            events.push(match kind {
+                b'w' => Event::Write { path, offset, data: data() },
+                b't' => Event::Truncate { path, length: offset },
+                b'u' => Event::Remove { path },
+                b's' => Event::Sync { path },
+                _ => Event::Said(String::from_utf8(data()).unwrap()),
+            });
+        }
+        Self(events)
+    }
+
+    /// The files after the first `count` events. A truncation or removal is taken for flushed.
+    fn picture(&self, count: usize, mut fate: impl FnMut(&str) -> Fate) -> Picture {
+        let mut flushed = BTreeMap::new();
+        for (at, event) in self.0[..count].iter().enumerate() {
+            if let Event::Sync { path } = event {
+                flushed.insert(path, at);
+            }
+        }
+        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for (at, event) in self.0[..count].iter().enumerate() {
+            match event {
+                Event::Write { path, offset, data } => {
+                    let file = files.entry(path.clone()).or_default();
+                    let kept = if flushed.get(path).is_some_and(|flushed| at < *flushed) {
+                        data.len()
+                    } else {
+                        match fate(path) {
+                            Fate::Whole => data.len(),
+                            Fate::Nothing => 0,
+                            Fate::Torn(sectors) => data.len().min(sectors * 512),
+                        }
+                    };
+                    let start = usize::try_from(*offset).unwrap();
+                    if file.len() < start + kept && kept > 0 {
+                        file.resize(start + kept, 0);
+                    }
+                    if kept > 0 {
+                        file[start..start + kept].copy_from_slice(&data[..kept]);
+                    }
+                }
+                Event::Truncate { path, length } => {
+                    let file = files.entry(path.clone()).or_default();
+                    file.resize(usize::try_from(*length).unwrap(), 0);
+                }
+                Event::Remove { path } => drop(files.remove(path)),
+                Event::Sync { .. } | Event::Said(_) => {}
+            }
+        }
+        Picture(files)
+    }
+}
+
+/// Files, by their paths.
+struct Picture(BTreeMap<String, Vec<u8>>);
+
+impl Picture {
+    fn lay(&self, disk: &Disk) {
+        for (path, bytes) in &self.0 {
+            let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+            // What is zero at the end takes no room.
+            let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            std::fs::write(disk.path(name), &bytes[..length]).unwrap();
+            let file = std::fs::OpenOptions::new().write(true).open(disk.path(name)).unwrap();
+            file.set_len(bytes.len() as u64).unwrap();
+        }
+    }
+}
