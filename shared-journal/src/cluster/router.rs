@@ -22,7 +22,7 @@ use super::store::StoredLetter;
 use super::tenure::{Tenure, answered};
 use crate::codec::Payload;
 use crate::error::JournalError;
-use crate::id::{ActorId, MessageId, ShardId};
+use crate::id::{ActorId, Epoch, MessageId, ShardId};
 
 /// Sent on at a time.
 const BATCH: usize = 256;
@@ -60,6 +60,8 @@ pub(super) struct Router {
     shard: ShardId,
     /// The number of the last letter that was posted to an actor with receipts.
     posted: u64,
+    /// That of the tenure that has what is in flight.
+    epoch: Option<Epoch>,
     /// How many messages were delivered on this node.
     delivered: u64,
     in_flight: FuturesUnordered<BoxFuture<'static, Option<(u64, Outgoing)>>>,
@@ -73,6 +75,7 @@ impl Router {
             shared,
             shard,
             posted: 0,
+            epoch: None,
             delivered: 0,
             in_flight: FuturesUnordered::new(),
             lost: BTreeMap::new(),
@@ -96,11 +99,7 @@ impl Router {
                 }
             }
             if !self.lost.is_empty() {
-                // The shard is lost, so everything else on its way comes back as well.
-                while let Some(ended) = self.in_flight.next().await {
-                    self.lost.extend(ended);
-                }
-                batch.splice(0..0, std::mem::take(&mut self.lost).into_values());
+                self.come_back(&mut batch).await;
                 tokio::time::sleep(RETRY).await;
             }
             if !batch.is_empty() {
@@ -110,19 +109,35 @@ impl Router {
         while self.in_flight.next().await.is_some() {}
     }
 
-    async fn send(&mut self, batch: Vec<Outgoing>) {
+    /// The shard is lost, so everything on its way comes back, and goes before the batch.
+    async fn come_back(&mut self, batch: &mut Vec<Outgoing>) {
+        while let Some(ended) = self.in_flight.next().await {
+            self.lost.extend(ended);
+        }
+        batch.splice(0..0, std::mem::take(&mut self.lost).into_values());
+    }
+
+    async fn send(&mut self, mut batch: Vec<Outgoing>) {
         let without_receipts = |outgoing: &Outgoing| {
             let host = self.shared.hosts.get(outgoing.actor.actor_type());
             host.is_some_and(|host| !host.has_receipts())
         };
-        let (inbox_only, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(without_receipts);
+        let inbox_only: Vec<_> = batch.extract_if(.., |it| without_receipts(it)).collect();
         if !inbox_only.is_empty() {
             self.post(inbox_only).await;
         }
         if batch.is_empty() {
             return;
         }
-        match self.shared.tenure(self.shard).filter(|it| it.is_open_after(self.posted)) {
+        let tenure = self.shared.tenure(self.shard).filter(|it| it.is_open_after(self.posted));
+        let epoch = tenure.as_ref().map(|tenure| tenure.journal.epoch());
+        if epoch != self.epoch {
+            // It may be known here that the shard is lost before it is known of what was delivered:
+            // that must not be overtaken.
+            self.come_back(&mut batch).await;
+            self.epoch = epoch;
+        }
+        match tenure {
             Some(tenure) => {
                 for outgoing in batch {
                     self.deliver(&tenure, outgoing);

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::Duration;
 
@@ -78,11 +78,9 @@ impl Process {
     }
 
     /// Lets it end.
-    pub(super) fn leave(mut self) -> Result<()> {
+    pub(super) fn leave(mut self) -> Result<ExitStatus> {
         self.orders = None;
-        let status = self.child.wait()?;
-        ensure!(status.success(), "the process ended with {status}");
-        Ok(())
+        Ok(self.child.wait()?)
     }
 }
 

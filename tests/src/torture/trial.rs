@@ -1,11 +1,12 @@
 //! One program, run to its end, and smaller programs that fail as well.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -174,10 +175,21 @@ impl Trial<'_> {
                 if let Some((ghost, _)) = self.ghost.take() {
                     self.bury(ghost)?;
                 }
-                return process.leave();
+                return self.leave(process, kill);
             }
         }
         bail!("the last process died")
+    }
+
+    /// Lets the last one end. It may pass its crash point only now.
+    fn leave(&mut self, process: Process, kill: Option<&Kill>) -> Result<()> {
+        let status = process.leave()?;
+        if matches!(kill, Some(Kill::At(..))) && status.signal() == Some(9) {
+            self.record.verdict.kills += 1;
+            return Ok(());
+        }
+        ensure!(status.success(), "the process ended with {status}");
+        Ok(())
     }
 
     fn life(&mut self, kill: Option<&Kill>) -> Result<End> {
@@ -393,7 +405,7 @@ impl Trial<'_> {
                     for complaint in complaints {
                         self.record.verdict.unexplained(complaint);
                     }
-                    process.leave()?;
+                    self.leave(process, None)?;
                     return Ok(books);
                 }
             }
