@@ -1,0 +1,79 @@
+//! A short torture for every change, and that it finds what is broken on purpose. The long one:
+//! `cargo run --release -p tests --bin torture -- --kills 1000`.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+/// Each promise that can be broken, and a seed whose first programs show it.
+const SABOTAGES: [&str; 10] = [
+    "known-ids",
+    "state",
+    "last-commit",
+    "pending-order",
+    "checkpoint",
+    "panic-sends",
+    "panic-run",
+    "poison",
+    "relay-id",
+    "relay-recovery",
+];
+
+/// Most kills before a sabotage must be found. Each of these is found by the first few.
+const KILLS: u64 = 60;
+
+fn main() -> ExitCode {
+    let mut trials = vec![healthy("sqlite")];
+    let postgres = tests::postgres::database_url().is_some();
+    trials.push(healthy("postgres").with_ignored_flag(!postgres));
+    for sabotage in SABOTAGES {
+        trials.push(Trial::test(format!("{sabotage}_is_found"), move || found(sabotage)));
+    }
+    let mut arguments = Arguments::from_args();
+    // Each has processes enough of its own.
+    arguments.test_threads = Some(2);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn healthy(store: &'static str) -> Trial {
+    Trial::test(format!("{store}_keeps_every_promise"), move || {
+        let (success, line) = torture(&["--kills", "30", "--seed", "3", "--store", store]);
+        if !success || line["kills"].as_u64() < Some(30) {
+            return Err(Failed::from(line.to_string()));
+        }
+        Ok(())
+    })
+}
+
+fn found(sabotage: &str) -> Result<(), Failed> {
+    let kills = KILLS.to_string();
+    let name = format!("sabotage-{sabotage}");
+    let (success, line) = torture(&[
+        "--kills",
+        &kills,
+        "--seed",
+        "2",
+        "--patience",
+        "5",
+        "--shrink",
+        "0",
+        "--sabotage",
+        &name,
+    ]);
+    println!("{sabotage}: {line}");
+    if success { Err(Failed::from(format!("not found: {line}"))) } else { Ok(()) }
+}
+
+fn torture(arguments: &[&str]) -> (bool, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_torture"));
+    let output = command.arg("--json").args(arguments).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let line = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{errors}"));
+    if !errors.is_empty() {
+        println!("{errors}");
+    }
+    (output.status.success(), line)
+}
