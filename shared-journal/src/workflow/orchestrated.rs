@@ -38,8 +38,9 @@ const REPLIES: u128 = 64;
 pub const ORCHESTRATED_REPLY_BYTES: usize = 60 << 10;
 /// As many attempts as the journal makes by default.
 const ATTEMPTS: u32 = 3;
-/// How often the inbox of an actor is tried that is full.
-const FULL: Duration = Duration::from_millis(20);
+/// How often the inbox of an actor is tried that is full, at first, and at most: thousands that try
+/// leave the actor no room to empty it.
+const FULL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 /// How often a reply is looked for, at first, and at most.
 const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 /// When a message is sent again whose reply does not come: it may have been overwritten.
@@ -319,12 +320,14 @@ impl OrchestratedActor {
         let request = deliver(&self.actor, &mail).map_err(|error| refused(&error))?;
         let payload = Payload::encode(Codec::Json, &request).map_err(|error| refused(&error))?;
         let address = instance_address(&instance_of(&self.actor));
+        let mut pause = FULL.0;
         loop {
             let told = self.cluster.tell(&address, MessageKey::Caller(id), kind, payload.clone());
             match told.await {
-                Err(SendError::InboxFull { .. }) => tokio::time::sleep(FULL).await,
+                Err(SendError::InboxFull { .. }) => tokio::time::sleep(pause).await,
                 told => return told,
             }
+            pause = (pause * 2).min(FULL.1);
         }
     }
 

@@ -37,8 +37,10 @@ async fn run(store: &str, orchestrations: u32, actors: u32) -> Result<()> {
     let activities = register(ActivityRegistry::builder(), &cluster).build();
     let registry = OrchestrationRegistry::builder().register("count", count).build();
     let options = RuntimeOptions {
-        worker_concurrency: 8,
-        orchestration_concurrency: 4,
+        worker_concurrency: 4,
+        // On SQLite they only get in each other's way, and duroxide fails an orchestration whose turn
+        // cannot be written five times.
+        orchestration_concurrency: 1,
         // What a killed process had under way is soon the next one's.
         worker_lock_timeout: Duration::from_millis(1000),
         worker_lock_renewal_buffer: Duration::from_millis(300),
