@@ -17,7 +17,8 @@
 //!
 //! - `postgres` (off): journals in PostgreSQL, beside the `PostgresProvider` of duroxide-pg.
 //! - `provider-test` (off): the tests that every [`ActorProvider`] must pass.
-//! - `failpoints` (off): named places at which tests kill the process, or break a promise. Not for production.
+//! - `failpoints` (off): named places at which tests kill the process, or break a promise. Not for
+//!   production.
 
 mod attach;
 pub mod cluster;

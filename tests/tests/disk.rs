@@ -144,7 +144,7 @@ fn a_disk_that_cannot_flush_is_told_and_loses_nothing() {
 }
 
 #[test]
-fn a_copy_that_was_taken_while_it_ran_opens_with_all_that_was_acknowledged_before() {
+fn a_copy_of_the_files_opens_with_all_that_was_acknowledged_before() {
     let disk = Disk::new();
     let before = disk.count(50, None, false).acked;
     // With the file system's own means: the WAL is part of it.
@@ -173,7 +173,7 @@ fn a_truncated_wal_is_an_earlier_state_or_a_typed_error() {
         }
     }
     assert!(lengths.len() > 40, "{}", lengths.len());
-    let picture = records.picture(records.0.len(), |_| Fate::Whole);
+    let picture = records.picture(records.0.len(), || Fate::Whole);
     let mut earlier = 0;
     for (length, _) in lengths.iter().step_by(lengths.len() / 30) {
         let cut = Disk::new();
@@ -238,7 +238,7 @@ fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
             }];
         for fate in fates {
             let after = Disk::new();
-            records.picture(at + 1, |_| fate()).lay(&after);
+            records.picture(at + 1, fate).lay(&after);
             let said = after.count(0, None, false);
             let found = said.ready.unwrap_or_else(|| panic!("event {at}: {said:?}"));
             assert!((acked..=acked + 1).contains(&found), "event {at}: {found} of {acked}");
@@ -297,7 +297,7 @@ impl Recorded {
     }
 
     /// The files after the first `count` events. A truncation or removal is taken for flushed.
-    fn picture(&self, count: usize, mut fate: impl FnMut(&str) -> Fate) -> Picture {
+    fn picture(&self, count: usize, mut fate: impl FnMut() -> Fate) -> Picture {
         let mut flushed = BTreeMap::new();
         for (at, event) in self.0[..count].iter().enumerate() {
             if let Event::Sync { path } = event {
@@ -312,7 +312,7 @@ impl Recorded {
                     let kept = if flushed.get(path).is_some_and(|flushed| at < *flushed) {
                         data.len()
                     } else {
-                        match fate(path) {
+                        match fate() {
                             Fate::Whole => data.len(),
                             Fate::Nothing => 0,
                             Fate::Torn(sectors) => data.len().min(sectors * 512),

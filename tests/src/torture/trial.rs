@@ -168,6 +168,7 @@ impl Trial<'_> {
     fn all_lives(&mut self) -> Result<()> {
         for kill in self.program.kills.iter().map(Some).chain([None]) {
             let end = self.life(kill)?;
+            self.record.verdict.kills += u64::from(matches!(end, End::Dead));
             if let Some((ghost, _)) = self.ghost.take_if(|(_, wake)| wake.is_none()) {
                 self.bury(ghost)?;
             }
@@ -227,7 +228,6 @@ impl Trial<'_> {
                         self.bury(ghost)?;
                     }
                     process.signal(Signal::SIGSTOP)?;
-                    self.record.verdict.kills += 1;
                     self.ghost = Some((process, Some(*after)));
                     return Ok(End::Dead);
                 }
@@ -282,18 +282,13 @@ impl Trial<'_> {
             }
         }
         process.ensure_killed()?;
-        self.record.verdict.kills += 1;
         Ok(End::Dead)
     }
 
     /// What it released counts, whenever it did.
     fn bury(&mut self, ghost: Process) -> Result<()> {
-        let kills = self.record.verdict.kills;
         ghost.signal(Signal::SIGKILL)?;
-        self.died(ghost)?;
-        // It was counted when it was paused.
-        self.record.verdict.kills = kills;
-        Ok(())
+        self.died(ghost).map(drop)
     }
 
     /// The paused process comes back, and says what it thinks it may.
@@ -345,7 +340,7 @@ impl Trial<'_> {
     fn key(&self, (sender, number): (u32, u64)) -> Option<Key> {
         match self.step(sender as usize, number)?.op {
             Op::Ask(..) | Op::Tell(..) => Some((sender, number)),
-            Op::Again(number) => Some((sender, number)),
+            Op::Again(first) => Some((sender, first)),
             Op::Checkpoint => None,
         }
     }
