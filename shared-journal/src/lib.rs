@@ -48,6 +48,7 @@ mod reshard;
 mod sabotage;
 mod session;
 pub mod sqlite;
+mod sync;
 mod verify;
 pub mod workflow;
 

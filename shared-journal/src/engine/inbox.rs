@@ -2,9 +2,10 @@
 //! needed only when somebody asks, or when there are enough of them.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use super::directory::Mail;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Commits of so many bytes are folded without being asked for: few enough to stay in the
 /// processor's caches, enough to make waking the thread worth it.
@@ -19,7 +20,8 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct Mails {
     queue: VecDeque<Mail>,
-    /// Bytes of commits in the queue.
+    /// Bytes of log in the queue, counted as the writer counts them: it stops at a tail that only
+    /// the directory can shorten, so what it counts must wake the directory.
     backlog: usize,
     /// Somebody waits for a commit to be folded.
     eager: bool,
@@ -53,7 +55,7 @@ impl Inbox {
         let before = mails.backlog;
         let attention = match &mail {
             Mail::Committed(commit) => {
-                mails.backlog += commit.entries.len();
+                mails.backlog += commit.row_bytes;
                 mails.eager || (before < self.fold_bytes && mails.backlog >= self.fold_bytes)
             }
             _ => true,

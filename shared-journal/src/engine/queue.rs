@@ -1,14 +1,14 @@
 //! Where runs wait for the writer: everything that arrives while one commit is being written
 //! forms the next.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::gate::{Gate, Release, Releases};
 use crate::error::JournalError;
 use crate::provider::CheckpointPart;
+use crate::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering};
 
 /// How often the journal was submitted to; a submission is known by this number.
 pub(crate) type Ticket = u64;
@@ -219,10 +219,8 @@ impl Queue {
     /// Waits until an actor may take its next message, or the journal has ended.
     pub(crate) async fn room(&self) {
         loop {
+            // Made before the check: it hears of a commit between the two.
             let notified = self.room.notified();
-            tokio::pin!(notified);
-            // Registered before the check: a commit between the two is not missed.
-            notified.as_mut().enable();
             if self.has_room() || self.refusal().is_some() {
                 return;
             }

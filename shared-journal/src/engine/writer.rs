@@ -17,6 +17,7 @@ use crate::error::JournalError;
 use crate::id::Position;
 use crate::provider::Write;
 use crate::sabotage::sabotaged;
+use crate::sync::sleep;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -111,7 +112,7 @@ impl Writer {
                 Err(error) if error.is_retryable() && Instant::now() + pause < deadline => {
                     tracing::warn!(%error, ?pause, "the store refused a commit; trying again");
                     metrics::counter!("journal_commit_retries_total").increment(1);
-                    std::thread::sleep(pause);
+                    sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(500));
                 }
                 Err(JournalError::Fenced { .. }) if sabotaged("sabotage-fence") => return Ok(()),
