@@ -1,0 +1,84 @@
+//! The cluster through its public API, with a host that keeps what it is given.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shared_journal::cluster::{Cluster, Host, Hosted, Parcel};
+use shared_journal::provider::ActorProvider;
+use shared_journal::sqlite::SqliteActorProvider;
+use shared_journal::{ActorId, Durability, EventJournal, JournalError, MessageId, ShardId};
+use tokio::sync::mpsc;
+
+/// Hands every message to the test, which may answer it or not.
+#[derive(Clone)]
+struct Keeper(mpsc::UnboundedSender<Parcel>);
+
+#[async_trait]
+impl Host for Keeper {
+    fn actor_type(&self) -> &'static str {
+        "keeper"
+    }
+
+    async fn start(
+        &self,
+        _journal: &EventJournal,
+        _id: &str,
+    ) -> Result<Box<dyn Hosted>, Arc<JournalError>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Hosted for Keeper {
+    async fn deliver(&mut self, parcel: Parcel) -> Result<(), Parcel> {
+        self.0.send(parcel).unwrap();
+        Ok(())
+    }
+}
+
+/// One thread, so that the test says who runs when.
+#[tokio::test(flavor = "current_thread")]
+async fn a_message_that_was_delivered_is_not_overtaken_when_its_shard_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        SqliteActorProvider::open(dir.path().join("a.db"), Durability::ProcessCrash).unwrap();
+    let (keep, mut kept) = mpsc::unbounded_channel();
+    let cluster = Cluster::builder("test", 1).host(Keeper(keep)).join_on(store.clone());
+    let cluster = cluster.await.unwrap();
+    while cluster.own_shards().is_empty() {
+        tokio::task::yield_now().await;
+    }
+
+    let actor = ActorId::new("keeper", "1");
+    let ask = |message: &str| {
+        let (cluster, actor) = (cluster.clone(), actor.clone());
+        let payload = cluster.encode(&message).unwrap();
+        async move { cluster.ask(&actor, MessageId::random().into(), "say", payload).await }
+    };
+    tokio::spawn(ask("first"));
+    let delivered = kept.recv().await.unwrap();
+    // The shard goes, and the first message is still with somebody.
+    cluster.leave().await.unwrap();
+    tokio::spawn(ask("second"));
+    // Whoever can go on has gone on: the second message is where nothing goes before it any more.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    drop(delivered);
+
+    let store = store.cluster().unwrap();
+    let letters = loop {
+        let letters = store.take(ShardId(0), 0, 1 << 20).await.unwrap();
+        if letters.len() == 2 {
+            break letters;
+        }
+        tokio::task::yield_now().await;
+    };
+    let is = |place: usize, message: &str| {
+        let (_, letter) = &letters[place];
+        letter.bytes.windows(message.len()).any(|it| it == message.as_bytes())
+    };
+    assert!(is(0, "first") && is(1, "second"), "{letters:?}");
+}
