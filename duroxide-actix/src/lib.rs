@@ -90,6 +90,7 @@
 //! # Features
 //!
 //! - `postgres` (off): journals beside the `PostgresProvider` of duroxide-pg.
+//! - `test-util` (off): a kit for testing actors.
 
 mod actor;
 mod alarm;
@@ -105,6 +106,8 @@ mod message;
 mod panic;
 mod send;
 mod start;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod virtual_actors;
 mod workflow;
 mod wrapper;

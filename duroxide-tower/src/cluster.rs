@@ -104,16 +104,16 @@ impl<A: DurableActor> Hosted for HostedActor<A> {
         // Before it is taken apart: the actor may have stopped.
         let Ok(place) = self.parcels.reserve().await else { return Err(parcel) };
         let Parcel { key, kind, payload, acknowledge, answer } = parcel;
+        let refused = |reason: String| Delivered::Refused(reason.into());
+        if kind != A::Message::NAME {
+            let reason = format!("the actor does not know messages of type {kind:?}");
+            answer.answer(refused(reason));
+            return Ok(());
+        }
         let message = match payload.decode::<A::Message>() {
-            Ok(message) if kind == A::Message::NAME => message,
-            Ok(_) => {
-                let reason = format!("the actor does not know messages of type {kind:?}");
-                answer.answer(Delivered::Refused(reason.into()));
-                return Ok(());
-            }
+            Ok(message) => message,
             Err(error) => {
-                let reason = format!("the message does not decode: {error}");
-                answer.answer(Delivered::Refused(reason.into()));
+                answer.answer(refused(format!("the message does not decode: {error}")));
                 return Ok(());
             }
         };

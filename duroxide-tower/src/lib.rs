@@ -83,6 +83,7 @@
 //! # Features
 //!
 //! - `postgres` (off): journals beside the `PostgresProvider` of duroxide-pg.
+//! - `test-util` (off): a kit for testing actors.
 
 mod actor;
 pub mod cluster;
@@ -98,6 +99,8 @@ mod message;
 mod orchestrated;
 mod service;
 mod shared;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod worker;
 mod workflow;
 

@@ -17,6 +17,7 @@
 //!
 //! - `postgres` (off): journals in PostgreSQL, beside the `PostgresProvider` of duroxide-pg.
 //! - `provider-test` (off): the tests that every [`ActorProvider`] must pass.
+//! - `test-util` (off): a kit for testing actors, with `failpoints`.
 //! - `failpoints` (off): named places at which tests kill the process, or break a promise. Not for
 //!   production.
 
@@ -49,6 +50,8 @@ mod sabotage;
 mod session;
 pub mod sqlite;
 mod sync;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod verify;
 pub mod workflow;
 

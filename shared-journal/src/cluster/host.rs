@@ -5,8 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+#[cfg(feature = "test-util")]
+use super::error::SendError;
 use crate::codec::Payload;
 use crate::error::JournalError;
+#[cfg(feature = "test-util")]
+use crate::id::MessageId;
 use crate::id::MessageKey;
 use crate::journal::EventJournal;
 use crate::mailbox::Acknowledge;
@@ -82,6 +86,20 @@ pub enum Delivered {
     Lost(Option<Arc<JournalError>>),
 }
 
+#[cfg(feature = "test-util")]
+impl Delivered {
+    /// What the sender of the message gets.
+    pub(crate) fn into_reply(self, id: MessageId) -> Result<Payload<'static>, SendError> {
+        Err(match self {
+            Self::Processed(reply) => return Ok(reply),
+            Self::Failed { attempts, error } => SendError::DeadLetter { id, attempts, error },
+            Self::Expired => SendError::DuplicateExpired { id },
+            Self::Refused(reason) => SendError::NotAccepted { reason },
+            Self::Lost(source) => SendError::OutcomeUnknown { id, source },
+        })
+    }
+}
+
 /// Where the outcome of a message is awaited. Dropping it says that the message is lost.
 #[derive(Debug)]
 pub struct Answering {
@@ -90,12 +108,12 @@ pub struct Answering {
 }
 
 /// A message's place among those that an actor has and whose senders do not know their outcome.
-pub(super) type Place = OwnedSemaphorePermit;
+pub(crate) type Place = OwnedSemaphorePermit;
 /// What became of a message, and its place, to be kept until that is known.
-pub(super) type Answered = (Delivered, Option<Place>);
+pub(crate) type Answered = (Delivered, Option<Place>);
 
 impl Answering {
-    pub(super) fn new() -> (Self, oneshot::Receiver<Answered>) {
+    pub(crate) fn new() -> (Self, oneshot::Receiver<Answered>) {
         let (sender, receiver) = oneshot::channel();
         (Self { sender, place: None }, receiver)
     }

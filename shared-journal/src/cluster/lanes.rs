@@ -125,7 +125,7 @@ impl Runner {
         loop {
             let hosted = match &mut *running {
                 Some(hosted) => hosted,
-                None => match start(&**host, journal, actor).await {
+                None => match start_hosted(&**host, journal, actor).await {
                     Ok(hosted) => running.insert(hosted),
                     Err(error) => {
                         tracing::error!(%actor, %error, "the actor does not start");
@@ -156,7 +156,7 @@ impl Runner {
 }
 
 /// Starts an actor, when the one that was passivated before is gone.
-async fn start(
+pub(crate) async fn start_hosted(
     host: &dyn Host,
     journal: &EventJournal,
     actor: &ActorId,

@@ -35,6 +35,8 @@ mod tenure;
 pub use builder::ClusterBuilder;
 pub use error::SendError;
 pub use host::{Answering, Delivered, Host, Hosted, Parcel};
+#[cfg(feature = "test-util")]
+pub(crate) use lanes::start_hosted;
 pub(crate) use node::shard_of;
 pub use node::{Cluster, ShardStatus};
 pub use store::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};

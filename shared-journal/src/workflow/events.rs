@@ -21,7 +21,7 @@ pub(super) struct Event {
     from: String,
     /// Its number in that actor's outbox.
     number: u64,
-    data: String,
+    pub(super) data: String,
 }
 
 impl Event {

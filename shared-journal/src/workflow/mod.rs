@@ -32,6 +32,8 @@ mod events;
 mod instance;
 mod orchestrated;
 mod sending;
+#[cfg(feature = "test-util")]
+mod sent;
 mod timer;
 
 use std::sync::Arc;
@@ -49,6 +51,8 @@ pub use self::orchestrated::{
     orchestrated, run_orchestrated,
 };
 pub use self::sending::{WorkflowResult, instance_address};
+#[cfg(feature = "test-util")]
+pub(crate) use self::sent::{SentToInstance, sent_to_instance};
 pub use self::timer::{Due, Missed, TIMER, TimerId};
 use crate::cluster::Cluster;
 

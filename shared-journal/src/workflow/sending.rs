@@ -41,15 +41,15 @@ impl WorkflowResult {
 
 /// What [`RUN`] is started with.
 #[derive(Debug, Serialize, Deserialize)]
-struct Asked {
+pub(super) struct Asked {
     actor_type: String,
     actor_id: String,
     kind: String,
     /// With [`WorkflowResult::awaited`] in it.
     message: Value,
-    orchestration: String,
-    instance: String,
-    input: String,
+    pub(super) orchestration: String,
+    pub(super) instance: String,
+    pub(super) input: String,
 }
 
 impl Outbox {

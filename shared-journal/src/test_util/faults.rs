@@ -1,0 +1,174 @@
+//! A store that fails when it is told to.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::JournalError;
+use crate::id::{ActorNo, Position, ShardId};
+use crate::provider::{
+    ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredRecord,
+    Write,
+};
+
+/// What becomes of one write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The connection is lost before the write: nothing is written. Retryable.
+    LostBefore,
+    /// The connection is lost after the write: it is there, and the writer does not know.
+    /// Retryable.
+    LostAfter,
+    /// The store is full: nothing is written. Retryable.
+    Full,
+    /// Nothing is written, and trying again is of no use.
+    Failed,
+    /// Only the first so many bytes of the commit get to the store, and its writer dies. Final.
+    Torn(usize),
+    /// The commit is written with this bit turned over, counted from its first byte, and nobody
+    /// learns of it.
+    Flipped(usize),
+    /// It takes so long, and is well.
+    Delayed(Duration),
+}
+
+/// A store around another one, for a journal of one process, whose writes go wrong as a test says.
+///
+/// ```
+/// use shared_journal::EventJournal;
+/// use shared_journal::test_util::{Fault, FaultyActorProvider, MemoryActorProvider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = FaultyActorProvider::new(MemoryActorProvider::new());
+/// let journal = EventJournal::builder().open_on(store.clone()).await?;
+/// // The next three writes.
+/// store.inject([Fault::LostBefore, Fault::LostAfter, Fault::Full]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct FaultyActorProvider {
+    inner: Arc<dyn ActorProvider>,
+    faults: Mutex<VecDeque<Fault>>,
+    cut_off: AtomicBool,
+}
+
+impl std::fmt::Debug for FaultyActorProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FaultyActorProvider").field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+impl FaultyActorProvider {
+    /// Around a store; nothing goes wrong yet.
+    #[must_use]
+    pub fn new(inner: Arc<dyn ActorProvider>) -> Arc<Self> {
+        Arc::new(Self { inner, faults: Mutex::default(), cut_off: AtomicBool::new(false) })
+    }
+
+    /// What becomes of the next writes of commits, one after the other, behind those that were
+    /// injected before.
+    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+    }
+
+    /// How many faults have not happened yet.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether the store is away: nothing reaches it, reads neither.
+    pub fn cut_off(&self, away: bool) {
+        self.cut_off.store(away, Ordering::Release);
+    }
+
+    fn reach(&self, operation: &'static str) -> Result<&dyn ActorProvider, JournalError> {
+        if self.cut_off.load(Ordering::Acquire) {
+            return Err(self.fail(operation, true, "the store is away"));
+        }
+        Ok(&*self.inner)
+    }
+
+    fn fail(&self, operation: &'static str, retryable: bool, reason: &str) -> JournalError {
+        let (store, source) = (self.inner.location(), reason.into());
+        JournalError::Store { store, operation, retryable, source }
+    }
+}
+
+#[async_trait]
+impl ActorProvider for FaultyActorProvider {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
+        self.reach("open shard")?.open_shard(shard).await
+    }
+
+    async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
+        const COMMIT: &str = "commit";
+        let inner = self.reach(COMMIT)?;
+        let Some((position, bytes)) = write.append else { return inner.write(write).await };
+        let fault = self.faults.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let mut bytes = Cow::Borrowed(bytes);
+        match fault {
+            Some(Fault::LostBefore) => {
+                return Err(self.fail(COMMIT, true, "the connection was lost"));
+            }
+            Some(Fault::Full) => return Err(self.fail(COMMIT, true, "the store is full")),
+            Some(Fault::Failed) => return Err(self.fail(COMMIT, false, "the store has failed")),
+            Some(Fault::Torn(keep)) => bytes.to_mut().truncate(keep),
+            Some(Fault::Flipped(bit)) => {
+                if let Some(byte) = bytes.to_mut().get_mut(bit / 8) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
+            // The journal's thread, which may block.
+            Some(Fault::Delayed(time)) => std::thread::sleep(time),
+            Some(Fault::LostAfter) | None => {}
+        }
+        inner.write(&Write { append: Some((position, &bytes)), ..*write }).await?;
+        match fault {
+            Some(Fault::LostAfter) => Err(self.fail(COMMIT, true, "the connection was lost")),
+            Some(Fault::Torn(_)) => Err(self.fail(COMMIT, false, "the power is gone")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn read_commits(
+        &self,
+        shard: ShardId,
+        from: Position,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredCommit>, JournalError> {
+        self.reach("read the log")?.read_commits(shard, from, max_bytes).await
+    }
+
+    async fn load_record(
+        &self,
+        shard: ShardId,
+        actor: ActorKey<'_>,
+    ) -> Result<Option<StoredRecord>, JournalError> {
+        self.reach("load an actor")?.load_record(shard, actor).await
+    }
+
+    async fn list_records(
+        &self,
+        shard: ShardId,
+        filter: RecordFilter,
+        after: ActorNo,
+        limit: usize,
+    ) -> Result<Vec<ListedActor>, JournalError> {
+        self.reach("list actors")?.list_records(shard, filter, after, limit).await
+    }
+
+    async fn check(&self) -> Result<Vec<String>, JournalError> {
+        self.reach("check")?.check().await
+    }
+}

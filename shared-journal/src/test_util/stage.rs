@@ -1,0 +1,272 @@
+//! One actor on a store in memory.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::memory::MemoryActorProvider;
+use super::sent::Sent;
+use super::value::json;
+use crate::cluster::{Answering, Delivered, Host, Hosted, Parcel, SendError, start_hosted};
+use crate::codec::{Codec, Payload};
+use crate::envelope::{RecordHeader, encode_record};
+use crate::error::JournalError;
+use crate::event::ActorEvent;
+use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, ShardId};
+use crate::journal::EventJournal;
+use crate::limits::Limits;
+use crate::provider::{ActorProvider, CheckpointPart, StoredRecord, Write};
+use crate::record::{ActorRecord, DeadLetter};
+
+const SHARD: ShardId = ShardId(0);
+/// The actor is alone in its journal.
+const NO: ActorNo = ActorNo(1);
+
+/// One actor that is given messages, on a journal in memory.
+///
+/// It runs as in production: through the [`Host`] of its adapter, with group commit, runs and output
+/// gate; only the store is another. Nothing that it sends leaves: [`sent`](Self::sent) shows it.
+///
+/// Adapters have a `Scenario` with types on top of this. Needs a tokio runtime.
+pub struct Stage {
+    host: Arc<dyn Host>,
+    actor: ActorId,
+    store: Arc<MemoryActorProvider>,
+    /// The writes to the store before the actor began.
+    begin: usize,
+    before: ActorRecord,
+    journal: EventJournal,
+    hosted: Option<Box<dyn Hosted>>,
+    script: Vec<Given>,
+    replies: Vec<Delivered>,
+}
+
+/// A message that the actor was given.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    pub(super) key: MessageKey,
+    pub(super) kind: String,
+    pub(super) payload: Payload<'static>,
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage").field("actor", &self.actor).finish_non_exhaustive()
+    }
+}
+
+impl Stage {
+    /// Starts the actor with this id, for the first time.
+    ///
+    /// # Errors
+    /// The actor does not start.
+    pub async fn new(host: impl Host, id: impl AsRef<str>) -> Result<Self, Arc<JournalError>> {
+        let actor = ActorId::new(host.actor_type(), id);
+        Self::of_record(Arc::new(host), actor, ActorRecord::default()).await
+    }
+
+    /// Starts the actor with a state that an earlier version of it, perhaps, has left.
+    ///
+    /// # Errors
+    /// The state does not encode, or does not decode into the actor's.
+    pub async fn with_state(
+        host: impl Host,
+        id: impl AsRef<str>,
+        state: &impl Serialize,
+    ) -> Result<Self, Arc<JournalError>> {
+        let actor = ActorId::new(host.actor_type(), id);
+        let state = Payload::encode(Codec::default(), state).map_err(|source| {
+            JournalError::Encode { actor: actor.clone(), what: "the state", source }
+        })?;
+        let record = ActorRecord { spawned: true, state: Some(state), ..ActorRecord::default() };
+        Self::of_record(Arc::new(host), actor, record).await
+    }
+
+    /// Starts an actor of which this is known.
+    pub(super) async fn of_record(
+        host: Arc<dyn Host>,
+        actor: ActorId,
+        before: ActorRecord,
+    ) -> Result<Self, Arc<JournalError>> {
+        let store = MemoryActorProvider::new();
+        if before.spawned {
+            save(&store, &actor, &before).await?;
+        }
+        let begin = store.writes();
+        Self::begin(host, actor, store, begin, before).await
+    }
+
+    async fn begin(
+        host: Arc<dyn Host>,
+        actor: ActorId,
+        store: Arc<MemoryActorProvider>,
+        begin: usize,
+        before: ActorRecord,
+    ) -> Result<Self, Arc<JournalError>> {
+        // The whole history is read, and no id is forgotten.
+        let limits =
+            Limits { history_commits: u64::MAX, dedup_count: 1 << 20, ..Limits::default() };
+        let journal = EventJournal::builder().limits(limits).open_on(store.clone()).await?;
+        // To nobody: the history has it.
+        let (relay, _) = unbounded_channel();
+        let _ = journal.engine().shared().relay.set(relay);
+        let hosted = Some(start_hosted(&*host, &journal, &actor).await?);
+        let (script, replies) = (Vec::new(), Vec::new());
+        Ok(Self { host, actor, store, begin, before, journal, hosted, script, replies })
+    }
+
+    /// The actor's name.
+    #[must_use]
+    pub fn actor(&self) -> &ActorId {
+        &self.actor
+    }
+
+    /// The journal, for whatever else it can tell.
+    #[must_use]
+    pub fn journal(&self) -> &EventJournal {
+        &self.journal
+    }
+
+    /// Gives the actor a message, and waits for its durable reply. Without an `id` the message gets
+    /// one of its own.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn ask<T: DeserializeOwned>(
+        &mut self,
+        id: Option<MessageId>,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> Result<T, SendError> {
+        let not_accepted = |reason: String| SendError::NotAccepted { reason: reason.into() };
+        let payload = Payload::encode(Codec::default(), message)
+            .map_err(|error| not_accepted(format!("the message does not encode: {error}")))?;
+        // Not random, so that a handler sees the same in every run of a test.
+        let own = MessageId::from_key(&format!("stage/{}/{}", self.actor, self.script.len()));
+        let key = id.map_or(MessageKey::Generated(own), MessageKey::Caller);
+        let id = id.unwrap_or(own);
+        let given = Given { key, kind: kind.to_owned(), payload };
+        let delivered = self.give(given).await.map_err(|error| not_accepted(error.to_string()))?;
+        let reply = delivered.into_reply(id)?;
+        reply.decode().map_err(|error| SendError::Reply { id, error: error.to_string().into() })
+    }
+
+    /// Gives the actor a message, and waits for what becomes of it.
+    pub(super) async fn give(&mut self, given: Given) -> Result<Delivered, Arc<JournalError>> {
+        let (answer, outcome) = Answering::new();
+        let Given { key, kind, payload } = given.clone();
+        let mut parcel = Parcel { key, kind, payload, acknowledge: None, answer };
+        loop {
+            let hosted = match &mut self.hosted {
+                Some(hosted) => hosted,
+                None => {
+                    let started = start_hosted(&*self.host, &self.journal, &self.actor).await?;
+                    self.hosted.insert(started)
+                }
+            };
+            match hosted.deliver(parcel).await {
+                Ok(()) => break,
+                // It stopped of its own accord.
+                Err(returned) => parcel = returned,
+            }
+            self.hosted = None;
+            if let Some(stopped) = self.journal.stopped() {
+                return Err(stopped);
+            }
+        }
+        let delivered = outcome.await.map_or(Delivered::Lost(None), |(delivered, _)| delivered);
+        self.script.push(given);
+        self.replies.push(delivered.clone());
+        Ok(delivered)
+    }
+
+    /// The process dies: what is durable stays, and the actor starts again.
+    ///
+    /// Hooks of the actor that ends, such as `stopped`, may still run; nothing that they do counts.
+    ///
+    /// # Errors
+    /// The actor does not start again.
+    pub async fn crash(&mut self) -> Result<(), Arc<JournalError>> {
+        let mut after = self.after(self.store.writes()).await?;
+        after.script = std::mem::take(&mut self.script);
+        after.replies = std::mem::take(&mut self.replies);
+        *self = after;
+        Ok(())
+    }
+
+    /// The actor as a crash behind so many writes would have left it, without what it was given.
+    pub(super) async fn after(&self, writes: usize) -> Result<Self, Arc<JournalError>> {
+        let (host, actor) = (self.host.clone(), self.actor.clone());
+        Self::begin(host, actor, self.store.as_of(writes), self.begin, self.before.clone()).await
+    }
+
+    /// The moments at which it can die: behind so many writes.
+    pub(super) fn moments(&self) -> std::ops::RangeInclusive<usize> {
+        self.begin..=self.store.writes()
+    }
+
+    /// What it was given, and what became of that.
+    pub(super) fn played(&self) -> (&[Given], &[Delivered]) {
+        (&self.script, &self.replies)
+    }
+
+    /// The state, as it is stored; null if it was never captured. It is captured with every message,
+    /// before the reply is released; before the first one that may happen or not.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn state(&self) -> Result<Value, JournalError> {
+        let mut state = self.before.state.clone();
+        let mut history = self.journal.history(&self.actor);
+        while let Some(entry) = history.try_next().await? {
+            if let ActorEvent::StateChanged { state: changed } = entry.event {
+                state = Some(changed);
+            }
+        }
+        Ok(state.as_ref().map_or(Value::Null, json))
+    }
+
+    /// What the actor has sent, in order. Messages of handlers that panicked are not among it.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn sent(&self) -> Result<Vec<Sent>, JournalError> {
+        let mut sent = Vec::new();
+        let mut history = self.journal.history(&self.actor);
+        while let Some(entry) = history.try_next().await? {
+            sent.extend(Sent::of(entry.event));
+        }
+        Ok(sent)
+    }
+
+    /// The messages that it gave up.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, JournalError> {
+        self.journal.dead_letters(&self.actor).await
+    }
+}
+
+/// Puts an actor's record into an empty store.
+async fn save(
+    store: &MemoryActorProvider,
+    actor: &ActorId,
+    record: &ActorRecord,
+) -> Result<(), JournalError> {
+    let header = RecordHeader { shard: SHARD, no: NO, position: Position(0), actor: actor.clone() };
+    let bytes = encode_record(&header, record).map_err(|error| JournalError::Store {
+        store: store.location(),
+        operation: "encode a record",
+        retryable: false,
+        source: error.into(),
+    })?;
+    let record = StoredRecord { no: NO, actor: actor.clone(), pending: 0, dead_letters: 0, bytes };
+    let part = CheckpointPart { records: vec![record], ..CheckpointPart::default() };
+    let epoch = store.open_shard(SHARD).await?.epoch;
+    store.write(&Write { shard: SHARD, epoch, append: None, checkpoint: Some(&part) }).await
+}
