@@ -83,9 +83,15 @@ impl FaultyActorProvider {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether the store is away: nothing reaches it, reads neither.
-    pub fn cut_off(&self, away: bool) {
-        self.cut_off.store(away, Ordering::Release);
+    /// The store is away: nothing reaches it, reads neither.
+    pub fn cut_off(&self) {
+        self.cut_off.store(true, Ordering::Release);
+    }
+
+    /// The store is there, and nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.cut_off.store(false, Ordering::Release);
     }
 
     fn reach(&self, operation: &'static str) -> Result<&dyn ActorProvider, JournalError> {
