@@ -26,3 +26,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/operations.md")]
 struct Operations;
+
+/// And those about testing.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/testing.md")]
+struct Testing;

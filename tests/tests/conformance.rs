@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Trial};
 use shared_journal::portable::PortableActorProvider;
 use shared_journal::provider_test::{CASES, Case};
 use shared_journal::sqlite::SqliteActorProvider;
+use shared_journal::test_util::MemoryActorProvider;
 use shared_journal::{ActorProvider, Durability, attach};
 use tests::postgres::{Schema, database_url};
 
@@ -28,6 +29,7 @@ fn main() {
         [
             trial("sqlite_file", Box::new(|| sqlite_file(case))),
             trial("sqlite_memory", Box::new(|| sqlite_memory(case))),
+            trial("memory", Box::new(|| memory(case))),
             trial("portable_sqlite", Box::new(|| portable_sqlite(case))),
             trial("postgres", Box::new(move || postgres(case, &here))).with_ignored_flag(skip),
             trial("portable_postgres", Box::new(move || portable_postgres(case, &there)))
@@ -48,6 +50,11 @@ fn sqlite_memory(case: &Case) {
     let provider: Arc<dyn Provider> =
         Arc::new(runtime.block_on(SqliteProvider::new_in_memory()).unwrap());
     case.run(&|| attached(&provider));
+}
+
+fn memory(case: &Case) {
+    let store = MemoryActorProvider::new();
+    case.run(&|| store.clone());
 }
 
 fn postgres(case: &Case, url: &str) {
