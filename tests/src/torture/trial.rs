@@ -8,24 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
 use super::book::Act;
+use super::place::{Place, Store};
 use super::process::Process;
 use super::program::{Kill, Op, Program, Step};
 use super::record::{Key, Record, Verdict};
 use super::wire::{Answer, Order, Said};
-use crate::postgres::Schema;
-
-/// Where programs keep their actors.
-#[derive(Debug, Clone)]
-pub enum Store {
-    /// In a SQLite file each.
-    Sqlite,
-    /// In a schema each, of the database at this URL.
-    Postgres(String),
-}
 
 /// How programs are run.
 #[derive(Debug, Clone)]
@@ -102,41 +91,6 @@ pub fn shrink(setup: &Setup, program: &Program, time: Duration) -> Result<Progra
             }
         }
         return Ok(smallest);
-    }
-}
-
-/// A store of its own.
-enum Place {
-    Folder(TempDir),
-    Schema(Runtime, Schema),
-}
-
-impl Place {
-    fn make(store: &Store) -> Result<Self> {
-        Ok(match store {
-            Store::Sqlite => Self::Folder(tempfile::tempdir()?),
-            Store::Postgres(url) => {
-                let runtime = Runtime::new()?;
-                let schema = runtime.block_on(Schema::create(url))?;
-                Self::Schema(runtime, schema)
-            }
-        })
-    }
-
-    fn address(&self) -> Result<String> {
-        Ok(match self {
-            Self::Folder(folder) => {
-                folder.path().join("app.db").to_str().context("a path in UTF-8")?.to_owned()
-            }
-            Self::Schema(_, schema) => schema.address(),
-        })
-    }
-
-    fn remove(self) -> Result<()> {
-        match self {
-            Self::Folder(folder) => Ok(folder.close()?),
-            Self::Schema(runtime, schema) => runtime.block_on(schema.drop()),
-        }
     }
 }
 

@@ -107,29 +107,17 @@ impl super::Actors for Actix {
         builder.host(ActixHost::new(Own::new)).host(WrappedHost::new(Wrapped::new))
     }
 
-    fn ask(
+    fn send(
         &self,
         cluster: &Cluster,
         actor: u32,
         id: MessageId,
         act: Act,
+        ask: bool,
     ) -> LocalBoxFuture<'static, Answer> {
         match actor % 2 {
-            0 => ask(cluster.actor::<Own>(actor.to_string()), id, act),
-            _ => ask(cluster.actor::<Wrapped>(actor.to_string()), id, act),
-        }
-    }
-
-    fn tell(
-        &self,
-        cluster: &Cluster,
-        actor: u32,
-        id: MessageId,
-        act: Act,
-    ) -> LocalBoxFuture<'static, Answer> {
-        match actor % 2 {
-            0 => tell(cluster.actor::<Own>(actor.to_string()), id, act),
-            _ => tell(cluster.actor::<Wrapped>(actor.to_string()), id, act),
+            0 => send(cluster.actor::<Own>(actor.to_string()), id, act, ask),
+            _ => send(cluster.actor::<Wrapped>(actor.to_string()), id, act, ask),
         }
     }
 
@@ -145,28 +133,24 @@ impl super::Actors for Actix {
     }
 }
 
-fn ask<A>(to: ActorRef<A>, id: MessageId, act: Act) -> LocalBoxFuture<'static, Answer>
+fn send<A>(to: ActorRef<A>, id: MessageId, act: Act, ask: bool) -> LocalBoxFuture<'static, Answer>
 where
     A: DurableActor + Handler<Quick> + Handler<Slow>,
 {
-    Box::pin(async move {
-        let reply = match act.deed {
-            Deed::Slow => to.ask_with_id(id, Slow(act)).await,
-            _ => to.ask_with_id(id, Quick(act)).await,
-        };
-        reply.map_or_else(super::answer_of, Answer::Replied)
-    })
+    match act.deed {
+        Deed::Slow => Box::pin(deliver(to, id, Slow(act), ask)),
+        _ => Box::pin(deliver(to, id, Quick(act), ask)),
+    }
 }
 
-fn tell<A>(to: ActorRef<A>, id: MessageId, act: Act) -> LocalBoxFuture<'static, Answer>
+async fn deliver<A, M>(to: ActorRef<A>, id: MessageId, message: M, ask: bool) -> Answer
 where
-    A: DurableActor + Handler<Quick> + Handler<Slow>,
+    A: DurableActor + Handler<M>,
+    M: Message<Result = u64> + DurableMessage,
 {
-    Box::pin(async move {
-        let told = match act.deed {
-            Deed::Slow => to.tell_with_id(id, Slow(act)).await,
-            _ => to.tell_with_id(id, Quick(act)).await,
-        };
-        told.map_or_else(super::answer_of, |()| Answer::Done)
-    })
+    let sent = match ask {
+        true => to.ask_with_id(id, message).await.map(Answer::Replied),
+        false => to.tell_with_id(id, message).await.map(|()| Answer::Done),
+    };
+    sent.unwrap_or_else(super::answer_of)
 }

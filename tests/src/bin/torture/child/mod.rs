@@ -28,19 +28,14 @@ pub(crate) struct Child {
 /// The actors, through one of the adapters.
 trait Actors {
     fn hosts(&self, builder: ClusterBuilder) -> ClusterBuilder;
-    fn ask(
+    /// Waits for the reply if it is an ask, else for the receipt.
+    fn send(
         &self,
         cluster: &Cluster,
         actor: u32,
         id: MessageId,
         act: Act,
-    ) -> LocalBoxFuture<'static, Answer>;
-    fn tell(
-        &self,
-        cluster: &Cluster,
-        actor: u32,
-        id: MessageId,
-        act: Act,
+        ask: bool,
     ) -> LocalBoxFuture<'static, Answer>;
     fn show(&self, cluster: &Cluster, actor: u32) -> LocalBoxFuture<'static, Result<Book>>;
 }
@@ -72,10 +67,7 @@ async fn obey(child: &Child, actors: &dyn Actors) -> Result<()> {
         match serde_json::from_str(&order)? {
             Order::Message { op, actor, ask, act } => {
                 let id = MessageId::from_key(&format!("{}/{}", act.sender, act.number));
-                let mut answer = match ask {
-                    true => actors.ask(&cluster, actor, id, act),
-                    false => actors.tell(&cluster, actor, id, act),
-                };
+                let mut answer = actors.send(&cluster, actor, id, act, ask);
                 // Polled once now: that is its place in the order.
                 match (&mut answer).now_or_never() {
                     Some(answer) => say(&Said::Answer(op, answer))?,

@@ -71,36 +71,25 @@ impl super::Actors for Tower {
         }))
     }
 
-    fn ask(
+    fn send(
         &self,
         cluster: &Cluster,
         actor: u32,
         id: MessageId,
         act: Act,
+        ask: bool,
     ) -> LocalBoxFuture<'static, Answer> {
         let to = cluster.actor::<Scribe>(actor.to_string());
         Box::pin(async move {
+            if !ask {
+                let told = to.tell_with_id(id, Command::Act(act)).await;
+                return told.map_or_else(super::answer_of, |()| Answer::Done);
+            }
             match to.ask_with_id(id, Command::Act(act)).await {
                 Ok(Reply::Done(done)) => Answer::Replied(done),
                 Ok(Reply::Shown(_)) => Answer::Wrong("the reply of another message".into()),
                 Err(AskError::Send(error)) => super::answer_of(error),
                 Err(other) => Answer::Wrong(other.to_string()),
-            }
-        })
-    }
-
-    fn tell(
-        &self,
-        cluster: &Cluster,
-        actor: u32,
-        id: MessageId,
-        act: Act,
-    ) -> LocalBoxFuture<'static, Answer> {
-        let to = cluster.actor::<Scribe>(actor.to_string());
-        Box::pin(async move {
-            match to.tell_with_id(id, Command::Act(act)).await {
-                Ok(()) => Answer::Done,
-                Err(error) => super::answer_of(error),
             }
         })
     }

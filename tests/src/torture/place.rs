@@ -1,0 +1,52 @@
+//! Where the tortured actors are: a store that nobody else uses.
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::postgres::Schema;
+
+/// Where programs keep their actors.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// In a SQLite file each.
+    Sqlite,
+    /// In a schema each, of the database at this URL.
+    Postgres(String),
+}
+
+/// A store of its own.
+pub(super) enum Place {
+    Folder(TempDir),
+    Schema(Runtime, Schema),
+}
+
+impl Place {
+    pub(super) fn make(store: &Store) -> Result<Self> {
+        Ok(match store {
+            Store::Sqlite => Self::Folder(tempfile::tempdir()?),
+            Store::Postgres(url) => {
+                let runtime = Runtime::new()?;
+                let schema = runtime.block_on(Schema::create(url))?;
+                Self::Schema(runtime, schema)
+            }
+        })
+    }
+
+    /// Where it is, for another process.
+    pub(super) fn address(&self) -> Result<String> {
+        Ok(match self {
+            Self::Folder(folder) => {
+                folder.path().join("app.db").to_str().context("a path in UTF-8")?.to_owned()
+            }
+            Self::Schema(_, schema) => schema.address(),
+        })
+    }
+
+    pub(super) fn remove(self) -> Result<()> {
+        match self {
+            Self::Folder(folder) => Ok(folder.close()?),
+            Self::Schema(runtime, schema) => runtime.block_on(schema.drop()),
+        }
+    }
+}
