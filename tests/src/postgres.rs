@@ -74,6 +74,20 @@ impl Schema {
         Ok(())
     }
 
+    /// How many bytes its tables have on the disk, with their indices.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn bytes(&self) -> Result<u64> {
+        let mut connection = self.provider.pool().connect_options().connect().await?;
+        let query = "SELECT coalesce(sum(pg_total_relation_size(pg_class.oid)), 0)::bigint
+                     FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+                     WHERE nspname = $1 AND relkind = 'r'";
+        let bytes: i64 =
+            sqlx::query_scalar(query).bind(self.name()).fetch_one(&mut connection).await?;
+        Ok(u64::try_from(bytes)?)
+    }
+
     /// Removes the schema and what is in it. A test that fails leaves it to be looked at.
     ///
     /// # Errors

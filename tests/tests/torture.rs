@@ -1,5 +1,5 @@
-//! A short torture for every change, and that it finds what is broken on purpose. The long one:
-//! `cargo run --release -p tests --bin torture -- --kills 1000`.
+//! A short torture for every change, a shorter soak, and that they find what is broken on purpose. The
+//! long ones: `cargo run --release -p tests --bin torture -- --kills 1000`, and `--minutes 10`.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
@@ -29,6 +29,11 @@ fn main() -> ExitCode {
     let mut trials = vec![healthy("sqlite")];
     let postgres = tests::postgres::database_url().is_some();
     trials.push(healthy("postgres").with_ignored_flag(!postgres));
+    trials.push(Trial::test("a_steady_load_loses_nothing", steady));
+    for (sabotage, count) in [("known-ids", "duplicated"), ("state", "lost")] {
+        let name = format!("{sabotage}_is_found_under_a_steady_load");
+        trials.push(Trial::test(name, move || found_steady(sabotage, count)));
+    }
     for sabotage in SABOTAGES {
         trials.push(Trial::test(format!("{sabotage}_is_found"), move || found(sabotage)));
     }
@@ -65,6 +70,29 @@ fn found(sabotage: &str) -> Result<(), Failed> {
     ]);
     println!("{sabotage}: {line}");
     if success { Err(Failed::from(format!("not found: {line}"))) } else { Ok(()) }
+}
+
+/// Too short to say whether anything grows.
+fn steady() -> Result<(), Failed> {
+    let (success, line) = torture(&["--minutes", "0.1", "--seed", "1"]);
+    println!("{line}");
+    let counts = ["lost", "duplicated", "reordered", "unexplained"];
+    let clean = counts.iter().all(|count| line[count] == 0);
+    if success && clean && line["acked"].as_u64() > Some(0) {
+        return Ok(());
+    }
+    Err(Failed::from(line.to_string()))
+}
+
+fn found_steady(sabotage: &str, count: &str) -> Result<(), Failed> {
+    let name = format!("sabotage-{sabotage}");
+    let (success, line) =
+        torture(&["--minutes", "0.05", "--seed", "1", "--patience", "5", "--sabotage", &name]);
+    println!("{sabotage}: {line}");
+    if success || line[count].as_u64() == Some(0) {
+        return Err(Failed::from(format!("not found: {line}")));
+    }
+    Ok(())
 }
 
 fn torture(arguments: &[&str]) -> (bool, Value) {

@@ -1,7 +1,7 @@
 //! The state of every actor that is tortured: all it did, in order.
 
-use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,39 @@ pub struct Act {
     pub number: u64,
     /// What is to be done.
     pub deed: Deed,
+    /// Whether it is only counted, not written down. The messages of its sender to its actor are
+    /// numbered from 1, without a gap.
+    pub counted: bool,
+}
+
+/// How many messages one sender's were, and which of them were not in their place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Who sent them.
+    pub sender: u32,
+    /// The highest number that came.
+    pub last: u64,
+    /// Numbers below it that were not there when a higher one came.
+    pub skipped: u64,
+    /// Messages that came after a higher number, or after themselves.
+    pub late: u64,
+}
+
+impl Tally {
+    /// How many messages were handled.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.last - self.skipped + self.late
+    }
+
+    fn enter(&mut self, number: u64) {
+        if number > self.last {
+            self.skipped += number - self.last - 1;
+            self.last = number;
+        } else {
+            self.late += 1;
+        }
+    }
 }
 
 /// What one actor has done.
@@ -41,6 +74,8 @@ pub struct Act {
 pub struct Book {
     /// Sender and number of every message, in the order of handling.
     pub log: Vec<(u32, u64)>,
+    /// Those that are only counted, by their senders.
+    pub tallies: Vec<Tally>,
     /// How many messages it has sent to each actor.
     pub sent: Vec<(u32, u64)>,
     /// As many bytes as the last [`Deed::Grow`] said.
@@ -48,23 +83,39 @@ pub struct Book {
 }
 
 impl Book {
-    /// Handles a message; `send` sends one to another actor. The reply is how many were handled.
+    /// Handles a message; `send` sends one to another actor. The reply is how many were handled, of
+    /// those that are counted: how many of its sender.
     ///
     /// # Panics
     /// The message says so.
     pub fn enter(&mut self, own: u32, act: &Act, send: impl FnOnce(u32, Act)) -> u64 {
-        self.log.push((act.sender, act.number));
+        let handled = self.note(act);
         match act.deed {
             Deed::Note | Deed::Slow => {}
             Deed::Grow(bytes) => self.bulk = bulk(act.number, bytes),
             Deed::Send(to) | Deed::Poison(to) => {
                 let number = self.next_to(to);
-                send(to, Act { sender: FIRST_ACTOR + own, number, deed: Deed::Note });
+                let (sender, counted) = (FIRST_ACTOR + own, act.counted);
+                send(to, Act { sender, number, deed: Deed::Note, counted });
             }
-            Deed::Flaky => assert!(!first_time(act), "the first time"),
+            Deed::Flaky => assert!(!first_time(own, act), "the first time"),
         }
         assert!(!matches!(act.deed, Deed::Poison(_)), "always");
-        self.log.len() as u64
+        handled
+    }
+
+    fn note(&mut self, act: &Act) -> u64 {
+        if !act.counted {
+            self.log.push((act.sender, act.number));
+            return self.log.len() as u64;
+        }
+        let known = self.tallies.iter().position(|tally| tally.sender == act.sender);
+        let at = known.unwrap_or_else(|| {
+            self.tallies.push(Tally { sender: act.sender, ..Tally::default() });
+            self.tallies.len() - 1
+        });
+        self.tallies[at].enter(act.number);
+        self.tallies[at].count()
     }
 
     fn next_to(&mut self, to: u32) -> u64 {
@@ -83,8 +134,19 @@ pub(super) fn bulk(number: u64, bytes: u32) -> String {
     format!("{number} ").repeat(bytes as usize / 2).chars().take(bytes as usize).collect()
 }
 
-/// Whether this process has not seen the message before.
-fn first_time(act: &Act) -> bool {
-    static SEEN: LazyLock<Mutex<HashSet<(u32, u64)>>> = LazyLock::new(Mutex::default);
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner).insert((act.sender, act.number))
+/// Whether this process has not seen the message lately.
+fn first_time(own: u32, act: &Act) -> bool {
+    /// Far more than are on their way at a time; few, so that a long life does not show.
+    const LATELY: usize = 256;
+    static SEEN: Mutex<VecDeque<(u32, u32, u64)>> = Mutex::new(VecDeque::new());
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let message = (own, act.sender, act.number);
+    if seen.contains(&message) {
+        return false;
+    }
+    seen.push_back(message);
+    if seen.len() > LATELY {
+        seen.pop_front();
+    }
+    true
 }

@@ -43,6 +43,21 @@ impl Place {
         })
     }
 
+    /// How large it is.
+    pub(super) fn bytes(&self) -> Result<u64> {
+        match self {
+            Self::Folder(folder) => {
+                let mut bytes = 0;
+                for file in std::fs::read_dir(folder.path())? {
+                    // One that is gone by now has none.
+                    bytes += file?.metadata().map_or(0, |file| file.len());
+                }
+                Ok(bytes)
+            }
+            Self::Schema(runtime, schema) => runtime.block_on(schema.bytes()),
+        }
+    }
+
     pub(super) fn remove(self) -> Result<()> {
         match self {
             Self::Folder(folder) => Ok(folder.close()?),

@@ -1,16 +1,29 @@
 //! A process that is tortured.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::book::Book;
 use super::wire::{Order, Said};
+
+/// The books of the actors, and complaints.
+pub(super) type Shown = (BTreeMap<u32, Book>, Vec<String>);
+
+/// What was heard.
+pub(super) enum Heard {
+    Said(Said),
+    /// So far.
+    Nothing,
+    Dead,
+}
 
 /// The process, its input, and what it says. Dies with this.
 pub(super) struct Process {
@@ -51,19 +64,41 @@ impl Process {
 
     /// What it says next. `None`: it is dead.
     pub(super) fn next(&self, patience: Duration) -> Result<Option<Said>> {
-        match self.said.recv_timeout(patience) {
-            Ok(line) => Ok(Some(serde_json::from_str(&line)?)),
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => bail!("silence for {patience:?}"),
+        match self.hear(patience)? {
+            Heard::Said(said) => Ok(Some(said)),
+            Heard::Dead => Ok(None),
+            Heard::Nothing => bail!("silence for {patience:?}"),
         }
     }
 
-    /// What it has said already.
-    pub(super) fn try_next(&self) -> Result<Option<Said>> {
-        match self.said.try_recv() {
-            Ok(line) => Ok(Some(serde_json::from_str(&line)?)),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
+    /// What it says within the given time.
+    pub(super) fn hear(&self, time: Duration) -> Result<Heard> {
+        match self.said.recv_timeout(time) {
+            Ok(line) => Ok(Heard::Said(serde_json::from_str(&line)?)),
+            Err(RecvTimeoutError::Disconnected) => Ok(Heard::Dead),
+            Err(RecvTimeoutError::Timeout) => Ok(Heard::Nothing),
         }
+    }
+
+    /// What the actors have, and what the journals complain of. It ends then.
+    pub(super) fn show(mut self, actors: u32, patience: Duration) -> Result<Shown> {
+        self.order(&Order::Show(actors))?;
+        let mut books = BTreeMap::new();
+        loop {
+            match self.next(patience)?.context("the last process died")? {
+                Said::Ready | Said::Answer(..) => {}
+                Said::Shown(actor, book) => drop(books.insert(actor, book)),
+                Said::All(complaints) => {
+                    let status = self.leave()?;
+                    ensure!(status.success(), "the last process ended with {status}");
+                    return Ok((books, complaints));
+                }
+            }
+        }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {

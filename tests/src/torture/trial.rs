@@ -2,39 +2,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use super::book::Act;
-use super::place::{Place, Store};
-use super::process::Process;
+use super::book::{Act, Book};
+use super::place::Place;
+use super::process::{Heard, Process};
 use super::program::{Kill, Op, Program, Step};
 use super::record::{Key, Record, Verdict};
+use super::setup::Setup;
 use super::wire::{Answer, Order, Said};
-
-/// How programs are run.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// The program that is started for every process, with `child ADAPTER STORE …`.
-    pub executable: PathBuf,
-    /// `actix` or `tower`.
-    pub adapter: String,
-    /// Where the actors are.
-    pub store: Store,
-    /// The promise that is broken on purpose.
-    pub sabotage: Option<String>,
-    /// A process that says nothing for so long has lost something.
-    pub patience: Duration,
-    /// Whether the processes' own output is shown.
-    pub loud: bool,
-}
 
 /// How long a dead node keeps its shards.
 const LEASE_MS: u64 = 200;
+/// Small, so that a short life has many checkpoints.
+const CHECKPOINT_BYTES: usize = 16 << 10;
+const HISTORY_COMMITS: u64 = 10;
 /// Longer than that, and than it takes to take them over.
 const PAST_LEASE: Duration = Duration::from_millis(5 * LEASE_MS);
 /// Before what was refused is sent again.
@@ -211,19 +196,13 @@ impl Trial<'_> {
     }
 
     fn start(&self, kill: Option<&Kill>) -> Result<Process> {
-        let Setup { executable, adapter, sabotage, loud, .. } = self.setup;
         let Program { shards, active, .. } = self.program;
-        let mut command = Command::new(executable);
-        command.args(["child", adapter, &self.store]);
-        command.args([shards.to_string(), active.to_string(), LEASE_MS.to_string()]);
-        if let Some(sabotage) = sabotage {
-            command.env("SABOTAGE", sabotage);
-        }
+        let mut command = self.setup.command(&self.store, *shards, *active);
+        command.arg(format!("--lease-ms={LEASE_MS}"));
+        command.arg(format!("--checkpoint-bytes={CHECKPOINT_BYTES}"));
+        command.arg(format!("--history-commits={HISTORY_COMMITS}"));
         if let Some(Kill::At(point, hits)) = kill {
             command.env("CRASH_POINT", point).env("CRASH_HITS", hits.to_string());
-        }
-        if !loud {
-            command.stderr(Stdio::null());
         }
         Process::start(&mut command)
     }
@@ -253,7 +232,7 @@ impl Trial<'_> {
             *wake = None;
         }
         let mut answers = Vec::new();
-        while let Some(said) = ghost.try_next()? {
+        while let Heard::Said(said) = ghost.hear(Duration::ZERO)? {
             if let Said::Answer(op, answer) = said {
                 answers.push((op, answer));
             }
@@ -335,29 +314,20 @@ impl Trial<'_> {
         let Some(Step { number, op: Op::Ask(actor, deed) | Op::Tell(actor, deed) }) = about else {
             return Ok(false);
         };
-        let (actor, act) = (*actor, Act { sender: from, number: *number, deed: deed.clone() });
+        let (actor, deed) = (*actor, deed.clone());
+        let act = Act { sender: from, number: *number, deed, counted: false };
         self.record.sent((from, act.number), actor, &act.deed);
         process.order(&Order::Message { op, actor, ask, act })?;
         Ok(true)
     }
 
     /// What the actors have, as a last process finds it.
-    fn show(&mut self) -> Result<BTreeMap<u32, super::Book>> {
-        let mut process = self.start(None)?;
-        process.order(&Order::Show(self.program.actors))?;
-        let mut books = BTreeMap::new();
-        loop {
-            match process.next(self.setup.patience)?.context("the last process died")? {
-                Said::Ready | Said::Answer(..) => {}
-                Said::Shown(actor, book) => drop(books.insert(actor, book)),
-                Said::All(complaints) => {
-                    for complaint in complaints {
-                        self.record.verdict.unexplained(complaint);
-                    }
-                    self.leave(process, None)?;
-                    return Ok(books);
-                }
-            }
+    fn show(&mut self) -> Result<BTreeMap<u32, Book>> {
+        let process = self.start(None)?;
+        let (books, complaints) = process.show(self.program.actors, self.setup.patience)?;
+        for complaint in complaints {
+            self.record.verdict.unexplained(complaint);
         }
+        Ok(books)
     }
 }

@@ -2,8 +2,14 @@
 //!
 //! Prints a JSON line. Its exit status is 1 if a promise was broken, with the shortest program found
 //! that breaks it.
+//!
+//! `torture --minutes 10` kills nobody: one process has a steady load for so long. Its messages are
+//! counted, and its memory, its store and its latencies are looked at every few seconds. Its exit status
+//! is also 1 if memory or the store have grown by more than a quarter between the second and the last
+//! quarter of the time, when it is three minutes or more.
 
 mod child;
+mod soak;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +21,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
-use tests::torture::{Program, Setup, Store, Verdict, run, shrink};
+use tests::torture::{Program, Setup, Soak, Store, Verdict, run, shrink};
 
 /// Kills processes that run durable actors, and checks what they promised.
 #[derive(Debug, Parser)]
@@ -29,13 +35,14 @@ struct Options {
     /// Where the random programs begin. Default: anywhere.
     #[arg(long)]
     seed: Option<u64>,
-    /// Goes on for so many minutes instead.
-    #[arg(long, conflicts_with = "kills")]
-    minutes: Option<u64>,
+    /// Kills nobody: a steady load on one process for so many minutes (0.1 will do for a look), in which
+    /// memory and store must not grow.
+    #[arg(long, conflicts_with_all = ["kills", "program"])]
+    minutes: Option<f64>,
     /// Where the actors are; PostgreSQL is found through `DATABASE_URL`.
     #[arg(long, value_enum, default_value_t = StoreKind::Sqlite)]
     store: StoreKind,
-    /// What kind of actors they are. Default: both in turn.
+    /// What kind of actors they are. Default: both in turn; with --minutes, actix.
     #[arg(long, value_enum)]
     adapter: Option<Adapter>,
     /// Prints only the JSON line.
@@ -100,15 +107,20 @@ fn main() -> Result<ExitCode> {
 fn torture(options: &Options) -> Result<ExitCode> {
     let started = Instant::now();
     let seed = options.seed.unwrap_or_else(|| rand::rng().random_range(0..1 << 32));
+    if let Some(minutes) = options.minutes {
+        let load = Soak { time: Duration::try_from_secs_f64(minutes * 60.0)?, seed };
+        return soak::run(&setup(options, 0)?, &load, &progress(options, "s"), options.json);
+    }
     let mut seeds = StdRng::seed_from_u64(seed);
-    let bar = progress(options);
+    let bar = progress(options, "kills");
+    bar.set_length(options.kills);
     let (mut total, mut programs) = (Verdict::default(), 0);
     let mut failed = None;
-    while failed.is_none() && left(options, &total, started, programs) > 0 {
+    while failed.is_none() && left(options, &total, programs) > 0 {
         let program = match &options.program {
             Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
             None => {
-                let most = left(options, &total, started, programs).min(KILLS_PER_PROGRAM);
+                let most = left(options, &total, programs).min(KILLS_PER_PROGRAM);
                 let kills = seeds.random_range(1..=most);
                 Program::random(seeds.random_range(0..1 << 53), usize::try_from(kills)?)
             }
@@ -148,12 +160,10 @@ fn torture(options: &Options) -> Result<ExitCode> {
 }
 
 /// How many kills there are still to be.
-fn left(options: &Options, total: &Verdict, started: Instant, programs: u64) -> u64 {
-    match (&options.program, options.minutes) {
-        (Some(_), _) => u64::from(programs == 0),
-        (None, Some(minutes)) if started.elapsed() < Duration::from_secs(minutes * 60) => u64::MAX,
-        (None, Some(_)) => 0,
-        (None, None) => options.kills.saturating_sub(total.kills),
+fn left(options: &Options, total: &Verdict, programs: u64) -> u64 {
+    match &options.program {
+        Some(_) => u64::from(programs == 0),
+        None => options.kills.saturating_sub(total.kills),
     }
 }
 
@@ -175,12 +185,12 @@ fn setup(options: &Options, programs: u64) -> Result<Setup> {
     })
 }
 
-fn progress(options: &Options) -> ProgressBar {
+fn progress(options: &Options, unit: &str) -> ProgressBar {
     if options.json {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{pos} kills of {len} {wide_bar} {msg} {elapsed}");
-    let length = options.minutes.is_none().then_some(options.kills);
-    ProgressBar::with_draw_target(length, indicatif::ProgressDrawTarget::stderr())
+    let style = format!("{{pos}} {unit} of {{len}} {{wide_bar}} {{msg}} {{elapsed}}");
+    let style = ProgressStyle::with_template(&style);
+    ProgressBar::with_draw_target(None, indicatif::ProgressDrawTarget::stderr())
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

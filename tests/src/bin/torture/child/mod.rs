@@ -22,7 +22,27 @@ pub(crate) struct Child {
     store: String,
     shards: u32,
     active: NonZeroUsize,
-    lease_ms: u64,
+    /// Each of these has the default of a cluster, unless it is given.
+    #[arg(long)]
+    lease_ms: Option<u64>,
+    #[arg(long)]
+    checkpoint_bytes: Option<usize>,
+    #[arg(long)]
+    history_commits: Option<u64>,
+}
+
+impl Child {
+    fn builder(&self) -> ClusterBuilder {
+        let mut limits = Limits::default();
+        limits.checkpoint_bytes = self.checkpoint_bytes.unwrap_or(limits.checkpoint_bytes);
+        limits.history_commits = self.history_commits.unwrap_or(limits.history_commits);
+        let builder =
+            Cluster::builder("torture", self.shards).active_actors(self.active).limits(limits);
+        match self.lease_ms {
+            Some(lease) => builder.lease(Duration::from_millis(lease)),
+            None => builder,
+        }
+    }
 }
 
 /// The actors, through one of the adapters.
@@ -54,19 +74,14 @@ pub(crate) fn run(child: &Child) -> Result<()> {
 }
 
 async fn obey(child: &Child, actors: &dyn Actors) -> Result<()> {
-    // Small, so that a short life has many checkpoints.
-    let limits = Limits { checkpoint_bytes: 16 << 10, history_commits: 10, ..Limits::default() };
-    let builder = Cluster::builder("torture", child.shards)
-        .lease(Duration::from_millis(child.lease_ms))
-        .active_actors(child.active)
-        .limits(limits);
-    let cluster = actors.hosts(builder).join(tests::postgres::open(&child.store).await?).await?;
+    let store = tests::postgres::open(&child.store).await?;
+    let cluster = actors.hosts(child.builder()).join(store).await?;
     say(&Said::Ready)?;
     let mut orders = BufReader::new(tokio::io::stdin()).lines();
     while let Some(order) = orders.next_line().await? {
         match serde_json::from_str(&order)? {
             Order::Message { op, actor, ask, act } => {
-                let id = MessageId::from_key(&format!("{}/{}", act.sender, act.number));
+                let id = MessageId::from_key(&format!("{actor}/{}/{}", act.sender, act.number));
                 let mut answer = actors.send(&cluster, actor, id, act, ask);
                 // Polled once now: that is its place in the order.
                 match (&mut answer).now_or_never() {
