@@ -6,14 +6,19 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
+mod copies;
+mod recorded;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+use recorded::{Event, Fate, Recorded};
 
 /// The journal's files contain this.
 const FILES: &str = "app.actors.db";
@@ -53,6 +58,28 @@ struct Said {
     failed: Option<String>,
 }
 
+/// A process, and what it has said so far.
+struct Counting {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    said: Said,
+}
+
+impl Counting {
+    /// Whether it has said something more.
+    fn hear(&mut self) -> bool {
+        let Some(line) = self.lines.next() else { return false };
+        let line = line.unwrap();
+        match line.split_once(' ') {
+            Some(("ready", count)) => self.said.ready = Some(count.parse().unwrap()),
+            Some(("acked", count)) => self.said.acked = count.parse().unwrap(),
+            Some(("failed", error)) => self.said.failed = Some(error.to_owned()),
+            _ => assert_eq!(line, "done"),
+        }
+        true
+    }
+}
+
 impl Disk {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
@@ -66,8 +93,8 @@ impl Disk {
         std::fs::write(self.path("mode"), mode).unwrap();
     }
 
-    /// Adds so many times. From the `fault`th acknowledgement on the disk is as `mode` says.
-    fn count(&self, times: u64, fault: Option<(u64, &str)>, record: bool) -> Said {
+    /// A process that adds so many times.
+    fn start(&self, times: u64, record: bool) -> Counting {
         let mut command = Command::new(env!("CARGO_BIN_EXE_disk-child"));
         command
             .arg(self.path("app.db"))
@@ -80,21 +107,21 @@ impl Disk {
             command.env("DISK_RECORD", self.path("record"));
         }
         let mut child = command.spawn().unwrap();
-        let mut said = Said::default();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            match line.split_once(' ') {
-                Some(("ready", count)) => said.ready = Some(count.parse().unwrap()),
-                Some(("acked", count)) => said.acked = count.parse().unwrap(),
-                Some(("failed", error)) => said.failed = Some(error.to_owned()),
-                _ => assert_eq!(line, "done"),
-            }
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Counting { child, lines, said: Said::default() }
+    }
+
+    /// Adds so many times. From the `fault`th acknowledgement on the disk is as `mode` says.
+    fn count(&self, times: u64, fault: Option<(u64, &str)>, record: bool) -> Said {
+        let mut counting = self.start(times, record);
+        while counting.hear() {
             if let Some((after, mode)) = fault
-                && said.acked == after
+                && counting.said.acked == after
             {
                 self.mode(mode);
             }
         }
+        let Counting { mut child, said, .. } = counting;
         assert!(child.wait().unwrap().success(), "{said:?}");
         said
     }
@@ -141,19 +168,6 @@ fn a_disk_that_cannot_write_is_told_and_loses_nothing() {
 #[test]
 fn a_disk_that_cannot_flush_is_told_and_loses_nothing() {
     fault("s", &["I/O error"]);
-}
-
-#[test]
-fn a_copy_of_the_files_opens_with_all_that_was_acknowledged_before() {
-    let disk = Disk::new();
-    let before = disk.count(50, None, false).acked;
-    // With the file system's own means: the WAL is part of it.
-    let copy = Disk::new();
-    for file in std::fs::read_dir(disk.folder.path()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), copy.path(file.file_name().to_str().unwrap())).unwrap();
-    }
-    assert_eq!(copy.recovered(), before);
 }
 
 /// Nobody can tell that a log once was longer. What is there is whole: a prefix.
@@ -247,109 +261,4 @@ fn a_power_cut_at_any_moment_loses_nothing_acknowledged() {
     }
     assert!(acked == 4 && opened > 40, "{opened} moments");
     println!("{opened} disks");
-}
-
-/// What became of a write that was not flushed.
-enum Fate {
-    Whole,
-    Nothing,
-    /// So many sectors of it.
-    Torn(usize),
-}
-
-enum Event {
-    Write { path: String, offset: u64, data: Vec<u8> },
-    Truncate { path: String, length: u64 },
-    Remove { path: String },
-    Sync { path: String },
-    Said(String),
-}
-
-/// What a process did to its disk, in order.
-struct Recorded(Vec<Event>);
-
-impl Recorded {
-    fn read(file: &Path) -> Self {
-        let bytes = std::fs::read(file).unwrap();
-        let mut rest = &bytes[..];
-        let mut take = |count: usize| -> Option<&[u8]> { rest.split_off(..count) };
-        let mut events = Vec::new();
-        while let Some(kind) = take(1).map(|kind| kind[0]) {
-            let mut number = |size| {
-                let mut number = [0; 8];
-                number[..size].copy_from_slice(take(size).unwrap());
-                u64::from_le_bytes(number)
-            };
-            let named = number(4) as usize;
-            let path = String::from_utf8(take(named).unwrap().to_vec()).unwrap();
-            let mut number = || u64::from_le_bytes(take(8).unwrap().try_into().unwrap());
-            let (offset, length) = (number(), number() as usize);
-            let mut data = || take(length).unwrap().to_vec();
-            events.push(match kind {
-                b'w' => Event::Write { path, offset, data: data() },
-                b't' => Event::Truncate { path, length: offset },
-                b'u' => Event::Remove { path },
-                b's' => Event::Sync { path },
-                _ => Event::Said(String::from_utf8(data()).unwrap()),
-            });
-        }
-        Self(events)
-    }
-
-    /// The files after the first `count` events. A truncation or removal is taken for flushed.
-    fn picture(&self, count: usize, mut fate: impl FnMut() -> Fate) -> Picture {
-        let mut flushed = BTreeMap::new();
-        for (at, event) in self.0[..count].iter().enumerate() {
-            if let Event::Sync { path } = event {
-                flushed.insert(path, at);
-            }
-        }
-        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for (at, event) in self.0[..count].iter().enumerate() {
-            match event {
-                Event::Write { path, offset, data } => {
-                    let file = files.entry(path.clone()).or_default();
-                    let kept = if flushed.get(path).is_some_and(|flushed| at < *flushed) {
-                        data.len()
-                    } else {
-                        match fate() {
-                            Fate::Whole => data.len(),
-                            Fate::Nothing => 0,
-                            Fate::Torn(sectors) => data.len().min(sectors * 512),
-                        }
-                    };
-                    let start = usize::try_from(*offset).unwrap();
-                    if file.len() < start + kept && kept > 0 {
-                        file.resize(start + kept, 0);
-                    }
-                    if kept > 0 {
-                        file[start..start + kept].copy_from_slice(&data[..kept]);
-                    }
-                }
-                Event::Truncate { path, length } => {
-                    let file = files.entry(path.clone()).or_default();
-                    file.resize(usize::try_from(*length).unwrap(), 0);
-                }
-                Event::Remove { path } => drop(files.remove(path)),
-                Event::Sync { .. } | Event::Said(_) => {}
-            }
-        }
-        Picture(files)
-    }
-}
-
-/// Files, by their paths.
-struct Picture(BTreeMap<String, Vec<u8>>);
-
-impl Picture {
-    fn lay(&self, disk: &Disk) {
-        for (path, bytes) in &self.0 {
-            let name = Path::new(path).file_name().unwrap().to_str().unwrap();
-            // What is zero at the end takes no room.
-            let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            std::fs::write(disk.path(name), &bytes[..length]).unwrap();
-            let file = std::fs::OpenOptions::new().write(true).open(disk.path(name)).unwrap();
-            file.set_len(bytes.len() as u64).unwrap();
-        }
-    }
 }
