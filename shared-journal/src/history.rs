@@ -88,7 +88,7 @@ impl Reader {
             self.at_end = commits.is_empty();
             for commit in &commits {
                 let Checked { header, body, .. } = self.scan.check(commit)?;
-                for entry in entries(body) {
+                for entry in entries(&header, body) {
                     let (no, event) = entry.map_err(|error| JournalError::Corrupt {
                         store: self.engine.shared().provider.location(),
                         place: Place::shard(header.shard).at(header.position).of(&self.actor),

@@ -217,17 +217,17 @@ number! {
 }
 
 impl Position {
-    /// The next place in the log.
+    /// The next place in the log; the last has none, and is its own.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
 impl Sequence {
-    /// The next place in the receipt order.
+    /// The next place in the receipt order; the last has none, and is its own.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }

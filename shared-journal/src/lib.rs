@@ -18,6 +18,7 @@
 //! - `postgres` (off): journals in PostgreSQL, beside the `PostgresProvider` of duroxide-pg.
 //! - `provider-test` (off): the tests that every [`ActorProvider`] must pass.
 //! - `test-util` (off): a kit for testing actors, with `failpoints`.
+//! - `fuzzing` (off): what the fuzz targets call. Not part of the API.
 //! - `failpoints` (off): named places at which tests kill the process, or break a promise. Not for
 //!   production.
 
@@ -30,6 +31,9 @@ mod engine;
 mod envelope;
 mod error;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod history;
 mod id;
@@ -37,6 +41,7 @@ mod journal;
 mod limits;
 pub mod mailbox;
 mod outbox;
+mod outcomes;
 pub mod portable;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::Payload;
 use crate::id::{ActorId, MessageId, MessageKey, Sequence};
+use crate::outcomes::Outcomes;
 
 /// What an actor's history adds up to. Checkpoints store it; recovery continues it.
 ///
@@ -25,9 +26,9 @@ pub(crate) struct ActorRecord {
     pub(crate) pending: VecDeque<PendingMessage>,
     /// The recorded outcomes of messages whose senders chose an id, oldest first: the dedup
     /// window.
-    pub(crate) window: VecDeque<RecordedOutcome>,
+    pub(crate) window: Outcomes,
     /// The same for generated ids.
-    pub(crate) generated: VecDeque<RecordedOutcome>,
+    pub(crate) generated: Outcomes,
     /// Messages that were given up.
     pub(crate) dead: Vec<DeadLetter>,
     /// The number of the last message put in the outbox.

@@ -37,7 +37,7 @@ impl ActorRecord {
             (false, ActorEvent::Spawned { .. }) => self.spawned = true,
 
             (true, ActorEvent::MessageReceived { sequence, key, kind, payload, resend_of })
-                if sequence == self.received.next() =>
+                if sequence.0.checked_sub(1) == Some(self.received.0) =>
             {
                 // Another operator may have discarded it in the same moment.
                 self.dead.retain(|letter| Some(letter.sequence) != resend_of);
@@ -160,23 +160,7 @@ impl ActorRecord {
             MessageKey::Caller(id) => (id, &mut self.window),
             MessageKey::Generated(id) => (id, &mut self.generated),
         };
-        let outcome = outcome();
-        // Only an outcome of more than its share can lead beyond the limit.
-        let large = outcome.size() > window.bytes / window.count.max(1);
-        recorded.push_back(RecordedOutcome { id, at_ms, outcome });
-        let horizon = at_ms.saturating_sub(window.age_ms);
-        while recorded.len() > window.count
-            || recorded.front().is_some_and(|oldest| oldest.at_ms < horizon)
-        {
-            recorded.pop_front();
-        }
-        if large {
-            let mut bytes: usize = recorded.iter().map(|entry| entry.outcome.size()).sum();
-            // The newest stays, whatever its size: its sender may be about to ask again.
-            while bytes > window.bytes && recorded.len() > 1 {
-                bytes -= recorded.pop_front().map_or(0, |oldest| oldest.outcome.size());
-            }
-        }
+        recorded.push(RecordedOutcome { id, at_ms, outcome: outcome() }, window);
     }
 
     fn refuse(&self, event: &ActorEvent<'_>) -> IllegalEvent {
@@ -316,6 +300,28 @@ mod tests {
         }
         assert!(record.outcome(1.into()).is_none(), "three times 14 is more than 30");
         assert!(record.outcome(2.into()).is_some() && record.outcome(3.into()).is_some());
+    }
+
+    #[test]
+    fn small_replies_behind_a_large_one_push_it_out() {
+        let mut record = fold([spawned()]).unwrap();
+        for (n, size) in [(1, 28), (2, 1), (3, 10)] {
+            record.apply(received(n, Some(n.into())), 0, WINDOW).unwrap();
+            let reply = Payload::new(Codec::Json, vec![b'1'; size]);
+            let processed = ActorEvent::MessageProcessed { sequence: Sequence(n), reply };
+            record.apply(processed, 0, WINDOW).unwrap();
+        }
+        assert!(record.outcome(1.into()).is_none(), "28, 1 and 10 are more than 30");
+        assert!(record.outcome(2.into()).is_some() && record.outcome(3.into()).is_some());
+    }
+
+    #[test]
+    fn numbers_at_their_end_are_refused() {
+        let mut record = fold([spawned()]).unwrap();
+        record.received = Sequence(u64::MAX);
+        for n in [0, u64::MAX] {
+            record.apply(received(n, None), 0, WINDOW).unwrap_err();
+        }
     }
 
     #[test]

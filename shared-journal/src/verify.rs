@@ -74,7 +74,7 @@ async fn read_all(shared: &Shared) -> Result<VerifyReport, JournalError> {
                 actors.clear();
             }
             let place = Place::shard(header.shard).at(header.position);
-            for entry in entries(body) {
+            for entry in entries(&header, body) {
                 let (no, event) = match entry {
                     Ok(entry) => entry,
                     Err(error) => {

@@ -68,6 +68,15 @@ impl Answer {
     }
 }
 
+/// A letter or an answer, decoded and encoded again: for [`fuzzing`](crate::fuzzing).
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn encoded_again(kind: u8, row: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+    match kind {
+        LETTER => Letter::decode(row)?.encode(),
+        _ => Answer::decode(row)?.encode(),
+    }
+}
+
 fn owned<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Payload<'static>, D::Error> {
     Payload::deserialize(from).map(Payload::into_owned)
 }

@@ -37,6 +37,8 @@ pub use error::SendError;
 pub use host::{Answering, Delivered, Host, Hosted, Parcel};
 #[cfg(feature = "test-util")]
 pub(crate) use lanes::start_hosted;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use letter::encoded_again;
 pub(crate) use node::shard_of;
 pub use node::{Cluster, ShardStatus};
 pub use store::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};

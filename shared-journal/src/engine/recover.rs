@@ -165,14 +165,9 @@ pub(super) fn fold(
         place: place.clone(),
         reason,
     };
-    let mut count = 0;
-    for entry in entries(body) {
+    for entry in entries(header, body) {
         let (no, event) = entry.map_err(|error| corrupt(error.to_string()))?;
         slots.apply(shared, (header.position, header.at_ms), no, event)?;
-        count += 1;
-    }
-    if count != header.entries {
-        return Err(corrupt(format!("{count} entries where {} were written", header.entries)));
     }
     Ok(())
 }

@@ -49,6 +49,17 @@ impl Inbox {
         self.counts.get(actor).copied().unwrap_or_default()
     }
 
+    /// A letter is not here any more.
+    fn forget(&mut self, letter: &StoredLetter) {
+        self.bytes -= letter.bytes.len();
+        if let Some(count) = self.counts.get_mut(&letter.actor) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&letter.actor);
+            }
+        }
+    }
+
     pub(super) fn has_any(&self, numbers: &[u64]) -> bool {
         numbers.iter().any(|number| self.letters.contains_key(number))
     }
@@ -78,17 +89,16 @@ impl State for Inbox {
                     self.last = self.last.max(number);
                     self.bytes += letter.len();
                     *self.counts.entry(actor.clone()).or_default() += 1;
-                    self.letters.insert(number, StoredLetter { actor, bytes: letter });
+                    let letter = StoredLetter { actor, bytes: letter };
+                    if let Some(twin) = self.letters.insert(number, letter) {
+                        self.forget(&twin);
+                    }
                 }
             }
             InboxStep::Settled { letters } => {
-                for letter in letters.iter().filter_map(|number| self.letters.remove(number)) {
-                    self.bytes -= letter.bytes.len();
-                    if let Some(count) = self.counts.get_mut(&letter.actor) {
-                        *count -= 1;
-                        if *count == 0 {
-                            self.counts.remove(&letter.actor);
-                        }
+                for number in letters {
+                    if let Some(letter) = self.letters.remove(&number) {
+                        self.forget(&letter);
                     }
                 }
             }
@@ -148,9 +158,10 @@ impl State for Replies {
         match step {
             ReplyStep::Numbered { last } => self.last = last,
             ReplyStep::Replied { reply } => {
-                self.last += 1;
+                self.last = self.last.saturating_add(1);
                 self.bytes += reply.len();
-                self.replies.insert(self.last, reply);
+                let twin = self.replies.insert(self.last, reply);
+                self.bytes -= twin.map_or(0, |reply| reply.len());
             }
             ReplyStep::Collected { replies } => {
                 for reply in replies.iter().filter_map(|number| self.replies.remove(number)) {
@@ -169,5 +180,22 @@ impl State for Replies {
         let begin = ReplyStep::Numbered { last: self.last };
         let replied = |reply: &Vec<u8>| ReplyStep::Replied { reply: reply.clone() };
         std::iter::once(begin).chain(self.replies.values().map(replied)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_that_takes_the_number_of_another_takes_its_place() {
+        let mut inbox = Inbox::default();
+        for id in ["1", "2"] {
+            let (actor_type, actor_id) = ("t".into(), id.into());
+            let letter = Posted { number: 5, actor_type, actor_id, letter: vec![0; 3] };
+            inbox.apply(InboxStep::Posted { letters: vec![letter] });
+        }
+        let counts = ["1", "2"].map(|id| inbox.count(&ActorId::new("t", id)));
+        assert_eq!((inbox.bytes(), counts), (3, [0, 1]));
     }
 }

@@ -29,6 +29,8 @@
 
 mod cluster;
 mod entry;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod inbox;
 mod leases;
 mod log;

@@ -73,7 +73,7 @@ async fn read_log(
                 // What is between may be anything.
                 tapes.clear();
             }
-            for entry in entries(body) {
+            for entry in entries(&header, body) {
                 let (no, event) = entry.map_err(|error| JournalError::Corrupt {
                     store: store.location(),
                     place: Place::shard(shard).at(header.position),

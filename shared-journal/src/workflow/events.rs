@@ -77,7 +77,7 @@ pub async fn next_event(ctx: &OrchestrationContext, queue: &str) -> String {
         if senders.get(&sender).is_some_and(|read| read.number >= event.number) {
             continue;
         }
-        let at = senders.values().map(|read| read.at + 1).max().unwrap_or(0);
+        let at = senders.values().map(|read| read.at.saturating_add(1)).max().unwrap_or(0);
         senders.insert(sender, Read { number: event.number, at });
         if senders.len() > SENDERS
             && let Some((oldest, _)) = senders.iter().min_by_key(|(_, read)| read.at)

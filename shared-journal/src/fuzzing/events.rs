@@ -1,0 +1,87 @@
+//! Events out of bytes.
+
+use std::borrow::Cow;
+
+use arbitrary::{Result, Unstructured};
+
+use crate::codec::{Codec, Payload};
+use crate::event::ActorEvent;
+use crate::id::{ActorId, MessageId, MessageKey, Sequence};
+use crate::record::ActorRecord;
+
+/// An event that can follow what is in the record, more often than not.
+pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Result<ActorEvent<'a>> {
+    let oldest = record.pending.front().map_or(record.received, |message| message.sequence);
+    if !record.spawned && !u.ratio(1, 16)? {
+        return Ok(ActorEvent::Spawned { actor: ActorId::new("t", "1") });
+    }
+    Ok(match u.int_in_range(0..=13)? {
+        0 => ActorEvent::Spawned { actor: ActorId::new(text(u)?, text(u)?) },
+        1..=4 => ActorEvent::MessageReceived {
+            sequence: Sequence(near(u, record.received.0.wrapping_add(1))?),
+            key: key(u)?,
+            kind: text(u)?,
+            payload: payload(u)?,
+            resend_of: if u.ratio(1, 4)? { Some(Sequence(u.int_in_range(0..=9)?)) } else { None },
+        },
+        5 | 6 => ActorEvent::MessageProcessed {
+            sequence: Sequence(near(u, oldest.0)?),
+            reply: payload(u)?,
+        },
+        7 => ActorEvent::MessageFailed {
+            sequence: Sequence(near(u, oldest.0)?),
+            attempts: u.arbitrary()?,
+            error: text(u)?,
+        },
+        8 => ActorEvent::StateChanged { state: payload(u)? },
+        9 => ActorEvent::MessageSent {
+            number: near(u, record.sent.wrapping_add(1))?,
+            to: ActorId::new(text(u)?, text(u)?),
+            id: MessageId::from(u.arbitrary::<u128>()?),
+            kind: text(u)?,
+            payload: payload(u)?,
+        },
+        10 => ActorEvent::MessageDelivered { number: near(u, record.sent)? },
+        11 => ActorEvent::ActorStopped,
+        12 => ActorEvent::DeadLetterDiscarded { sequence: Sequence(u.int_in_range(0..=9)?) },
+        _ => ActorEvent::StepRecorded {
+            sequence: Sequence(near(u, oldest.0)?),
+            step: text(u)?,
+            result: payload(u)?,
+        },
+    })
+}
+
+/// This number, one next to it, or any.
+fn near(u: &mut Unstructured<'_>, number: u64) -> Result<u64> {
+    Ok(match u.int_in_range(0..=9)? {
+        0 => number.wrapping_sub(1),
+        1 => number.wrapping_add(1),
+        2 => u.arbitrary()?,
+        _ => number,
+    })
+}
+
+/// Few ids, so that some come twice.
+fn key(u: &mut Unstructured<'_>) -> Result<MessageKey> {
+    let id = MessageId::from(u.int_in_range(0..=15_u128)?);
+    Ok(match u.int_in_range(0..=2)? {
+        0 => MessageKey::Anonymous,
+        1 => MessageKey::Caller(id),
+        _ => MessageKey::Generated(id),
+    })
+}
+
+pub(super) fn text<'a>(u: &mut Unstructured<'a>) -> Result<Cow<'a, str>> {
+    Ok(String::from_utf8_lossy(some_bytes(u)?))
+}
+
+pub(super) fn payload<'a>(u: &mut Unstructured<'a>) -> Result<Payload<'a>> {
+    let codec = if u.arbitrary()? { Codec::Json } else { Codec::MessagePack };
+    Ok(Payload::new(codec, some_bytes(u)?))
+}
+
+pub(super) fn some_bytes<'a>(u: &mut Unstructured<'a>) -> Result<&'a [u8]> {
+    let length = u.int_in_range(0..=20)?;
+    u.bytes(length.min(u.len()))
+}

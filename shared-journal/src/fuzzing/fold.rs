@@ -1,0 +1,211 @@
+//! The recovery fold: any events, against books that are kept beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arbitrary::{Result, Unstructured};
+
+use super::events::event;
+use crate::envelope::{
+    CommitHeader, RecordHeader, decode_commit, decode_record, encode_commit, encode_record,
+    entries, push_entry,
+};
+use crate::event::ActorEvent;
+use crate::id::{ActorId, ActorNo, Epoch, MessageId, Position, Sequence, ShardId};
+use crate::record::{ActorRecord, Outcome};
+use crate::recovery::Window;
+
+const NO: ActorNo = ActorNo(1);
+const COMMITS: u64 = 64;
+
+/// Folds any events into a record, in commits, some of them behind a record that was saved.
+///
+/// A refused event changes nothing. What was received is processed, failed or pending, in order and
+/// once; the dedup window keeps its limits and the outcome it got last; what was sent is in the outbox
+/// until it is delivered; steps belong to what is pending. The log gives the record again, from
+/// its beginning and from every record that was saved on the way.
+///
+/// # Panics
+/// It does not.
+pub fn fold(bytes: &[u8]) {
+    // Ends where the bytes do.
+    let _ = history(&mut Unstructured::new(bytes));
+}
+
+fn history(u: &mut Unstructured<'_>) -> Result<()> {
+    let window = Window {
+        count: u.int_in_range(0..=4)?,
+        age_ms: u.int_in_range(0..=100)?,
+        bytes: u.int_in_range(0..=40)?,
+    };
+    let (mut record, mut books) = (ActorRecord::default(), Books::default());
+    let (mut log, mut saved) = (Vec::new(), Vec::new());
+    let mut at_ms = 0;
+    for position in 1..=COMMITS {
+        if u.is_empty() {
+            break;
+        }
+        at_ms = if u.ratio(1, 16)? { u.arbitrary()? } else { at_ms.max(at_ms + 1) };
+        let (mut bytes, mut count) = (Vec::new(), 0);
+        for _ in 0..u.int_in_range(1..=6)? {
+            let (event, before) = (event(u, &record)?, record.clone());
+            if record.apply(event.clone(), at_ms, window).is_err() {
+                assert_eq!(record, before, "a refused {event:?} changes nothing");
+                continue;
+            }
+            push_entry(&mut bytes, NO, &event).expect("it encodes");
+            count += 1;
+            books.enter(&event);
+            books.compare(&record);
+            window_holds(&before, &record, &event, at_ms, window);
+        }
+        let (shard, position, epoch) = (ShardId(0), Position(position), Epoch(1));
+        let header = CommitHeader { shard, position, epoch, at_ms, entries: count };
+        let mut row = Vec::new();
+        encode_commit(&header, &bytes, &mut row).expect("it encodes");
+        log.push(row);
+        if u.ratio(1, 4)? {
+            let header = RecordHeader { shard, no: NO, position, actor: ActorId::new("t", "1") };
+            saved.push((log.len(), encode_record(&header, &record).expect("it encodes")));
+        }
+    }
+    assert_eq!(recovered(ActorRecord::default(), &log, window), record, "from the beginning");
+    for (after, row) in saved {
+        let (_, found) = decode_record(&row).expect("it was written so");
+        assert_eq!(recovered(found, &log[after..], window), record, "after commit {after}");
+    }
+    Ok(())
+}
+
+fn recovered(mut record: ActorRecord, tail: &[Vec<u8>], window: Window) -> ActorRecord {
+    for row in tail {
+        let (header, body) = decode_commit(row).expect("it was written so");
+        for entry in entries(&header, body) {
+            let (_, event) = entry.expect("it was written so");
+            record.apply(event, header.at_ms, window).expect("it was applied before");
+        }
+    }
+    record
+}
+
+/// What an actor's events come to, in the simplest words.
+#[derive(Default)]
+struct Books {
+    received: u64,
+    stopped: bool,
+    pending: BTreeSet<Sequence>,
+    /// Processed or failed.
+    done: u64,
+    dead: BTreeSet<Sequence>,
+    state: Option<Vec<u8>>,
+    /// Name and result, by message.
+    steps: BTreeMap<Sequence, Vec<(String, Vec<u8>)>>,
+    sent: u64,
+    outbox: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Books {
+    fn enter(&mut self, event: &ActorEvent<'_>) {
+        match event {
+            ActorEvent::MessageReceived { sequence, resend_of, .. } => {
+                self.received += 1;
+                self.stopped = false;
+                assert_eq!(sequence.0, self.received, "without gaps");
+                self.pending.insert(*sequence);
+                if let Some(letter) = resend_of {
+                    self.dead.remove(letter);
+                }
+            }
+            ActorEvent::MessageProcessed { sequence, .. }
+            | ActorEvent::MessageFailed { sequence, .. } => {
+                assert_eq!(self.pending.pop_first(), Some(*sequence), "in order, and once");
+                self.done += 1;
+                self.steps.remove(sequence);
+                if let ActorEvent::MessageFailed { .. } = event {
+                    self.dead.insert(*sequence);
+                }
+            }
+            ActorEvent::StateChanged { state } => self.state = Some(state.bytes().to_vec()),
+            ActorEvent::MessageSent { number, payload, .. } => {
+                assert!(*number > self.sent, "numbers increase");
+                self.sent = *number;
+                self.outbox.insert(*number, payload.bytes().to_vec());
+            }
+            ActorEvent::MessageDelivered { number } => {
+                self.outbox.remove(number);
+            }
+            ActorEvent::ActorStopped => self.stopped = true,
+            ActorEvent::DeadLetterDiscarded { sequence } => {
+                self.dead.remove(sequence);
+            }
+            ActorEvent::StepRecorded { sequence, step, result } => {
+                if self.pending.contains(sequence) {
+                    let step = (step.to_string(), result.bytes().to_vec());
+                    self.steps.entry(*sequence).or_default().push(step);
+                }
+            }
+            ActorEvent::Spawned { .. } => {}
+        }
+    }
+
+    fn compare(&self, record: &ActorRecord) {
+        assert!(record.spawned);
+        assert_eq!(record.stopped, self.stopped);
+        assert_eq!(record.received.0, self.received);
+        let pending = record.pending.iter().map(|message| message.sequence);
+        assert!(pending.eq(self.pending.iter().copied()), "{record:?}");
+        assert_eq!(self.received, self.done + self.pending.len() as u64);
+        assert!(record.dead.iter().map(|letter| letter.sequence).eq(self.dead.iter().copied()));
+        assert_eq!(record.state.as_ref().map(|state| state.bytes()), self.state.as_deref());
+        assert_eq!(record.sent, self.sent);
+        let outbox = record.outbox.iter().map(|message| (message.number, message.payload.bytes()));
+        assert!(outbox.eq(self.outbox.iter().map(|(number, bytes)| (*number, bytes.as_slice()))));
+        let mut steps: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for step in &record.steps {
+            let result = (step.name.clone(), step.result.bytes().to_vec());
+            steps.entry(step.sequence).or_default().push(result);
+        }
+        assert_eq!(steps, self.steps);
+    }
+}
+
+/// The dedup window after an event that was not refused.
+fn window_holds(
+    before: &ActorRecord,
+    record: &ActorRecord,
+    event: &ActorEvent<'_>,
+    at_ms: u64,
+    window: Window,
+) {
+    for recorded in [&record.window, &record.generated] {
+        assert!(recorded.iter().len() <= window.count, "{recorded:?}");
+        let bytes: usize = recorded.iter().map(|entry| entry.outcome.size()).sum();
+        assert!(bytes <= window.bytes || recorded.iter().len() == 1, "{bytes} bytes of outcomes");
+    }
+    let (ActorEvent::MessageProcessed { .. } | ActorEvent::MessageFailed { .. }) = event else {
+        assert_eq!((&before.window, &before.generated), (&record.window, &record.generated));
+        return;
+    };
+    let Some(id) = before.pending.front().and_then(|message| message.key.id()) else { return };
+    match (record.outcome(id), event) {
+        (None, _) => assert_eq!(window.count, 0),
+        // Nobody chooses the id of another, and the fuzzer does: either may be the newer one.
+        (Some(Outcome::Processed(found)), ActorEvent::MessageProcessed { reply, .. }) => {
+            assert!(*found == *reply || knows_twice(record, id));
+        }
+        (Some(Outcome::Failed { error: found, .. }), ActorEvent::MessageFailed { error, .. }) => {
+            assert!(*found == *error || knows_twice(record, id));
+        }
+        _ => assert!(knows_twice(record, id)),
+    }
+    let horizon = at_ms.saturating_sub(window.age_ms);
+    let by_sender = before.pending.front().is_some_and(|message| message.key == id.into());
+    let recorded = if by_sender { &record.window } else { &record.generated };
+    assert!(
+        recorded.iter().next().is_none_or(|oldest| oldest.at_ms >= horizon),
+        "older than the window"
+    );
+}
+
+fn knows_twice(record: &ActorRecord, id: MessageId) -> bool {
+    record.window.iter().any(|it| it.id == id) && record.generated.iter().any(|it| it.id == id)
+}
