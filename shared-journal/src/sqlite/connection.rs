@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::classify;
@@ -88,20 +89,27 @@ pub(super) fn prepare(connection: &mut Connection, store: &str) -> Result<(), Jo
 /// An empty file, or one that we made.
 fn require_ours(connection: &Connection, store: &str) -> Result<(), JournalError> {
     let fail = |error| classify(store, "open", error);
+    // The owner of a foreign file may have been killed: what is in its WAL stays there.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
     // At one moment: another process may be making the journal.
     let moment = connection.unchecked_transaction().map_err(fail)?;
     let application: i32 =
         moment.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(fail)?;
+    let version: i32 =
+        moment.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
     let tables: i64 = moment
         .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
         .map_err(fail)?;
     moment.rollback().map_err(fail)?;
-    if application == APPLICATION_ID || (application == 0 && tables == 0) {
-        return Ok(());
+    if application == APPLICATION_ID || (application, version, tables) == (0, 0, 0) {
+        return connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+            .map(|_| ())
+            .map_err(fail);
     }
     Err(JournalError::NotAJournal {
         store: store.to_owned(),
-        reason: format!("it is a SQLite database with {tables} tables of someone else"),
+        reason: format!("it is a SQLite database of someone else, with {tables} tables"),
     })
 }
 

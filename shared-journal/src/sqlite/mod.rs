@@ -16,6 +16,8 @@ mod cluster;
 mod cluster_sql;
 mod connection;
 mod error;
+#[cfg(test)]
+mod migration_tests;
 mod provider;
 mod sql;
 mod wal;
