@@ -39,12 +39,12 @@ fn history(u: &mut Unstructured<'_>) -> Result<()> {
     };
     let (mut record, mut books) = (ActorRecord::default(), Books::default());
     let (mut log, mut saved) = (Vec::new(), Vec::new());
-    let mut at_ms = 0;
+    let mut at_ms = 0_u64;
     for position in 1..=COMMITS {
         if u.is_empty() {
             break;
         }
-        at_ms = if u.ratio(1, 16)? { u.arbitrary()? } else { at_ms.max(at_ms + 1) };
+        at_ms = if u.ratio(1, 16)? { u.arbitrary()? } else { at_ms.saturating_add(1) };
         let (mut bytes, mut count) = (Vec::new(), 0);
         for _ in 0..u.int_in_range(1..=6)? {
             let (event, before) = (event(u, &record)?, record.clone());
