@@ -300,15 +300,15 @@ where
         }
         let was_full = ctx.full;
         ctx.full = driver.poll_full(ctx.parts.capacity(), cx);
-        if !ctx.parts.connected() && !ctx.full && driver.is_idle() {
+        if was_full && !ctx.full {
+            // What was held back, in the mailbox and by other futures, comes before the end. The
+            // mailbox comes before the futures in a poll: it needs another one.
+            cx.waker().wake_by_ref();
+        } else if !ctx.parts.connected() && !ctx.full && driver.is_idle() {
             driver.finish(act);
             ctx.driving = false;
             ctx.driver = Some(driver);
             return Poll::Ready(());
-        }
-        if was_full && !ctx.full {
-            // The mailbox comes before the futures in a poll: it needs another one.
-            cx.waker().wake_by_ref();
         }
         ctx.driver = Some(driver);
         Poll::Pending
