@@ -12,7 +12,7 @@ use actix::dev::{AsyncContextParts, ContextFut, ContextParts, Mailbox};
 use actix::fut::{ActorFuture, ActorFutureExt};
 use actix::{Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle};
 use shared_journal::{ActorId, MessageId, MessageKey, Outbox, Steps};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::actor::DurableActor;
 use crate::driver::{Driver, Offer};
@@ -72,6 +72,8 @@ where
     /// The futures spawned now belong to a handler.
     in_handler: bool,
     notified: Vec<Offer<A>>,
+    /// What a node delivers, until it lets the actor go.
+    parcels: Option<mpsc::Receiver<Offer<A>>>,
     last_panic: Option<String>,
     waker: Option<Waker>,
     /// Told, or dropped, when `started` has run.
@@ -148,6 +150,7 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
             full: false,
             in_handler: false,
             notified: Vec::new(),
+            parcels: None,
             last_panic: None,
             waker: None,
             started: None,
@@ -166,6 +169,24 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
         self.table = Some(driver.table().clone());
         self.driver = Some(Box::new(driver));
         self.keep_driving();
+    }
+
+    /// Messages will come this way as well.
+    pub(crate) fn receive(&mut self, parcels: mpsc::Receiver<Offer<A>>) {
+        self.parcels = Some(parcels);
+    }
+
+    /// Takes what was delivered, until the actor is held back.
+    fn take_parcels(&mut self, act: &mut A, cx: &mut task::Context<'_>) {
+        while !self.waiting()
+            && let Some(parcels) = &mut self.parcels
+        {
+            match parcels.poll_recv(cx) {
+                Poll::Ready(Some(offer)) => self.offer(offer, act),
+                Poll::Ready(None) => self.parcels = None,
+                Poll::Pending => return,
+            }
+        }
     }
 
     /// Resolves when `started` has run.
@@ -259,7 +280,8 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
     }
 }
 
-/// Ends the run of each poll. One of the futures of the context.
+/// Takes what was delivered and ends the run of each poll. One of the futures of the context, not two:
+/// actix does not keep their order.
 struct Driving;
 
 impl<A> ActorFuture<A> for Driving
@@ -278,6 +300,7 @@ where
         if let Some(started) = ctx.started.take() {
             let _ = started.send(());
         }
+        ctx.take_parcels(act, cx);
         let Some(mut driver) = ctx.driver.take() else {
             return Poll::Ready(());
         };
@@ -300,11 +323,12 @@ where
         }
         let was_full = ctx.full;
         ctx.full = driver.poll_full(ctx.parts.capacity(), cx);
+        let is_let_go = !ctx.parts.connected() && ctx.parcels.is_none();
         if was_full && !ctx.full {
-            // What was held back, in the mailbox and by other futures, comes before the end. The
-            // mailbox comes before the futures in a poll: it needs another one.
+            // What was held back comes before the end, and the mailbox comes before the futures in a
+            // poll: it needs another one.
             cx.waker().wake_by_ref();
-        } else if !ctx.parts.connected() && !ctx.full && driver.is_idle() {
+        } else if is_let_go && !ctx.full && driver.is_idle() {
             driver.finish(act);
             ctx.driving = false;
             ctx.driver = Some(driver);

@@ -93,7 +93,11 @@ where
     /// The end of a busy handler wakes it anyway.
     pub(crate) fn poll_full(&mut self, capacity: usize, cx: &mut Context<'_>) -> bool {
         if !self.is_full(capacity) {
-            self.room = None;
+            let was_held_back = self.room.take().is_some() || !self.is_idle();
+            if was_held_back && !self.mailbox.is_busy() {
+                // There may be room only since the mailbox was looked at.
+                cx.waker().wake_by_ref();
+            }
             return false;
         }
         let room = self.room.get_or_insert_with(|| Box::pin(self.mailbox.room()));

@@ -10,9 +10,12 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use shared_journal::cluster::SendError;
-use shared_journal::{DurableMessage, JournalError, MessageId};
+use shared_journal::{DeadLetter, DurableMessage, JournalError, MessageId};
 
-pub use shared_journal::test_util::{Aspect, Deviation, Moment, Rehearsal, Sent, Stage, rehearse};
+pub use shared_journal::test_util::{
+    Aspect, CRASH_POINTS, Deviation, Fault, FaultyActorProvider, MemoryActorProvider, Moment,
+    Rehearsal, Sent, Stage, crash_at, rehearse,
+};
 
 use crate::actor::DurableActor;
 use crate::cluster::TowerHost;
@@ -101,7 +104,8 @@ impl<A: DurableActor> Scenario<A> {
         Ok(Self { stage: Stage::with_state(host, id, state).await?, actor: PhantomData })
     }
 
-    /// Given that it has handled these messages, whatever it answered.
+    /// Given that it has handled these messages, whatever it answered: an error that is its answer is
+    /// none of these.
     ///
     /// # Errors
     /// The first that it did not handle.
@@ -172,8 +176,16 @@ impl<A: DurableActor> Scenario<A> {
         self.stage.survive_crashes().await
     }
 
-    /// What is below, without types: the journal and the dead letters, for example.
-    pub fn stage(&mut self) -> &mut Stage {
-        &mut self.stage
+    /// Then these are the messages that it gave up.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, JournalError> {
+        self.stage.dead_letters().await
+    }
+
+    /// What is below, without types: the journal, for example.
+    pub fn stage(&self) -> &Stage {
+        &self.stage
     }
 }

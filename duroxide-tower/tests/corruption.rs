@@ -7,10 +7,10 @@ use std::sync::Arc;
 use duroxide_tower::journal::provider::{
     ActorKey, CheckpointPart, RecordFilter, StoredCommit, StoredRecord, Write,
 };
-use duroxide_tower::journal::test_util::MemoryActorProvider;
 use duroxide_tower::journal::{
     ActorNo, ActorProvider, EventJournal, JournalError, Limits, Position, ShardId,
 };
+use duroxide_tower::test_util::MemoryActorProvider;
 use duroxide_tower::{
     ActorContext, DurableActor, DurableActorService, DurableMessage, DurableState, async_trait,
 };

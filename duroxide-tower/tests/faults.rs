@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use duroxide_tower::journal::test_util::{Fault, FaultyActorProvider, MemoryActorProvider};
 use duroxide_tower::journal::{EventJournal, JournalError, Limits, Position, ShardId};
+use duroxide_tower::test_util::{Fault, FaultyActorProvider, MemoryActorProvider};
 use duroxide_tower::{
     ActorContext, CallError, DurableActor, DurableActorService, DurableHandle, DurableMessage,
     DurableState, async_trait,

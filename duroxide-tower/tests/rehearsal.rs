@@ -26,6 +26,10 @@ struct Version {
     fee: i64,
     /// The state has one field more.
     counts: bool,
+    /// Whoever comes to the step waits there for ever.
+    stuck: bool,
+    /// The step has this name.
+    step: Option<&'static str>,
     /// Transfers go to this account.
     to: Option<&'static str>,
     /// Charges that were made at the outside world.
@@ -86,8 +90,15 @@ impl DurableActor for Account {
             }
             Command::Charge => {
                 let charged = version.charged.clone();
-                let charge = || async move { charged.fetch_add(1, Ordering::SeqCst) };
-                ctx.step("charge", charge).await.map_err(|error| error.to_string())?;
+                let stuck = version.stuck;
+                let charge = || async move {
+                    if stuck {
+                        std::future::pending::<()>().await;
+                    }
+                    charged.fetch_add(1, Ordering::SeqCst)
+                };
+                let step = version.step.unwrap_or("charge");
+                ctx.step(step, charge).await.map_err(|error| error.to_string())?;
                 state.balance -= 1;
             }
             Command::Burn => panic!("ashes"),
@@ -183,6 +194,64 @@ async fn a_field_that_is_new_is_none_and_what_is_sent_elsewhere_is_a_deviation()
     assert_eq!(rehearsal.deviations.len(), 2, "{rehearsal}");
     assert!(rehearsal.deviations.iter().all(|it| it.aspect == Aspect::Sent), "{rehearsal}");
     assert!(rehearsal.to_string().contains("account/gold"), "{rehearsal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_new_is_not_run_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let _cluster = recorded(folder.path()).await;
+    let version = Version { step: Some("pay"), ..Version::default() };
+    let rehearsal = rehearsed(folder.path(), version.clone()).await;
+    assert_eq!(version.charged.load(Ordering::SeqCst), 0, "a step was run");
+    let told = "given up: a rehearsal has no result for the step \\\"pay\\\"";
+    assert!(rehearsal.to_string().contains(told), "{rehearsal}");
+}
+
+/// Production is at its side effect: the rehearsal must not have it as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_handled_as_far_as_a_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = EventJournal::open(provider(folder.path()).await).await.unwrap();
+    let stuck = Version { stuck: true, ..Version::default() };
+    let account = Account { version: stuck, state: State::default() };
+    let (service, account) = DurableActorService::new(&journal, "1", account).await.unwrap();
+    let running = tokio::spawn(service.run());
+    account.tell(Command::Charge).await.unwrap();
+    account.tell(Command::Deposit(1)).await.unwrap();
+    let version = Version::default();
+    let rehearsal = rehearsed(folder.path(), version.clone()).await;
+    assert!(rehearsal.is_clean(), "{rehearsal}");
+    assert_eq!(version.charged.load(Ordering::SeqCst), 0, "a step was run");
+    // What would be given up in any case is told.
+    let ashes = TowerHost::new(|_| Ashes(State::default()));
+    let rehearsal = rehearse(store(folder.path()).await, ashes).await.unwrap();
+    assert_eq!(rehearsal.deviations.len(), 2, "{rehearsal}");
+    assert!(rehearsal.to_string().contains("was \"waiting\" and is \"given up: ashes"));
+    running.abort();
+}
+
+/// An account that always panics.
+struct Ashes(State);
+
+impl DurableState for Ashes {
+    const ACTOR_TYPE: &'static str = "account";
+    type State = State;
+    fn snapshot(&self) -> impl Serialize {
+        &self.0
+    }
+    fn restore(&mut self, state: State) {
+        self.0 = state;
+    }
+}
+
+#[async_trait]
+impl DurableActor for Ashes {
+    type Message = Command;
+    type Reply = i64;
+    type Error = String;
+    async fn handle(&mut self, _: &mut ActorContext, _: Command) -> Result<i64, String> {
+        panic!("ashes")
+    }
 }
 
 /// An account that no longer knows its messages, and whose state became something else.

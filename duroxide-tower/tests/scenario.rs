@@ -44,6 +44,7 @@ enum Order {
     Forget,
     Count,
     Drop,
+    Stop,
 }
 
 #[async_trait]
@@ -80,6 +81,7 @@ impl DurableActor for Stock {
             }
             Order::Count => return Ok(self.handled),
             Order::Drop => panic!("the shelf fell"),
+            Order::Stop => ctx.stop(),
         }
         Ok(self.pieces)
     }
@@ -146,7 +148,7 @@ async fn what_it_sends_is_shown_and_leaves_with_its_commit_only() {
     assert!(due > std::time::SystemTime::now());
     assert_eq!(sent[1].message::<Order>(), None, "it is for a timer");
     assert_eq!(sent[2].cancelled().as_deref(), Some(sent[1].to.id()));
-    let letters = stock.stage().dead_letters().await.unwrap();
+    let letters = stock.dead_letters().await.unwrap();
     assert_eq!(letters.len(), 1);
     stock.survive_crashes().await.unwrap();
 }
@@ -189,4 +191,36 @@ async fn a_poison_message_is_given_up_at_every_moment() {
     assert!(given_up.to_string().contains("the shelf fell"), "{given_up}");
     assert_eq!(stock.when(Order::Take(2)).await.unwrap(), Ok(0));
     stock.survive_crashes().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_panic_or_an_error_took_back_leaves_no_trace_in_what_is_sent_later() {
+    let mut stock = stock().await;
+    stock.given([Order::Add(1)]).await.unwrap();
+    stock.when(Order::Move("right".into(), 7)).await.unwrap_err();
+    stock.given([Order::Remind, Order::Add(1), Order::Remind]).await.unwrap();
+    let sent = stock.sent().await.unwrap();
+    assert_eq!(sent[0].to.id(), "timer/stock/bolts/1");
+    // The names of its timers are in the state.
+    stock.survive_crashes().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_actor_that_stops_is_started_by_its_next_message() {
+    let mut stock = stock().await;
+    for pieces in 1..=10 {
+        assert_eq!(stock.when(Order::Add(1)).await.unwrap(), Ok(pieces));
+        assert_eq!(stock.when(Order::Stop).await.unwrap(), Ok(pieces));
+    }
+    stock.survive_crashes().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_waits_for_any_more_is_handled() {
+    let mut stock = stock().await;
+    {
+        let mut when = std::pin::pin!(stock.when(Order::Add(1)));
+        assert!(futures::poll!(when.as_mut()).is_pending());
+    }
+    assert_eq!(stock.when(Order::Add(1)).await.unwrap(), Ok(2));
 }

@@ -45,7 +45,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Open {
-    /// The number of the last message. What is taken back leaves a gap.
+    /// The number of the last message. What is taken back has never been.
     last: u64,
     messages: Vec<OutgoingMessage>,
 }
@@ -200,6 +200,8 @@ impl Outbox {
             return;
         }
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // As after a crash: whether the handler ran once or twice does not show in what is sent next.
+        open.last = open.messages.get(len).map_or(open.last, |first| first.number - 1);
         open.messages.truncate(len);
         self.shared.bytes.store(open.messages.iter().map(size_of).sum(), Ordering::Relaxed);
     }

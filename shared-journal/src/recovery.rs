@@ -90,7 +90,7 @@ impl ActorRecord {
             (true, ActorEvent::StateChanged { state }) => self.state = Some(state.into_owned()),
 
             (true, ActorEvent::MessageSent { number, to, id, kind, payload })
-                // What a handler that panicked had sent leaves a gap.
+                // There may be gaps: one was left, once, for what a panic took back.
                 if number > self.sent =>
             {
                 self.sent = number;

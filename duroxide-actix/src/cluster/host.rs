@@ -1,12 +1,9 @@
 //! Running actors for a node.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{self, Poll};
 
-use actix::fut::ActorFuture;
-use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context};
+use actix::{Actor, Addr, ArbiterHandle, Context};
 use async_trait::async_trait;
 use futures::future::{LocalBoxFuture, poll_fn};
 use shared_journal::cluster::{Host, Hosted, Parcel};
@@ -89,7 +86,7 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Host for ActixHost<A>
         start(&self.arbiter, &self.create, journal, id, |create, journal, id, parcels| {
             Box::pin(async move {
                 let create = |ctx: &mut DurableContext<A>| {
-                    ctx.spawn(Parcels(parcels));
+                    ctx.receive(parcels);
                     create(&id)
                 };
                 A::create_durable(&journal, &id, create).await.map(Some)
@@ -184,29 +181,5 @@ where
             place.send(offer);
         }
         Ok(())
-    }
-}
-
-/// Takes parcels into the actor's mailbox. One of the futures of its context.
-struct Parcels<A: Actor>(mpsc::Receiver<Offer<A>>);
-
-impl<A: Actor<Context = DurableContext<A>>> ActorFuture<A> for Parcels<A> {
-    type Output = ();
-
-    fn poll(
-        mut self: Pin<&mut Self>,
-        act: &mut A,
-        ctx: &mut DurableContext<A>,
-        cx: &mut task::Context<'_>,
-    ) -> Poll<()> {
-        while !ctx.waiting() {
-            match self.0.poll_recv(cx) {
-                Poll::Ready(Some(offer)) => ctx.offer(offer, act),
-                Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        // The context polls its futures again when it has room.
-        Poll::Pending
     }
 }

@@ -120,7 +120,12 @@ impl<A: DurableActor + Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
             return Poll::Pending;
         }
         this.stopped = false;
-        this.queue.set_full(driver.poll_full(capacity, cx));
+        let full = driver.poll_full(capacity, cx);
+        this.queue.set_full(full);
+        if !full && !this.queue.is_empty() && !ctx.waiting() {
+            // There is room only since the queue was looked at.
+            cx.waker().wake_by_ref();
+        }
         if this.queue.is_shut() && this.queue.is_empty() && driver.is_idle() {
             driver.finish(act);
             return Poll::Ready(());

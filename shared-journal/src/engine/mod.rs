@@ -61,6 +61,9 @@ pub(crate) struct Shared {
     directory: Inbox,
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,
+    /// Side effects that are not recorded do not happen.
+    #[cfg(feature = "test-util")]
+    pub(crate) rehearsal: OnceLock<()>,
     pub(crate) counters: Counters,
 }
 
@@ -330,6 +333,8 @@ fn start(
         gates: Gates::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         relay: OnceLock::new(),
+        #[cfg(feature = "test-util")]
+        rehearsal: OnceLock::new(),
         counters: Counters::default(),
         provider,
         shard,

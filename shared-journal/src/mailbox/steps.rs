@@ -150,6 +150,8 @@ impl Steps {
             if let Some(recorded) = recorded {
                 return recorded.decode().map_err(|source| StepError::Codec { step, source });
             }
+            #[cfg(feature = "test-util")]
+            shared.refuse_in_rehearsal(&step);
             let result = effect().await;
             let encoded = Payload::encode(shared.engine.shared().codec, &result);
             let payload =
@@ -211,6 +213,13 @@ impl Steps {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The handler ends with this panic, and its message as a dead letter of the rehearsal.
+    #[cfg(feature = "test-util")]
+    fn refuse_in_rehearsal(&self, step: &str) {
+        let is_rehearsal = self.engine.shared().rehearsal.get().is_some();
+        assert!(!is_rehearsal, "{} {step:?}", crate::test_util::UNRECORDED_STEP);
     }
 
     fn message(&self) -> Option<Sequence> {

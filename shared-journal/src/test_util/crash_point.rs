@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where [`crash_at`] can end a process.
-pub const CRASH_POINTS: [&str; 14] = [
+pub const CRASH_POINTS: &[&str] = &[
     // A commit: before it is written, when it is written and nobody knows, before its replies go out.
     "before-append",
     "after-append",
@@ -28,15 +28,16 @@ pub const CRASH_POINTS: [&str; 14] = [
 
 /// This process aborts, as one that is killed would, when it passes the point for the `hits`th time: no
 /// destructor runs, nothing is flushed. For a test that starts a process of its own, with the actors that
-/// are to survive it; docs/testing.md of the repository has one.
+/// are to survive it; docs/testing.md of the repository has one. Each call is for one point.
 ///
 /// # Panics
-/// There is no such point.
+/// There is no such point, or `hits` is 0.
 pub fn crash_at(point: &str, hits: u64) {
     assert!(
         CRASH_POINTS.contains(&point),
         "there is no crash point {point:?}; there are {CRASH_POINTS:?}"
     );
+    assert!(hits > 0, "the first time that the point is passed is 1");
     let passed = AtomicU64::new(0);
     let die = move || {
         if passed.fetch_add(1, Ordering::SeqCst) + 1 == hits {

@@ -14,7 +14,8 @@ impl Stage {
     /// These are all the moments that can be told apart from the outside: what was not written is
     /// gone with the process. An actor that deviates has something besides its durable state on which
     /// it depends: a field that is not stored, the clock, a random number, a side effect that is no
-    /// step. Each moment runs the handlers anew; give them test doubles for the outside world.
+    /// step, what a hook or an interval sends. Each moment runs the handlers anew, in an actor that the
+    /// host makes, while the undisturbed one goes on; give them test doubles for the outside world.
     ///
     /// # Errors
     /// The first deviation.
@@ -26,8 +27,7 @@ impl Stage {
             let moment = Moment::Crash(writes);
             let failed = |error: String| self.failed(moment, error);
             let mut after = self.after(writes).await.map_err(|error| failed(error.to_string()))?;
-            let (script, _) = self.played();
-            for given in script {
+            for (given, _) in self.played() {
                 after.give(given.clone()).await.map_err(|error| failed(error.to_string()))?;
             }
             let image = after.image(moment).await?;
@@ -44,15 +44,15 @@ impl Stage {
 
     /// Everything that the outside can see.
     async fn image(&self, moment: Moment) -> Result<Vec<(Aspect, Value)>, Box<Deviation>> {
-        let (script, replies) = self.played();
-        let mut image = Vec::with_capacity(script.len() + 2);
-        for ((number, Given { kind, .. }), delivered) in (1..).zip(script).zip(replies) {
+        let played = self.played();
+        let mut image = Vec::with_capacity(played.len() + 2);
+        for (number, (Given { kind, .. }, delivered)) in (1..).zip(played) {
             image.push((Aspect::Reply(number, kind.clone()), deviation::reply(delivered)));
         }
         let failed = |error: JournalError| self.failed(moment, error.to_string());
-        image.push((Aspect::State, self.state().await.map_err(failed)?));
-        let sent = self.sent().await.map_err(failed)?;
-        image.push((Aspect::Sent, deviation::sent(&sent)));
+        let look = self.look().await.map_err(failed)?;
+        image.push((Aspect::State, look.state()));
+        image.push((Aspect::Sent, deviation::sent(&look.sent)));
         Ok(image)
     }
 

@@ -28,10 +28,12 @@ pub enum Fault {
     Full,
     /// Nothing is written, and trying again is of no use.
     Failed,
-    /// Only the first so many bytes of the commit get to the store, and its writer dies. Final.
+    /// Only the first so many bytes of the commit get to the store, and its writer dies. Final. Behind
+    /// a [`LostAfter`](Self::LostAfter) it hits the same commit again, and a store refuses other bytes in
+    /// the same place.
     Torn(usize),
-    /// The commit is written with this bit turned over, counted from its first byte, and nobody
-    /// learns of it.
+    /// The commit is written with this bit turned over, counted from its first byte, modulo its length,
+    /// and nobody learns of it. Behind a [`LostAfter`](Self::LostAfter) as above.
     Flipped(usize),
     /// It takes so long, and is well.
     Delayed(Duration),
@@ -131,7 +133,8 @@ impl ActorProvider for FaultyActorProvider {
             Some(Fault::Failed) => return Err(self.fail(COMMIT, false, "the store has failed")),
             Some(Fault::Torn(keep)) => bytes.to_mut().truncate(keep),
             Some(Fault::Flipped(bit)) => {
-                if let Some(byte) = bytes.to_mut().get_mut(bit / 8) {
+                let place = bit / 8 % bytes.len().max(1);
+                if let Some(byte) = bytes.to_mut().get_mut(place) {
                     *byte ^= 1 << (bit % 8);
                 }
             }

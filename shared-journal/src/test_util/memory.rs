@@ -145,6 +145,9 @@ impl ActorProvider for MemoryActorProvider {
         if there.is_some_and(|(stored, bytes)| stored != bytes) {
             return Err(fenced());
         }
+        if there.is_some() && write.checkpoint.is_none() {
+            return Ok(());
+        }
         let append = write.append.map(|(position, bytes)| (position, bytes.to_vec()));
         disk.apply(Step::Written(write.shard, append, write.checkpoint.cloned()));
         Ok(())

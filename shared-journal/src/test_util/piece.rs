@@ -80,12 +80,15 @@ impl Tape {
 struct Cutter {
     /// The state, if it is known; that there is none is known as well.
     state: Option<Option<Payload<'static>>>,
-    /// The number of the last message sent.
-    sent: u64,
+    /// The number of the last message sent, if it is known.
+    sent: Option<u64>,
     pending: BTreeMap<Sequence, (PendingMessage, Vec<RecordedStep>)>,
     open: Option<Piece>,
     pieces: Vec<Piece>,
     unknown: u64,
+    /// A commit in which a message was done of which nothing is known: what came behind it in its run
+    /// met a state that was not stored.
+    blind: Option<Position>,
 }
 
 impl Cutter {
@@ -94,7 +97,7 @@ impl Cutter {
             self.cut();
         }
         match event {
-            ActorEvent::Spawned { .. } => self.state = Some(None),
+            ActorEvent::Spawned { .. } => (self.state, self.sent) = (Some(None), Some(0)),
             ActorEvent::MessageReceived { sequence, key, kind, payload, .. } => {
                 let kind = kind.into_owned();
                 let message = PendingMessage { sequence, key, kind, payload };
@@ -113,15 +116,17 @@ impl Cutter {
             }
             ActorEvent::MessageSent { number, to, kind, payload, .. } => {
                 if let Some(piece) = &mut self.open {
-                    if piece.sent.is_empty() {
-                        // What it sends gets the same numbers again, and its timers the same names.
+                    if self.sent.is_none() {
                         piece.before.sent = number - 1;
                     }
                     piece.sent.push(Sent { to, kind: kind.into_owned(), payload });
                 }
-                self.sent = number;
+                self.sent = Some(number);
             }
-            ActorEvent::StateChanged { state } => self.state = Some(Some(state)),
+            ActorEvent::StateChanged { state } => {
+                self.state = Some(Some(state));
+                self.blind = None;
+            }
             ActorEvent::MessageDelivered { .. }
             | ActorEvent::ActorStopped
             | ActorEvent::DeadLetterDiscarded { .. } => {}
@@ -134,8 +139,12 @@ impl Cutter {
         sequence: Sequence,
         outcome: Result<Payload<'static>, String>,
     ) {
-        let (Some((message, steps)), Some(state)) = (self.pending.remove(&sequence), &self.state)
-        else {
+        let pending = self.pending.remove(&sequence);
+        if pending.is_none() {
+            self.blind = Some(position);
+        }
+        let state = self.state.as_ref().filter(|_| self.blind != Some(position));
+        let (Some((message, steps)), Some(state)) = (pending, state) else {
             self.unknown += 1;
             return;
         };
@@ -145,7 +154,8 @@ impl Cutter {
                 spawned: true,
                 received: Sequence(sequence.0 - 1),
                 state: state.clone(),
-                sent: self.sent,
+                // What it sends gets the same numbers again, and its timers the same names.
+                sent: self.sent.unwrap_or_default(),
                 ..ActorRecord::default()
             },
             messages: Vec::new(),
@@ -243,5 +253,17 @@ mod tests {
         ]);
         assert_eq!((cut.unknown, cut.pieces.len()), (3, 1));
         assert_eq!(cut.pieces[0].before.state, Some(json(1)));
+    }
+
+    #[test]
+    fn what_came_behind_an_unknown_message_in_its_run_is_left_out_too() {
+        let cut = cut(vec![
+            vec![state(0)],
+            vec![received(6), processed(5), processed(6), state(1), received(7), processed(7)],
+            vec![received(8), processed(8)],
+        ]);
+        assert_eq!(cut.unknown, 2);
+        let met: Vec<_> = cut.pieces.iter().map(|it| it.before.state.clone()).collect();
+        assert_eq!(met, [Some(json(1)), Some(json(1))]);
     }
 }

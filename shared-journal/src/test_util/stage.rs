@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::look::Look;
 use super::memory::MemoryActorProvider;
 use super::sent::Sent;
-use super::value::json;
 use crate::cluster::{Answering, Delivered, Host, Hosted, Parcel, SendError, start_hosted};
 use crate::codec::{Codec, Payload};
 use crate::envelope::{RecordHeader, encode_record};
 use crate::error::JournalError;
-use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, ShardId};
 use crate::journal::EventJournal;
 use crate::limits::Limits;
@@ -25,11 +23,14 @@ use crate::record::{ActorRecord, DeadLetter};
 const SHARD: ShardId = ShardId(0);
 /// The actor is alone in its journal.
 const NO: ActorNo = ActorNo(1);
+/// How often a message is given again to an actor that stops of its own accord.
+const ATTEMPTS: usize = 3;
 
 /// One actor that is given messages, on a journal in memory.
 ///
 /// It runs as in production: through the [`Host`] of its adapter, with group commit, runs and output
-/// gate; only the store is another. Nothing that it sends leaves: [`sent`](Self::sent) shows it.
+/// gate, and with the default [`Limits`]; only the store is another. Nothing that it sends leaves:
+/// [`sent`](Self::sent) shows it.
 ///
 /// Adapters have a `Scenario` with types on top of this. Needs a tokio runtime.
 pub struct Stage {
@@ -38,11 +39,20 @@ pub struct Stage {
     store: Arc<MemoryActorProvider>,
     /// The writes to the store before the actor began.
     begin: usize,
-    before: ActorRecord,
+    before: Before,
     journal: EventJournal,
     hosted: Option<Box<dyn Hosted>>,
-    script: Vec<Given>,
-    replies: Vec<Delivered>,
+    /// What it was given, and what became of that.
+    played: Vec<(Given, Delivered)>,
+}
+
+/// How an actor begins.
+#[derive(Clone, Default)]
+pub(super) struct Before {
+    pub(super) record: ActorRecord,
+    pub(super) codec: Codec,
+    /// Steps that are not recorded panic, and nothing is too large.
+    pub(super) rehearsal: bool,
 }
 
 /// A message that the actor was given.
@@ -66,7 +76,7 @@ impl Stage {
     /// The actor does not start.
     pub async fn new(host: impl Host, id: impl AsRef<str>) -> Result<Self, Arc<JournalError>> {
         let actor = ActorId::new(host.actor_type(), id);
-        Self::of_record(Arc::new(host), actor, ActorRecord::default()).await
+        Self::of(Arc::new(host), actor, Before::default()).await
     }
 
     /// Starts the actor with a state that an earlier version of it, perhaps, has left.
@@ -83,18 +93,18 @@ impl Stage {
             JournalError::Encode { actor: actor.clone(), what: "the state", source }
         })?;
         let record = ActorRecord { spawned: true, state: Some(state), ..ActorRecord::default() };
-        Self::of_record(Arc::new(host), actor, record).await
+        Self::of(Arc::new(host), actor, Before { record, ..Before::default() }).await
     }
 
-    /// Starts an actor of which this is known.
-    pub(super) async fn of_record(
+    /// Starts an actor of which something is known.
+    pub(super) async fn of(
         host: Arc<dyn Host>,
         actor: ActorId,
-        before: ActorRecord,
+        before: Before,
     ) -> Result<Self, Arc<JournalError>> {
         let store = MemoryActorProvider::new();
-        if before.spawned {
-            save(&store, &actor, &before).await?;
+        if before.record.spawned {
+            save(&store, &actor, &before.record).await?;
         }
         let begin = store.writes();
         Self::begin(host, actor, store, begin, before).await
@@ -105,18 +115,19 @@ impl Stage {
         actor: ActorId,
         store: Arc<MemoryActorProvider>,
         begin: usize,
-        before: ActorRecord,
+        before: Before,
     ) -> Result<Self, Arc<JournalError>> {
-        // The whole history is read, and no id is forgotten.
-        let limits =
-            Limits { history_commits: u64::MAX, dedup_count: 1 << 20, ..Limits::default() };
-        let journal = EventJournal::builder().limits(limits).open_on(store.clone()).await?;
+        let builder = EventJournal::builder().codec(before.codec).limits(limits(before.rehearsal));
+        let journal = builder.open_on(store.clone()).await?;
+        let shared = journal.engine().shared();
         // To nobody: the history has it.
         let (relay, _) = unbounded_channel();
-        let _ = journal.engine().shared().relay.set(relay);
+        let _ = shared.relay.set(relay);
+        if before.rehearsal {
+            let _ = shared.rehearsal.set(());
+        }
         let hosted = Some(start_hosted(&*host, &journal, &actor).await?);
-        let (script, replies) = (Vec::new(), Vec::new());
-        Ok(Self { host, actor, store, begin, before, journal, hosted, script, replies })
+        Ok(Self { host, actor, store, begin, before, journal, hosted, played: Vec::new() })
     }
 
     /// The actor's name.
@@ -134,6 +145,8 @@ impl Stage {
     /// Gives the actor a message, and waits for its durable reply. Without an `id` the message gets
     /// one of its own.
     ///
+    /// Cancel-safe: a message that nobody waits for any more is handled all the same.
+    ///
     /// # Errors
     /// See [`SendError`].
     pub async fn ask<T: DeserializeOwned>(
@@ -146,7 +159,7 @@ impl Stage {
         let payload = Payload::encode(Codec::default(), message)
             .map_err(|error| not_accepted(format!("the message does not encode: {error}")))?;
         // Not random, so that a handler sees the same in every run of a test.
-        let own = MessageId::from_key(&format!("stage/{}/{}", self.actor, self.script.len()));
+        let own = MessageId::from_key(&format!("stage/{}/{}", self.actor, self.played.len()));
         let key = id.map_or(MessageKey::Generated(own), MessageKey::Caller);
         let id = id.unwrap_or(own);
         let given = Given { key, kind: kind.to_owned(), payload };
@@ -157,8 +170,28 @@ impl Stage {
 
     /// Gives the actor a message, and waits for what becomes of it.
     pub(super) async fn give(&mut self, given: Given) -> Result<Delivered, Arc<JournalError>> {
+        // Before anything is waited for: it may be handled though nobody waits any more.
+        let place = self.played.len();
+        self.played.push((given.clone(), Delivered::Lost(None)));
+        for _ in 0..ATTEMPTS {
+            let delivered = self.deliver(given.clone()).await?;
+            // One that stopped may have it, and handles it when it is started again. Without an id it
+            // would be another message then.
+            let again = matches!(delivered, Delivered::Lost(None))
+                && given.key != MessageKey::Anonymous
+                && self.journal.stopped().is_none();
+            self.played[place].1 = delivered;
+            if !again {
+                break;
+            }
+            self.hosted = None;
+        }
+        Ok(self.played[place].1.clone())
+    }
+
+    async fn deliver(&mut self, given: Given) -> Result<Delivered, Arc<JournalError>> {
         let (answer, outcome) = Answering::new();
-        let Given { key, kind, payload } = given.clone();
+        let Given { key, kind, payload } = given;
         let mut parcel = Parcel { key, kind, payload, acknowledge: None, answer };
         loop {
             let hosted = match &mut self.hosted {
@@ -178,10 +211,7 @@ impl Stage {
                 return Err(stopped);
             }
         }
-        let delivered = outcome.await.map_or(Delivered::Lost(None), |(delivered, _)| delivered);
-        self.script.push(given);
-        self.replies.push(delivered.clone());
-        Ok(delivered)
+        Ok(outcome.await.map_or(Delivered::Lost(None), |(delivered, _)| delivered))
     }
 
     /// The process dies: what is durable stays, and the actor starts again.
@@ -192,8 +222,7 @@ impl Stage {
     /// The actor does not start again.
     pub async fn crash(&mut self) -> Result<(), Arc<JournalError>> {
         let mut after = self.after(self.store.writes()).await?;
-        after.script = std::mem::take(&mut self.script);
-        after.replies = std::mem::take(&mut self.replies);
+        after.played = std::mem::take(&mut self.played);
         *self = after;
         Ok(())
     }
@@ -210,24 +239,23 @@ impl Stage {
     }
 
     /// What it was given, and what became of that.
-    pub(super) fn played(&self) -> (&[Given], &[Delivered]) {
-        (&self.script, &self.replies)
+    pub(super) fn played(&self) -> &[(Given, Delivered)] {
+        &self.played
+    }
+
+    /// What its history says, when everything that it received is done.
+    pub(super) async fn look(&self) -> Result<Look, JournalError> {
+        Look::at(&self.journal, &self.actor, self.before.record.state.clone()).await
     }
 
     /// The state, as it is stored; null if it was never captured. It is captured with every message,
-    /// before the reply is released; before the first one that may happen or not.
+    /// before the reply is released; before the first one that may happen or not. Waits for messages
+    /// that the actor has sent to itself.
     ///
     /// # Errors
     /// The journal cannot be read.
     pub async fn state(&self) -> Result<Value, JournalError> {
-        let mut state = self.before.state.clone();
-        let mut history = self.journal.history(&self.actor);
-        while let Some(entry) = history.try_next().await? {
-            if let ActorEvent::StateChanged { state: changed } = entry.event {
-                state = Some(changed);
-            }
-        }
-        Ok(state.as_ref().map_or(Value::Null, json))
+        Ok(self.look().await?.state())
     }
 
     /// What the actor has sent, in order. Messages of handlers that panicked are not among it.
@@ -235,12 +263,7 @@ impl Stage {
     /// # Errors
     /// The journal cannot be read.
     pub async fn sent(&self) -> Result<Vec<Sent>, JournalError> {
-        let mut sent = Vec::new();
-        let mut history = self.journal.history(&self.actor);
-        while let Some(entry) = history.try_next().await? {
-            sent.extend(Sent::of(entry.event));
-        }
-        Ok(sent)
+        Ok(self.look().await?.sent)
     }
 
     /// The messages that it gave up.
@@ -250,6 +273,23 @@ impl Stage {
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>, JournalError> {
         self.journal.dead_letters(&self.actor).await
     }
+}
+
+/// The whole history is read, and no id is forgotten.
+fn limits(rehearsal: bool) -> Limits {
+    let default = Limits {
+        history_commits: u64::MAX,
+        dedup_count: 1 << 20,
+        dedup_bytes: usize::MAX,
+        dedup_age: std::time::Duration::MAX,
+        ..Limits::default()
+    };
+    if !rehearsal {
+        return default;
+    }
+    // What was accepted was not too large for the limits it met.
+    let any = usize::MAX;
+    Limits { message_bytes: any, reply_bytes: any, state_bytes: any, ..default }
 }
 
 /// Puts an actor's record into an empty store.

@@ -88,7 +88,8 @@ impl Program {
             actors,
             shards: random.random_range(1..=3),
             active: random.random_range(1..=4),
-            in_flight: random.random_range(1..=8),
+            // Often a few, and sometimes more than a mailbox holds.
+            in_flight: if random.random_ratio(1, 4) { 48 } else { random.random_range(1..=8) },
             senders: (0..senders).map(|_| steps(&mut random, actors, each)).collect(),
             kills: (0..kills).map(|_| kill(&mut random)).collect(),
         }
