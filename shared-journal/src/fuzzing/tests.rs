@@ -1,4 +1,4 @@
-//! The properties, with a few hundred inputs each.
+//! The properties, with a thousand inputs each.
 
 use proptest::prelude::*;
 
