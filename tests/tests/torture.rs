@@ -9,9 +9,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 /// Each promise that can be broken, and a seed whose first programs show it.
-const SABOTAGES: [&str; 12] = [
+const SABOTAGES: [&str; 11] = [
     "early-reply",
-    "fence",
     "known-ids",
     "state",
     "last-commit",
@@ -24,7 +23,8 @@ const SABOTAGES: [&str; 12] = [
     "relay-recovery",
 ];
 
-/// Most kills before a sabotage must be found. All but the fence are found by the first few.
+/// Most kills before a sabotage must be found. Each of these is found by the first few; the fence needs a
+/// process that is paused at the right moment, and is not among them.
 const KILLS: u64 = 60;
 
 fn main() -> ExitCode {

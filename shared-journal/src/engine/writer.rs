@@ -67,6 +67,8 @@ impl Writer {
         }
         if sabotaged("sabotage-early-reply") {
             std::mem::take(&mut batch.releases).open();
+            // Until callers have them: a process that dies now has lied.
+            sleep(Duration::from_millis(20));
         }
         fail_point!("before-append");
         let write = Write {
