@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::cluster::{Founding, found, shard_of};
 use crate::codec::Codec;
 use crate::copy::{CopyReport, PART_BYTES, founding_of, move_letters, records_after};
-use crate::engine::Engine;
+use crate::engine::{Engine, read_record};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorNo, Epoch, Position, ShardId};
@@ -114,8 +114,7 @@ impl Moving {
             place: Place::shard(from).of(&record.actor),
             reason,
         };
-        let (_, state) =
-            decode_record(&record.bytes).map_err(|error| corrupt(error.to_string()))?;
+        let (_, state) = read_record(&*self.from, from, &record)?;
         let header = RecordHeader {
             shard,
             no: target.last,

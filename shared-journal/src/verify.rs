@@ -120,7 +120,8 @@ async fn verify_records(shared: &Shared, report: &mut VerifyReport) -> Result<()
             let key = ActorKey::No(listed.no);
             if let Some(stored) = shared.provider.load_record(shared.shard, key).await? {
                 report.records += 1;
-                report.problems.extend(read_record(shared, &stored).err());
+                let read = read_record(&*shared.provider, shared.shard, &stored);
+                report.problems.extend(read.err());
             }
         }
         if page.len() < PAGE {

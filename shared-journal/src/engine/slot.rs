@@ -7,8 +7,8 @@ use super::Shared;
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
-use crate::id::{ActorId, ActorNo, Position};
-use crate::provider::{ActorKey, StoredRecord};
+use crate::id::{ActorId, ActorNo, Position, ShardId};
+use crate::provider::{ActorKey, ActorProvider, StoredRecord};
 use crate::record::ActorRecord;
 
 /// Of records with a small state.
@@ -167,7 +167,7 @@ impl Slots {
         shared: &Shared,
         stored: &StoredRecord,
     ) -> Result<(ActorNo, &mut Slot), JournalError> {
-        let (header, record) = read_record(shared, stored)?;
+        let (header, record) = read_record(&*shared.provider, shared.shard, stored)?;
         let slot = self.insert(stored.no, stored.actor.clone(), record);
         slot.changed = header.position;
         Ok((stored.no, slot))
@@ -188,17 +188,18 @@ impl Slots {
 
 /// Decodes a stored record and checks that it is where it belongs.
 pub(crate) fn read_record(
-    shared: &Shared,
+    provider: &dyn ActorProvider,
+    shard: ShardId,
     stored: &StoredRecord,
 ) -> Result<(RecordHeader, ActorRecord), JournalError> {
     let corrupt = |reason: String| JournalError::Corrupt {
-        store: shared.provider.location(),
-        place: Place::shard(shared.shard).of(&stored.actor).of_no(stored.no),
+        store: provider.location(),
+        place: Place::shard(shard).of(&stored.actor).of_no(stored.no),
         reason,
     };
     let (header, record) =
         decode_record(&stored.bytes).map_err(|error| corrupt(error.to_string()))?;
-    if (header.shard, header.no) != (shared.shard, stored.no) || header.actor != stored.actor {
+    if (header.shard, header.no) != (shard, stored.no) || header.actor != stored.actor {
         return Err(corrupt(format!(
             "the row holds the record of {}, {:?}, {:?}",
             header.actor, header.shard, header.no

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::piece::{Recorded, Tape};
 use crate::copy::{founding_of, records_after};
-use crate::engine::{Checked, From, Scan};
-use crate::envelope::{decode_record, entries};
+use crate::engine::{Checked, From, Scan, read_record};
+use crate::envelope::entries;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Position, ShardId};
@@ -96,12 +96,7 @@ async fn read_records(
     while let Some(page) = records_after(&**store, shard, after).await? {
         for stored in page {
             after = stored.no;
-            let (header, record) =
-                decode_record(&stored.bytes).map_err(|error| JournalError::Corrupt {
-                    store: store.location(),
-                    place: Place::shard(shard).of(&stored.actor).of_no(stored.no),
-                    reason: error.to_string(),
-                })?;
+            let (header, record) = read_record(&**store, shard, &stored)?;
             records.insert(stored.no, (stored.actor, header.position, record));
         }
     }
