@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix::dev::{AsyncContextParts, ContextFut, ContextParts, Mailbox};
 use actix::fut::{ActorFuture, ActorFutureExt};
 use actix::{Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle};
+use shared_journal::mailbox::panic_text;
 use shared_journal::{ActorId, MessageId, MessageKey, Outbox, Steps};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +20,6 @@ use crate::driver::{Driver, Offer};
 use crate::effects::Effects;
 use crate::host::Host;
 use crate::message::Table;
-use crate::panic::panic_text;
 
 /// The context of an actor whose messages go through the journal.
 ///
@@ -91,9 +91,9 @@ pub(crate) trait Drive<A: Actor> {
     fn is_idle(&self) -> bool;
     fn is_full(&self, capacity: usize) -> bool;
     fn poll_full(&mut self, capacity: usize, cx: &mut task::Context<'_>) -> bool;
-    fn end_run(&mut self, act: &A);
-    fn stop(&mut self, act: &A);
-    fn finish(&mut self, act: &A);
+    fn end_run(&mut self, act: &mut A);
+    fn stop(&mut self, act: &mut A);
+    fn finish(&mut self, act: &mut A);
 }
 
 impl<A: DurableActor> Drive<A> for Driver<A>
@@ -120,15 +120,15 @@ where
         Self::poll_full(self, capacity, cx)
     }
 
-    fn end_run(&mut self, act: &A) {
+    fn end_run(&mut self, act: &mut A) {
         Self::end_run(self, act);
     }
 
-    fn stop(&mut self, act: &A) {
+    fn stop(&mut self, act: &mut A) {
         Self::stop(self, act);
     }
 
-    fn finish(&mut self, act: &A) {
+    fn finish(&mut self, act: &mut A) {
         Self::finish(self, act);
     }
 }

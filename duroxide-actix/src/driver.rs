@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix::{Actor, ActorContext, ActorState};
-use shared_journal::mailbox::{Acceptance, Acknowledge, Delivery, MESSAGE, Resolution};
+use shared_journal::mailbox::{
+    Acceptance, Acknowledge, Delivery, Ended, MESSAGE, Resolution, error_text, panic_text,
+};
 use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Payload};
 
 use crate::actor::DurableActor;
@@ -20,7 +22,6 @@ use crate::error::AskError;
 use crate::host::Host;
 use crate::job::{BoxJob, Job};
 use crate::message::Table;
-use crate::panic::panic_text;
 
 /// A message for the driver.
 pub(crate) struct Offer<A: Actor> {
@@ -178,7 +179,7 @@ where
         delivery.work = Some(job);
         match reply {
             Poll::Ready(Ok(reply)) => self.mailbox.processed(delivery, reply),
-            Poll::Ready(Err(error)) => return self.panicked(delivery, &error, act),
+            Poll::Ready(Err(error)) => return self.attempt_failed(delivery, &error, act),
             Poll::Pending => {
                 if let Err(error) = self.mailbox.in_progress(delivery) {
                     self.fail(error);
@@ -195,8 +196,8 @@ where
         cx: Option<&mut Context<'_>>,
     ) -> Poll<Result<Payload<'static>, String>> {
         job.poll(self.mailbox.codec(), cx).map(|reply| match reply {
-            Ok(reply) => self.mailbox.check_reply(reply).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(reply) => self.mailbox.check_reply(reply).map_err(|error| error_text(&error)),
+            Err(error) => Err(error_text(&error)),
         })
     }
 
@@ -249,7 +250,7 @@ where
                 Ok(reply) => self.mailbox.processed(delivery, reply),
                 Err(error) => {
                     let error = ctx.last_panic().unwrap_or(error);
-                    self.panicked(delivery, &error, act);
+                    self.attempt_failed(delivery, &error, act);
                 }
             }
         }
@@ -260,28 +261,11 @@ where
         match self.mailbox.take_in_progress() {
             Some(delivery) => {
                 self.own.clear();
-                self.mailbox.panicked(delivery, error);
+                self.mailbox.attempt_failed(delivery, error);
                 true
             }
             None => false,
         }
-    }
-
-    /// Puts the last captured state into an actor.
-    ///
-    /// # Errors
-    /// The stored state does not decode.
-    pub(crate) fn restore(mailbox: &Mailbox<BoxJob<A>>, act: &mut A) -> Result<(), JournalError> {
-        let Some(state) = mailbox.state() else {
-            return Ok(());
-        };
-        let state = state.decode().map_err(|source| JournalError::Decode {
-            place: mailbox.place(),
-            what: "state".into(),
-            source,
-        })?;
-        act.restore(state);
-        Ok(())
     }
 
     pub(crate) fn mailbox(&mut self) -> &mut Mailbox<BoxJob<A>> {
@@ -289,34 +273,38 @@ where
     }
 
     /// The actor stops of its own will: captures what it has and says so in its history.
-    pub(crate) fn stop(&mut self, act: &A) {
+    pub(crate) fn stop(&mut self, act: &mut A) {
         self.end_run(act);
-        if self.failed.is_none()
-            && let Err(error) = self.mailbox.stopped(act.snapshot())
-        {
-            self.fail(error);
-        }
+        self.last(|mailbox| mailbox.stopped(act));
     }
 
     /// The actor ends because nobody can send to it any more.
-    pub(crate) fn finish(&mut self, act: &A) {
+    pub(crate) fn finish(&mut self, act: &mut A) {
         self.end_run(act);
+        self.last(|mailbox| mailbox.capture(act));
+    }
+
+    /// If what the actor has cannot be stored, it ends as it was before.
+    fn last(
+        &mut self,
+        write: impl FnOnce(&mut Mailbox<BoxJob<A>>) -> Result<Ended, Arc<JournalError>>,
+    ) {
         if self.failed.is_none()
-            && let Err(error) = self.mailbox.capture(act.snapshot())
+            && let Err(error) = write(&mut self.mailbox)
         {
             self.fail(error);
         }
     }
 
     /// Submits what was handled and accepted since the last time.
-    pub(crate) fn end_run(&mut self, act: &A) {
+    pub(crate) fn end_run(&mut self, act: &mut A) {
         if !self.mailbox.is_busy() {
             for offer in std::mem::take(&mut self.own) {
                 self.accept(offer);
             }
             if self.failed.is_none()
                 && (self.mailbox.has_run() || self.mailbox.has_unwritten())
-                && let Err(error) = self.mailbox.end_run_and_receive(act.snapshot())
+                && let Err(error) = self.mailbox.end_run_and_receive(act)
             {
                 self.fail(error);
             }
@@ -331,11 +319,10 @@ where
         }
     }
 
-    fn panicked(&mut self, delivery: Delivery<BoxJob<A>>, error: &str, act: &mut A) {
+    fn attempt_failed(&mut self, delivery: Delivery<BoxJob<A>>, error: &str, act: &mut A) {
         self.own.clear();
-        self.mailbox.panicked(delivery, error);
-        if let Err(error) = Self::restore(&self.mailbox, act) {
-            self.fail(Arc::new(error));
+        if let Err(error) = self.mailbox.failed(delivery, error, act) {
+            self.fail(error);
         }
     }
 

@@ -103,7 +103,6 @@ mod error;
 mod host;
 mod job;
 mod message;
-mod panic;
 mod send;
 mod start;
 #[cfg(feature = "test-util")]

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::guard::guarded;
+
 /// The encoding of payloads and states, chosen when a journal is built.
 ///
 /// Each payload carries the name of its codec, so a journal that changes its codec still reads
@@ -32,6 +34,12 @@ pub enum CodecError {
     /// MessagePack could not be read.
     #[error("MessagePack: {0}")]
     MessagePackDecode(#[from] rmp_serde::decode::Error),
+    /// The type's own code panicked while it was encoded or decoded.
+    #[error("it panicked: {text}")]
+    Panicked {
+        /// What the panic said.
+        text: String,
+    },
 }
 
 impl Codec {
@@ -87,7 +95,7 @@ impl<'a> Payload<'a> {
     /// As [`Codec::encode`].
     pub fn encode<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Result<Self, CodecError> {
         let mut bytes = Vec::with_capacity(128);
-        codec.encode(value, &mut bytes)?;
+        guarded(|| codec.encode(value, &mut bytes))?;
         Ok(Self { codec, bytes: Cow::Owned(bytes) })
     }
 
@@ -96,7 +104,7 @@ impl<'a> Payload<'a> {
     /// # Errors
     /// As [`Codec::decode`].
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CodecError> {
-        self.codec.decode(&self.bytes)
+        guarded(|| self.codec.decode(&self.bytes))
     }
 
     /// The codec of the bytes.

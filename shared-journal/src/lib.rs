@@ -35,6 +35,7 @@ mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
+mod guard;
 mod history;
 mod id;
 mod journal;

@@ -162,21 +162,23 @@ impl Session {
         push(event)
     }
 
+    /// Whether a state is of a size that can be stored. One that is over the limit may become
+    /// smaller: it, or the limit, was different before.
+    pub(crate) fn check_state(&self, state: &Payload<'_>) -> Result<(), JournalError> {
+        let limit = self.engine.shared().limits.state_bytes;
+        let size = state.bytes().len();
+        let before = self.state.as_ref().map_or(0, |state| state.bytes().len());
+        if size <= limit || (self.captured && size <= before) {
+            return Ok(());
+        }
+        Err(JournalError::TooLarge { actor: self.actor.clone(), what: "the state", size, limit })
+    }
+
     /// Adds the state to the run if it is not the one captured before.
     pub(crate) fn capture(&mut self, state: Payload<'static>) -> Result<(), JournalError> {
         let unchanged = self.captured && self.state.as_ref() == Some(&state);
         if unchanged || sabotaged("sabotage-state") {
             return Ok(());
-        }
-        let limit = self.engine.shared().limits.state_bytes;
-        let size = state.bytes().len();
-        if size > limit {
-            return Err(JournalError::TooLarge {
-                actor: self.actor.clone(),
-                what: "the state",
-                size,
-                limit,
-            });
         }
         self.push(&ActorEvent::StateChanged { state: state.as_borrowed() })?;
         self.state = Some(state);

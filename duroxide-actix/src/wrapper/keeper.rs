@@ -11,12 +11,12 @@ use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, ActorState, AsyncContext, Context};
 use futures::FutureExt;
 use futures::future::poll_fn;
+use shared_journal::mailbox::panic_text;
 
 use super::queue::Queue;
 use crate::actor::DurableActor;
 use crate::driver::Driver;
 use crate::effects::with_effects;
-use crate::panic::panic_text;
 
 /// Runs the actor until it stops, making a new one when a handler's future panics.
 pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
@@ -58,7 +58,7 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
         }
         let mut ctx = Context::new();
         let mut act = create(&mut ctx);
-        match Driver::restore(driver.borrow_mut().mailbox(), &mut act) {
+        match driver.borrow_mut().mailbox().restore(&mut act) {
             Ok(()) => next = Some((act, ctx)),
             Err(error) => tracing::error!(%error, "a durable actor has to stop"),
         }

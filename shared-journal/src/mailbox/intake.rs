@@ -114,19 +114,6 @@ impl<W: Work> Mailbox<W> {
         self.session.state()
     }
 
-    /// Gives an actor that never ran the state to go back to: that of its construction. It
-    /// becomes durable with the actor's first run.
-    ///
-    /// # Errors
-    /// The state does not encode.
-    pub fn baseline<S: Serialize>(&mut self, snapshot: S) -> Result<(), JournalError> {
-        if self.session.state().is_none() {
-            let state = self.encode("the state", &snapshot)?;
-            self.session.baseline(state);
-        }
-        Ok(())
-    }
-
     /// Where the actor's history stood when it was activated, for error messages.
     #[must_use]
     pub fn place(&self) -> Place {
@@ -201,7 +188,8 @@ impl<W: Work> Mailbox<W> {
         async move { shared.queue.room().await }
     }
 
-    /// Encodes a message and checks its size: the last moment at which it can be refused.
+    /// Encodes [`MESSAGE`] or [`REPLY`] and checks its size: the last moment at which a message can
+    /// be refused.
     ///
     /// # Errors
     /// [`JournalError::Encode`], [`JournalError::TooLarge`].
@@ -228,11 +216,7 @@ impl<W: Work> Mailbox<W> {
             source,
         })?;
         let limits = &self.session.engine().shared().limits;
-        let limit = match what {
-            MESSAGE => limits.message_bytes,
-            REPLY => limits.reply_bytes,
-            _ => limits.state_bytes,
-        };
+        let limit = if what == MESSAGE { limits.message_bytes } else { limits.reply_bytes };
         let size = payload.bytes().len();
         if size > limit {
             return Err(JournalError::TooLarge { actor: self.actor().clone(), what, size, limit });

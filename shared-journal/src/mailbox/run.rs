@@ -1,24 +1,34 @@
-//! The run: what is handled, what is written, and what happens when a handler panics.
+//! The run: what is handled, and what is written.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::delivery::{Acknowledge, Delivery, Resolution, Work};
+use super::failure::error_text;
 use super::intake::Mailbox;
 use crate::codec::Payload;
+use crate::durable::DurableState;
 use crate::engine::Release;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::record::OutgoingMessage;
-use crate::sabotage::sabotaged;
 use crate::session::Session;
 
 /// A run ends after so many bytes of messages and replies, so that commits stay of a size that
 /// the disk takes in a few milliseconds.
 const RUN_BYTES: usize = 1 << 20;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Ended {
+    /// What there was is on its way to the disk.
+    Submitted,
+    /// The state after it cannot be stored. The actor has its last captured state again, and the
+    /// messages of the run wait for their turn: go on with [`Mailbox::next`].
+    TakenBack,
+}
 
 /// A message whose handler is done.
 pub(super) struct Handled<W> {
@@ -79,41 +89,6 @@ impl<W: Work> Mailbox<W> {
         self.in_progress.take()
     }
 
-    /// The handler panicked, or its answer will never come. The caller puts
-    /// [`state`](Self::state) back into the actor and goes on with [`next`](Self::next).
-    pub fn panicked(&mut self, mut delivery: Delivery<W>, error: &str) {
-        self.steps.end();
-        delivery.attempts += 1;
-        let limit = self.session.engine().shared().limits.attempts;
-        let attempts = delivery.attempts;
-        tracing::warn!(
-            actor = %self.actor(),
-            kind = %delivery.kind,
-            message = %delivery.sequence,
-            attempts,
-            limit,
-            error,
-            "a handler panicked; the actor goes back to its last captured state"
-        );
-        delivery.alone = true;
-        if !sabotaged("sabotage-panic-sends") {
-            self.outbox.truncate(0);
-        }
-        if self.run.is_empty() && attempts >= limit && !sabotaged("sabotage-poison") {
-            self.session.engine().shared().count_dead_letter();
-            self.run.push(Handled { delivery, result: Err(error.into()) });
-            return;
-        }
-        self.run_bytes = 0;
-        self.queue.push_front(delivery);
-        if sabotaged("sabotage-panic-run") {
-            self.run.clear();
-        }
-        for handled in self.run.drain(..).rev() {
-            self.queue.push_front(handled.delivery);
-        }
-    }
-
     /// Ends the run: captures the state, unless it is the one captured before, and submits
     /// everything. Replies are released when it is durable. Does nothing if nothing happened.
     ///
@@ -121,10 +96,10 @@ impl<W: Work> Mailbox<W> {
     /// either.
     ///
     /// # Errors
-    /// The journal has stopped, or the state does not encode or is too large: the actor must
-    /// stop. Whoever waits for a reply of the run is told.
-    pub fn end_run<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
-        self.submit_run(snapshot, false)
+    /// The journal has stopped, or the last captured state does not decode: the actor must stop.
+    /// Callers that wait for a reply of the run are told.
+    pub fn end_run<A: DurableState>(&mut self, actor: &mut A) -> Result<Ended, Arc<JournalError>> {
+        self.submit_run(actor, false)
     }
 
     /// As [`end_run`](Self::end_run), with the receipts of what waits behind the run in the same
@@ -132,21 +107,34 @@ impl<W: Work> Mailbox<W> {
     ///
     /// # Errors
     /// As [`end_run`](Self::end_run).
-    pub fn end_run_and_receive<S: Serialize>(
+    pub fn end_run_and_receive<A: DurableState>(
         &mut self,
-        snapshot: S,
-    ) -> Result<(), Arc<JournalError>> {
-        self.submit_run(snapshot, true)
+        actor: &mut A,
+    ) -> Result<Ended, Arc<JournalError>> {
+        self.submit_run(actor, true)
     }
 
-    fn submit_run<S: Serialize>(
+    fn submit_run<A: DurableState>(
         &mut self,
-        snapshot: S,
+        actor: &mut A,
         receive: bool,
-    ) -> Result<(), Arc<JournalError>> {
+    ) -> Result<Ended, Arc<JournalError>> {
         if self.is_busy() {
-            return Ok(());
+            return Ok(Ended::Submitted);
         }
+        // First of all: a state that cannot be stored takes the run back.
+        let state = if self.is_given_up() {
+            // The actor went back to what was captured before.
+            None
+        } else {
+            match self.encode_state(actor) {
+                Ok(state) => Some(state),
+                Err(error) => {
+                    self.take_back(&error_text(&error), actor)?;
+                    return Ok(Ended::TakenBack);
+                }
+            }
+        };
         let run = std::mem::take(&mut self.run);
         self.run_bytes = 0;
         self.steps.forget(run.iter().map(|handled| handled.delivery.sequence));
@@ -156,14 +144,14 @@ impl<W: Work> Mailbox<W> {
         }
         let mut acknowledge = Vec::new();
         let sent = self.outbox.take();
-        let mut result = self.write_run(&run, &sent, snapshot);
+        let mut result = self.write_run(&run, &sent, state);
         if receive && result.is_ok() {
             result = self.write_queue(&mut acknowledge);
         }
         let release = release_of(run, self.session.relay(sent), acknowledge);
         match result {
-            Ok(()) if self.session.is_empty() => Ok(()),
-            Ok(()) => self.session.submit(release),
+            Ok(()) if self.session.is_empty() => Ok(Ended::Submitted),
+            Ok(()) => self.session.submit(release).map(|()| Ended::Submitted),
             Err(error) => {
                 self.session.discard();
                 let error = Arc::new(error);
@@ -171,6 +159,11 @@ impl<W: Work> Mailbox<W> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the run is a message that was given up. Such a run changes no state.
+    fn is_given_up(&self) -> bool {
+        !self.run.is_empty() && self.run.iter().all(|handled| handled.result.is_err())
     }
 
     /// Whether there is a run to end: messages that were handled, or something that was sent.
@@ -190,29 +183,33 @@ impl<W: Work> Mailbox<W> {
     ///
     /// # Errors
     /// As [`end_run`](Self::end_run).
-    pub fn capture<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
+    pub fn capture<A: DurableState>(&mut self, actor: &mut A) -> Result<Ended, Arc<JournalError>> {
         if !self.has_run() && !self.session.is_captured() {
             // It never ran, so it leaves no trace.
-            return Ok(());
+            return Ok(Ended::Submitted);
         }
-        self.end_run(snapshot)
+        self.end_run(actor)
     }
 
-    /// Writes that the actor stopped of its own will, with its state.
+    /// Writes that the actor stopped of its own will, with its state. If the run was taken back,
+    /// that is not written.
     ///
     /// # Errors
     /// As [`end_run`](Self::end_run).
-    pub fn stopped<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
-        self.capture(snapshot)?;
+    pub fn stopped<A: DurableState>(&mut self, actor: &mut A) -> Result<Ended, Arc<JournalError>> {
+        if self.capture(actor)? == Ended::TakenBack {
+            return Ok(Ended::TakenBack);
+        }
         self.session.push(&ActorEvent::ActorStopped)?;
-        self.session.submit(Box::new(|_| {}))
+        self.session.submit(Box::new(|_| {}))?;
+        Ok(Ended::Submitted)
     }
 
-    fn write_run<S: Serialize>(
+    fn write_run(
         &mut self,
         run: &[Handled<W>],
         sent: &[OutgoingMessage],
-        snapshot: S,
+        state: Option<Payload<'static>>,
     ) -> Result<(), JournalError> {
         for Handled { delivery, result } in run {
             push_receipt(&mut self.session, delivery)?;
@@ -229,8 +226,7 @@ impl<W: Work> Mailbox<W> {
             }
         }
         self.session.send(sent)?;
-        let state = self.encode("the state", &snapshot)?;
-        self.session.capture(state)
+        state.map_or(Ok(()), |state| self.session.capture(state))
     }
 
     /// Adds the receipts of what waits in the queue to the run.

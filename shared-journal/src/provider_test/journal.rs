@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::Suite;
 use super::store::{Owner, SHARD};
+use crate::durable::DurableState;
 use crate::error::JournalError;
 use crate::id::{ActorId, MessageId};
 use crate::journal::EventJournal;
 use crate::limits::Limits;
-use crate::mailbox::{Acceptance, MESSAGE, Mailbox, Resolution, Work};
+use crate::mailbox::{Acceptance, Ended, MESSAGE, Mailbox, Resolution, Work};
 use crate::record::Outcome;
 
 /// Reports its resolution.
@@ -31,6 +33,21 @@ struct Counter {
     resolved: mpsc::UnboundedReceiver<Resolution>,
 }
 
+struct Sum(i64);
+
+impl DurableState for Sum {
+    const ACTOR_TYPE: &'static str = "counter";
+    type State = i64;
+
+    fn snapshot(&self) -> impl Serialize {
+        self.0
+    }
+
+    fn restore(&mut self, sum: i64) {
+        self.0 = sum;
+    }
+}
+
 fn actor() -> ActorId {
     ActorId::new("counter", "1")
 }
@@ -47,7 +64,7 @@ impl Suite<'_> {
         let journal = self.journal().expect("the journal opens");
         let mut mailbox =
             self.runtime.block_on(journal.activate(&actor())).expect("the actor is loaded");
-        mailbox.baseline(0).expect("a state to begin with");
+        mailbox.baseline(&Sum(0)).expect("a state to begin with");
         let sum = mailbox.state().map_or(0, |state| state.decode().expect("a number"));
         let (reports, resolved) = mpsc::unbounded_channel();
         Counter { journal, mailbox, sum, reports, resolved }
@@ -69,7 +86,8 @@ impl Counter {
             let reply = self.mailbox.encode("the reply", &self.sum).expect("it encodes");
             self.mailbox.processed(delivery, reply);
         }
-        self.mailbox.end_run(self.sum).expect("the state encodes");
+        let ended = self.mailbox.end_run(&mut Sum(self.sum)).expect("the journal runs");
+        assert_eq!(ended, Ended::Submitted, "the state encodes");
         let resolution = self.resolved.blocking_recv().expect("an answer");
         assert!(matches!(resolution, Resolution::Processed), "the message was processed");
         true
