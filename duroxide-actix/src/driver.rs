@@ -87,7 +87,7 @@ where
     /// Whether the actor should take no further message for now.
     pub(crate) fn is_full(&self, capacity: usize) -> bool {
         (self.mailbox.is_busy() && self.mailbox.len() >= capacity.max(1))
-            || !self.mailbox.has_room()
+            || !self.mailbox.is_ready()
     }
 
     /// As [`is_full`](Self::is_full); if it is, the task is woken when the disk has caught up.
@@ -101,11 +101,17 @@ where
             }
             return false;
         }
-        let room = self.room.get_or_insert_with(|| Box::pin(self.mailbox.room()));
-        if room.as_mut().poll(cx).is_pending() {
-            return true;
+        // What it was held back for may be over, and something else hold it back since.
+        for _ in 0..2 {
+            if self.mailbox.is_ready() {
+                break;
+            }
+            let ready = self.room.get_or_insert_with(|| Box::pin(self.mailbox.ready()));
+            if ready.as_mut().poll(cx).is_pending() {
+                return true;
+            }
+            self.room = None;
         }
-        self.room = None;
         let full = self.is_full(capacity);
         if !full {
             // What waits in the mailbox was held back; it needs another poll.
@@ -122,6 +128,10 @@ where
 
     fn accept(&mut self, Offer { mut job, key, acknowledge }: Offer<A>) {
         let name = job.name();
+        let fingerprint = match key {
+            MessageKey::Caller(_) => job.fingerprint(),
+            _ => None,
+        };
         let payload = match self.mailbox.encode_with(MESSAGE, |codec| job.encode(codec)) {
             Ok(payload) => payload,
             Err(error) => {
@@ -130,11 +140,16 @@ where
             }
         };
         job.accepted(&self.alarm);
-        match self.mailbox.accept(key, name, payload, job, acknowledge) {
+        match self.mailbox.accept(key, name, payload, fingerprint, job, acknowledge) {
             Ok(Acceptance::Accepted) => {}
             Ok(Acceptance::Duplicate(job, acknowledge)) => {
                 if let Some(id) = key.id() {
                     self.duplicates.push((id, job, acknowledge));
+                }
+            }
+            Ok(Acceptance::Reused(job)) => {
+                if let Some(id) = key.id() {
+                    job.refuse(AskError::IdReused { id });
                 }
             }
             Err(error) => self.fail(error),
@@ -147,10 +162,13 @@ where
         while self.failed.is_none()
             && ctx.state() == ActorState::Running
             && !ctx.is_held()
-            && self.mailbox.has_room()
-            && let Some(delivery) = self.mailbox.next()
+            && self.mailbox.is_ready()
         {
-            self.handle(delivery, act, ctx);
+            match self.mailbox.next() {
+                Ok(Some(delivery)) => self.handle(delivery, act, ctx),
+                Ok(None) => break,
+                Err(error) => self.fail(error),
+            }
         }
     }
 
@@ -227,7 +245,7 @@ where
         if !self.mailbox.is_empty()
             && !self.mailbox.is_busy()
             && !ctx.is_held()
-            && self.mailbox.has_room()
+            && self.mailbox.is_ready()
         {
             // The next run, after others had their turn.
             cx.waker().wake_by_ref();

@@ -46,12 +46,19 @@ pub enum CallError<E> {
         /// What the last attempt died of.
         error: Arc<str>,
     },
-    /// The id was used before, and the journal has let go of what was answered then
-    /// ([`Limits::dedup_count`](shared_journal::Limits::dedup_count)). The message was not handled
+    /// The id was used before; there was no room to keep what was answered then
+    /// ([`Limits::dedup_bytes`](shared_journal::Limits::dedup_bytes)). The message was not handled
     /// again.
-    #[error("message {id} was processed before; its reply is no longer kept")]
-    DuplicateExpired {
+    #[error("message {id} was handled before, but its reply is not kept; see Limits::dedup_bytes")]
+    AlreadyProcessed {
         /// The message.
+        id: MessageId,
+    },
+    /// The id was used before, for another message. This one was not handled and will not be; send
+    /// it under an id of its own.
+    #[error("id {id} was used before for another message; this one needs an id of its own")]
+    IdReused {
+        /// The id.
         id: MessageId,
     },
     /// The id was used before, and what was answered then does not decode into today's types. The
@@ -86,9 +93,17 @@ impl<E> CallError<E> {
         match self {
             Self::OutcomeUnknown { id, .. }
             | Self::DeadLetter { id, .. }
-            | Self::DuplicateExpired { id }
+            | Self::AlreadyProcessed { id }
+            | Self::IdReused { id }
             | Self::Unreadable { id, .. } => Some(*id),
             Self::NotAccepted { .. } | Self::Domain(_) => None,
+        }
+    }
+
+    pub(crate) fn refused(reason: Refusal) -> Self {
+        match reason {
+            Refusal::IdReused { id } => Self::IdReused { id },
+            reason => Self::NotAccepted { reason },
         }
     }
 
@@ -122,6 +137,12 @@ pub enum Refusal {
         size: usize,
         /// The limit, in bytes.
         limit: usize,
+    },
+    /// The id was used before, for another message.
+    #[error("id {id} was used before for another message")]
+    IdReused {
+        /// The id.
+        id: MessageId,
     },
     /// The message does not encode.
     #[error("the message does not encode")]

@@ -27,14 +27,23 @@ impl Shared {
         })
     }
 
-    /// The key of a message, and the id in it: an error can reveal it, so every message has one.
+    /// The key of a message that is asked, and the id in it: an error can reveal it, so every
+    /// message has one.
     pub(crate) fn key(&self, chosen: Option<MessageId>) -> (MessageKey, MessageId) {
         match chosen {
             Some(id) => (MessageKey::Caller(id), id),
             None => {
                 let id = self.new_id();
-                (MessageKey::Generated(id), id)
+                (MessageKey::Transient(id), id)
             }
+        }
+    }
+
+    /// The key of a message that is told: its sender gets the id in any case.
+    pub(crate) fn key_to_tell(&self, chosen: Option<MessageId>) -> (MessageKey, MessageId) {
+        match self.key(chosen) {
+            (MessageKey::Transient(id), _) => (MessageKey::Generated(id), id),
+            key => key,
         }
     }
 

@@ -59,7 +59,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
     async fn handle_waiting(&mut self) -> Result<(), Arc<JournalError>> {
         loop {
             while !self.context.is_stopping()
-                && let Some(delivery) = self.intake.mailbox.next()
+                && let Some(delivery) = self.intake.mailbox.next()?
             {
                 self.handle(delivery).await?;
             }
@@ -69,8 +69,8 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
             if self.context.is_stopping() {
                 return Ok(());
             }
-            if !self.intake.mailbox.has_room() {
-                self.intake.mailbox.room().await;
+            if !self.intake.mailbox.is_ready() {
+                self.intake.mailbox.ready().await;
             }
             if self.intake.mailbox.is_empty() {
                 return Ok(());

@@ -131,3 +131,15 @@ impl<'a> Payload<'a> {
         Payload { codec: self.codec, bytes: Cow::Borrowed(&self.bytes) }
     }
 }
+
+/// What a message is about.
+///
+/// # Errors
+/// The value does not encode.
+pub fn fingerprint<T: Serialize + ?Sized>(kind: &str, value: &T) -> Result<u64, CodecError> {
+    let payload = Payload::encode(Codec::MessagePack, value)?;
+    let bytes = kind.bytes().chain(payload.bytes().iter().copied());
+    Ok(bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
+}

@@ -115,8 +115,7 @@ impl EventJournal {
         let pending = std::mem::take(&mut activation.pending);
         let steps = std::mem::take(&mut activation.steps);
         metrics::gauge!("journal_active_actors").increment(1.0);
-        let keys = pending.iter().map(|message| message.key).collect();
-        let session = Session::new(self.engine.clone(), actor.clone(), activation, keys);
+        let session = Session::new(self.engine.clone(), actor.clone(), activation, &pending);
         Ok(Mailbox::new(session, pending, steps))
     }
 
@@ -196,10 +195,9 @@ impl EventJournal {
         };
         let (durable, outcome) = tokio::sync::oneshot::channel();
         {
-            let mut session =
-                Session::new(self.engine.clone(), actor.clone(), activation, Vec::new());
+            let mut session = Session::new(self.engine.clone(), actor.clone(), activation, &[]);
             // Without its id: the id's recorded outcome is that of the first time.
-            let Some(next) = session.admit(MessageKey::Anonymous) else {
+            let Ok(next) = session.admit(MessageKey::Anonymous, None) else {
                 return Err(JournalError::Closed);
             };
             session.push(&Session::received_event(

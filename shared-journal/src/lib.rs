@@ -38,6 +38,7 @@ mod group;
 mod guard;
 mod history;
 mod id;
+mod ids;
 mod journal;
 mod limits;
 pub mod mailbox;
@@ -50,6 +51,7 @@ pub mod provider;
 #[cfg(feature = "provider-test")]
 pub mod provider_test;
 mod record;
+mod record_v2;
 mod recovery;
 mod reshard;
 mod sabotage;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use duroxide::providers::sqlite::SqliteProvider;
 use futures::StreamExt;
 use serde::Serialize;
-use shared_journal::mailbox::{Acceptance, MESSAGE, Resolution, Work};
+use shared_journal::mailbox::{Acceptance, Delivery, MESSAGE, Resolution, Work};
 use shared_journal::sqlite::SqliteActorProvider;
 use shared_journal::{
     ActorEvent, ActorId, Durability, DurableState, EventJournal, JournalError, Limits, Mailbox,
@@ -79,7 +79,7 @@ fn actor() -> ActorId {
 fn run_all(mailbox: &mut Mailbox<Report>) -> i64 {
     let mut sum: i64 = mailbox.state().map_or(0, |state| state.decode().unwrap());
     loop {
-        while let Some(delivery) = mailbox.next() {
+        while let Some(delivery) = mailbox.next().unwrap() {
             sum += delivery.payload().decode::<i64>().unwrap();
             let reply = mailbox.encode("the reply", &sum).unwrap();
             mailbox.processed(delivery, reply);
@@ -112,9 +112,9 @@ impl Client {
         let payload = mailbox.encode(MESSAGE, &amount).unwrap();
         let work = Report(name, self.sender.clone());
         let id = id.map(MessageId::from);
-        match mailbox.accept(id, "add", payload, work, None).unwrap() {
+        match mailbox.accept(id, "add", payload, None, work, None).unwrap() {
             Acceptance::Accepted => true,
-            Acceptance::Duplicate(..) => false,
+            Acceptance::Duplicate(..) | Acceptance::Reused(_) => false,
         }
     }
 
@@ -123,6 +123,16 @@ impl Client {
         let mut receiver = self.receiver.lock().await;
         let received = tokio::time::timeout(std::time::Duration::from_secs(20), receiver.recv());
         received.await.expect("a resolution never came").unwrap()
+    }
+}
+
+/// The next message, when it may be handled.
+async fn next(mailbox: &mut Mailbox<Report>) -> Delivery<Report> {
+    loop {
+        if let Some(delivery) = mailbox.next().unwrap() {
+            return delivery;
+        }
+        mailbox.ready().await;
     }
 }
 
@@ -165,31 +175,33 @@ async fn receipts_are_handled_after_a_restart_in_their_order() {
         let journal = store.open().await;
         let mut mailbox = activate(&journal).await;
         client.send(&mut mailbox, "slow", Some(1), 1);
-        let slow = mailbox.next().unwrap();
+        let slow = mailbox.next().unwrap().unwrap();
         mailbox.in_progress(slow).unwrap();
         let (acknowledge, acknowledged) = tokio::sync::oneshot::channel();
         let payload = mailbox.encode(MESSAGE, &10).unwrap();
         let work = Report("behind", client.sender.clone());
-        mailbox.accept(Some(2.into()), "add", payload, work, Some(acknowledge)).unwrap();
+        mailbox.accept(Some(2.into()), "add", payload, None, work, Some(acknowledge)).unwrap();
         acknowledged.await.unwrap().unwrap();
-        assert!(mailbox.next().is_none(), "one handler at a time");
+        assert!(mailbox.next().unwrap().is_none(), "one handler at a time");
         // An outcome that is not there yet is waited for; then the actor is gone, and so is it.
     }
     let journal = store.open().await;
     assert_eq!(journal.stats().recovered_pending, 2);
     assert_eq!(journal.pending().await.unwrap(), [actor()]);
     let mut mailbox = activate(&journal).await;
-    let waiting: Vec<_> = std::iter::from_fn(|| {
-        let delivery = mailbox.next()?;
-        let amount = delivery.payload().decode::<i64>().unwrap();
-        let reply = mailbox.encode("the reply", &amount).unwrap();
-        let sequence = delivery.sequence();
-        mailbox.processed(delivery, reply);
-        Some((sequence, amount))
-    })
-    .collect();
-    assert_eq!(waiting, [(Sequence(1), 1), (Sequence(2), 10)]);
-    let _ = mailbox.end_run(&mut Sum(11)).unwrap();
+    assert!(mailbox.next().unwrap().is_none(), "that it is about to be handled is not durable");
+    let mut handled = Vec::new();
+    while !mailbox.is_empty() {
+        mailbox.ready().await;
+        while let Some(delivery) = mailbox.next().unwrap() {
+            let amount = delivery.payload().decode::<i64>().unwrap();
+            let reply = mailbox.encode("the reply", &amount).unwrap();
+            handled.push((delivery.sequence(), amount));
+            mailbox.processed(delivery, reply);
+        }
+        let _ = mailbox.end_run(&mut Sum(11)).unwrap();
+    }
+    assert_eq!(handled, [(Sequence(1), 1), (Sequence(2), 10)]);
     journal.checkpoint().await.unwrap();
     assert_eq!(journal.pending().await.unwrap(), []);
 }
@@ -229,7 +241,7 @@ async fn a_poison_message_takes_the_run_back_and_ends_as_a_dead_letter() {
     }
     let (mut sum, mut handled, mut panics) = (0, Vec::new(), 0);
     while !mailbox.is_empty() {
-        while let Some(delivery) = mailbox.next() {
+        while let Some(delivery) = mailbox.next().unwrap() {
             let amount: i64 = delivery.payload().decode().unwrap();
             handled.push(amount);
             if amount < 0 {
@@ -262,11 +274,11 @@ async fn a_poison_message_takes_the_run_back_and_ends_as_a_dead_letter() {
     journal.resend_dead_letter(&actor(), sequence).await.unwrap();
     assert!(journal.dead_letters(&actor()).await.unwrap().is_empty());
     let mut mailbox = activate(&journal).await;
-    let again = mailbox.next().unwrap();
+    let again = next(&mut mailbox).await;
     assert_eq!(again.payload().decode::<i64>().unwrap(), -1);
     mailbox.failed(again, "boom", &mut Sum(0)).unwrap();
     for _ in 0..2 {
-        let again = mailbox.next().unwrap();
+        let again = next(&mut mailbox).await;
         mailbox.failed(again, "boom", &mut Sum(0)).unwrap();
     }
     let _ = mailbox.end_run(&mut Sum(sum)).unwrap();
@@ -554,7 +566,7 @@ mod bad_input {
         let mut mailbox = activate(&journal).await;
         journal.close().await.unwrap();
         client.send(&mut mailbox, "late", None, 1);
-        let delivery = mailbox.next().unwrap();
+        let delivery = mailbox.next().unwrap().unwrap();
         let reply = mailbox.encode("the reply", &1).unwrap();
         mailbox.processed(delivery, reply);
         assert!(matches!(*mailbox.end_run(&mut Sum(1)).unwrap_err(), JournalError::Closed));

@@ -11,7 +11,9 @@
 //! shard. So a checkpoint cannot contain what a crash would undo, and starting an actor is the
 //! same after a crash, after a stop and the first time.
 
+mod at_work;
 mod checkpoint;
+mod clock;
 mod directory;
 mod gate;
 mod inbox;
@@ -28,6 +30,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+pub(crate) use self::at_work::AtWork;
+use self::clock::Clock;
 pub(crate) use self::directory::{Activation, Lease, Page};
 use self::directory::{Directory, Mail, Request};
 use self::gate::Gates;
@@ -64,6 +68,9 @@ pub(crate) struct Shared {
     /// Side effects that are not recorded do not happen.
     #[cfg(feature = "test-util")]
     pub(crate) rehearsal: OnceLock<()>,
+    /// Set when the shard is recovered.
+    clock: OnceLock<Clock>,
+    pub(crate) at_work: AtWork,
     pub(crate) counters: Counters,
 }
 
@@ -80,6 +87,11 @@ pub(crate) struct Counters {
 impl Shared {
     fn window(&self) -> Window {
         window(&self.limits)
+    }
+
+    /// The journal's time: see [`Clock`].
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.clock.get().map_or(0, Clock::now_ms)
     }
 
     fn store_error(&self, operation: &'static str, source: impl Into<BoxError>) -> JournalError {
@@ -277,6 +289,15 @@ impl Engine {
 
     /// As [`close`](Self::close), without a checkpoint.
     pub(crate) async fn finish(&self) -> Result<(), JournalError> {
+        // An orderly end is no attempt of those whose handlers it cuts off.
+        for (no, event) in self.shared.at_work.take_back_all() {
+            let mut entry = Vec::new();
+            push_entry(&mut entry, no, &event)
+                .map_err(|error| self.shared.store_error("encode an event", error))?;
+            if self.shared.queue.submit(&entry, 1, None, Box::new(|_| {})).is_err() {
+                break;
+            }
+        }
         self.shared.queue.close();
         match self.shared.ask(|reply| Request::WriterDone { reply }).await {
             // The directory has ended, which it does after the writer has.
@@ -335,6 +356,8 @@ fn start(
         relay: OnceLock::new(),
         #[cfg(feature = "test-util")]
         rehearsal: OnceLock::new(),
+        clock: OnceLock::new(),
+        at_work: AtWork::default(),
         counters: Counters::default(),
         provider,
         shard,

@@ -52,7 +52,7 @@ impl Writer {
     fn commit(&mut self, batch: &mut Batch) -> Result<(), JournalError> {
         let started = Instant::now();
         let position = self.tail.next();
-        let at_ms = now_ms();
+        let (at_ms, clock_ms) = (now_ms(), self.shared.clock_ms());
         if batch.count > 0 {
             let header = CommitHeader {
                 shard: self.shared.shard,
@@ -60,6 +60,7 @@ impl Writer {
                 epoch: self.shared.epoch,
                 at_ms,
                 entries: batch.count,
+                clock_ms,
             };
             if let Err(error) = encode_commit(&header, &batch.entries, &mut self.row) {
                 return Err(self.shared.store_error("encode a commit", error));
@@ -92,6 +93,7 @@ impl Writer {
             self.shared.directory.send(Mail::Committed(Committed {
                 position,
                 at_ms,
+                clock_ms,
                 ticket: batch.ticket,
                 row_bytes: self.row.len(),
                 count: batch.count,

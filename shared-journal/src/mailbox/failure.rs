@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::delivery::{Delivery, Work};
 use super::intake::Mailbox;
-use super::run::Handled;
 use crate::durable::DurableState;
 use crate::error::JournalError;
 use crate::guard::shortened;
@@ -30,7 +29,10 @@ impl<W: Work> Mailbox<W> {
     /// As [`failed`](Self::failed), for an actor that is made anew.
     pub fn attempt_failed(&mut self, mut delivery: Delivery<W>, error: &str) {
         self.steps.end();
+        self.attempt_ended(std::mem::take(&mut delivery.counted));
         delivery.attempts += 1;
+        // The next attempt is counted before it runs, if the message survives this process.
+        delivery.begun = !delivery.receipt;
         let limit = self.session.engine().shared().limits.attempts;
         let attempts = delivery.attempts;
         tracing::warn!(
@@ -47,9 +49,7 @@ impl<W: Work> Mailbox<W> {
             self.outbox.truncate(0);
         }
         if self.run.is_empty() && attempts >= limit && !sabotaged("sabotage-poison") {
-            self.session.engine().shared().count_dead_letter();
-            self.run.push(Handled { delivery, result: Err(shortened(error).into()) });
-            return;
+            return self.give_up(delivery, shortened(error));
         }
         self.run_bytes = 0;
         self.queue.push_front(delivery);

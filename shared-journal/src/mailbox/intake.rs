@@ -7,19 +7,21 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use serde::Serialize;
 
+use super::attempts::Counting;
 use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
 use super::run::Handled;
 use super::steps::Steps;
 use crate::codec::{Codec, CodecError, Payload};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageId, MessageKey};
+use crate::ids::Seen;
 use crate::outbox::Outbox;
 use crate::record::{Outcome, PendingMessage, RecordedStep};
 use crate::sabotage::sabotaged;
 use crate::session::Session;
 
 /// The durable mailbox of one running actor. See the [module](crate::mailbox).
-pub struct Mailbox<W> {
+pub struct Mailbox<W: Work> {
     pub(super) session: Session,
     pub(super) outbox: Outbox,
     pub(super) steps: Steps,
@@ -32,9 +34,11 @@ pub struct Mailbox<W> {
     /// Kinds of messages whose handlers were once not done at once. They begin a run of their
     /// own, so that nobody's reply waits for them.
     pub(super) slow: FxHashSet<Cow<'static, str>>,
+    /// The attempt that is being counted.
+    pub(super) counting: Option<Arc<Counting>>,
 }
 
-impl<W> std::fmt::Debug for Mailbox<W> {
+impl<W: Work> std::fmt::Debug for Mailbox<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mailbox")
             .field("actor", self.session.actor())
@@ -63,9 +67,12 @@ impl<W: Work> Mailbox<W> {
                 kind: Cow::Owned(message.kind),
                 payload: message.payload,
                 acknowledge: None,
+                fingerprint: message.fingerprint,
                 receipt: true,
-                attempts: 0,
-                alone: false,
+                attempts: message.attempts.unwrap_or(0),
+                alone: message.attempts.is_some(),
+                begun: false,
+                counted: false,
             })
             .collect();
         let outbox = session.outbox();
@@ -79,6 +86,7 @@ impl<W: Work> Mailbox<W> {
             run_bytes: 0,
             in_progress: None,
             slow: FxHashSet::default(),
+            counting: None,
         }
     }
 
@@ -176,16 +184,23 @@ impl<W: Work> Mailbox<W> {
         }
     }
 
-    /// Whether the actor may take its next message; false while too much waits for the disk.
+    /// Whether the actor may take its next message; false while too much waits for the disk, or
+    /// while that it is about to be handled is being written.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.session.engine().shared().queue.has_room()
+    pub fn is_ready(&self) -> bool {
+        self.counting.as_ref().is_none_or(|counting| counting.is_done())
+            && self.session.engine().shared().queue.has_room()
     }
 
     /// Waits until the actor may take its next message, or the journal has ended. Cancel-safe.
-    pub fn room(&self) -> impl Future<Output = ()> + Send + 'static {
-        let shared = self.session.engine().shared().clone();
-        async move { shared.queue.room().await }
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (counting, shared) = (self.counting.clone(), self.session.engine().shared().clone());
+        async move {
+            if let Some(counting) = counting {
+                counting.wait().await;
+            }
+            shared.queue.room().await;
+        }
     }
 
     /// Encodes [`MESSAGE`] or [`REPLY`] and checks its size: the last moment at which a message can
@@ -233,19 +248,28 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// Puts a message at the end of the mailbox. It is acknowledged, if asked for, when its
-    /// receipt is durable.
+    /// receipt is durable. `fingerprint` says what a message with an id of its sender's is about
+    /// ([`fingerprint`](super::fingerprint)).
+    ///
+    /// # Errors
+    /// The journal has stopped.
     pub fn accept(
         &mut self,
         key: impl Into<MessageKey>,
         kind: &'static str,
         payload: Payload<'static>,
+        fingerprint: Option<u64>,
         work: W,
         acknowledge: Option<Acknowledge>,
     ) -> Result<Acceptance<W>, Arc<JournalError>> {
         let key = key.into();
-        let Some(sequence) = self.session.admit(key) else {
-            self.session.engine().shared().count_duplicate();
-            return Ok(Acceptance::Duplicate(work, acknowledge));
+        let sequence = match self.session.admit(key, fingerprint) {
+            Ok(sequence) => sequence,
+            Err(Seen::Reused) => return Ok(Acceptance::Reused(work)),
+            Err(_) => {
+                self.session.engine().shared().count_duplicate();
+                return Ok(Acceptance::Duplicate(work, acknowledge));
+            }
         };
         self.queue.push_back(Delivery {
             work: Some(work),
@@ -254,9 +278,12 @@ impl<W: Work> Mailbox<W> {
             kind: Cow::Borrowed(kind),
             payload,
             acknowledge,
+            fingerprint,
             receipt: false,
             attempts: 0,
             alone: false,
+            begun: true,
+            counted: false,
         });
         if self.is_busy() {
             self.write_receipts()?;
@@ -282,8 +309,9 @@ impl<W: Work> Mailbox<W> {
     }
 }
 
-impl<W> Drop for Mailbox<W> {
+impl<W: Work> Drop for Mailbox<W> {
     fn drop(&mut self) {
+        self.take_back_attempt();
         // The journal keeps what was received; what was only queued is not acknowledged, and its
         // sender sees the channel close.
         let left = self.queue.len() + self.run.len() + usize::from(self.in_progress.is_some());

@@ -21,7 +21,12 @@
 //! again: those before the failed one first, then that one alone, in a run of its own. If it is not
 //! known which message of a run left a state that cannot be stored, each is handled alone.
 //! After [`Limits::attempts`](crate::Limits::attempts) a message becomes a dead letter.
+//!
+//! A handler may also take the process with it. So an attempt at a message whose receipt is durable
+//! is counted in the journal: before the handler runs, if an earlier process received the message;
+//! with the receipt, if the handler takes its time.
 
+mod attempts;
 mod delivery;
 mod failure;
 mod intake;
@@ -34,4 +39,5 @@ pub use self::failure::error_text;
 pub use self::intake::Mailbox;
 pub use self::run::Ended;
 pub use self::steps::{StepError, Steps};
+pub use crate::codec::fingerprint;
 pub use crate::guard::panic_text;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::attempts::last_of;
 use super::delivery::{Acknowledge, Delivery, Resolution, Work};
 use super::failure::error_text;
 use super::intake::Mailbox;
@@ -25,8 +26,9 @@ const RUN_BYTES: usize = 1 << 20;
 pub enum Ended {
     /// What there was is on its way to the disk.
     Submitted,
-    /// The state after it cannot be stored. The actor has its last captured state again, and the
-    /// messages of the run wait for their turn: go on with [`Mailbox::next`].
+    /// The state after it cannot be stored. The actor has its last captured state again. The
+    /// messages of the run wait for their turn, go on with [`Mailbox::next`]; or the only one was
+    /// given up.
     TakenBack,
 }
 
@@ -37,26 +39,34 @@ pub(super) struct Handled<W> {
 }
 
 impl<W: Work> Mailbox<W> {
-    /// The next message to handle. None if there is none, if a handler is not done, or if the
-    /// run must end first ([`end_run`](Self::end_run), then ask again).
+    /// The next message to handle. None if there is none, if a handler is not done, if the run
+    /// must end first ([`end_run`](Self::end_run), then ask again), or if that it is about to be
+    /// handled must be durable first ([`ready`](Self::ready), then ask again).
+    ///
+    /// # Errors
+    /// The journal has stopped.
     #[expect(clippy::should_implement_trait, reason = "an iterator would have to end")]
-    pub fn next(&mut self) -> Option<Delivery<W>> {
-        let front = self.queue.front()?;
+    pub fn next(&mut self) -> Result<Option<Delivery<W>>, Arc<JournalError>> {
+        let Some(front) = self.queue.front() else { return Ok(None) };
         let full = self.run.len() >= self.session.engine().shared().limits.run_messages
             || self.run_bytes + self.outbox.bytes() >= RUN_BYTES;
         let own_run = front.alone || self.slow.contains(&front.kind);
         let after_alone = self.run.last().is_some_and(|handled| handled.delivery.alone);
         if self.is_busy() || full || after_alone || (own_run && !self.run.is_empty()) {
-            return None;
+            return Ok(None);
         }
-        let delivery = self.queue.pop_front()?;
+        if !self.front_may_begin()? {
+            return Ok(None);
+        }
+        let Some(delivery) = self.queue.pop_front() else { return Ok(None) };
         self.steps.begin(delivery.sequence, delivery.receipt);
-        Some(delivery)
+        Ok(Some(delivery))
     }
 
     /// The handler is done; `reply` is what it answered.
-    pub fn processed(&mut self, delivery: Delivery<W>, reply: Payload<'static>) {
+    pub fn processed(&mut self, mut delivery: Delivery<W>, reply: Payload<'static>) {
         self.steps.end();
+        self.attempt_ended(std::mem::take(&mut delivery.counted));
         self.run_bytes += delivery.payload.bytes().len() + reply.bytes().len();
         if self.run.is_empty() {
             // Most runs are of one message; a vector would begin with room for four.
@@ -122,21 +132,26 @@ impl<W: Work> Mailbox<W> {
         if self.is_busy() {
             return Ok(Ended::Submitted);
         }
-        // First of all: a state that cannot be stored takes the run back.
-        let state = if self.is_given_up() {
-            // The actor went back to what was captured before.
-            None
-        } else {
+        let mut ended = Ended::Submitted;
+        let mut state = None;
+        // A message that was given up leaves what was captured before.
+        if !self.is_given_up() {
             match self.encode_state(actor) {
-                Ok(state) => Some(state),
+                Ok(encoded) => state = Some(encoded),
                 Err(error) => {
                     self.take_back(&error_text(&error), actor)?;
-                    return Ok(Ended::TakenBack);
+                    ended = Ended::TakenBack;
+                    if self.run.is_empty() {
+                        return Ok(ended);
+                    }
                 }
             }
-        };
+        }
         let run = std::mem::take(&mut self.run);
         self.run_bytes = 0;
+        if let Some(done) = last_of(&run) {
+            self.session.done(done);
+        }
         self.steps.forget(run.iter().map(|handled| handled.delivery.sequence));
         if self.queue.is_empty() {
             // Idle actors keep no room: there may be a million of them.
@@ -150,8 +165,8 @@ impl<W: Work> Mailbox<W> {
         }
         let release = release_of(run, self.session.relay(sent), acknowledge);
         match result {
-            Ok(()) if self.session.is_empty() => Ok(Ended::Submitted),
-            Ok(()) => self.session.submit(release).map(|()| Ended::Submitted),
+            Ok(()) if self.session.is_empty() => Ok(ended),
+            Ok(()) => self.session.submit(release).map(|()| ended),
             Err(error) => {
                 self.session.discard();
                 let error = Arc::new(error);
@@ -242,9 +257,14 @@ impl<W: Work> Mailbox<W> {
     /// Submits every receipt that is not written yet, and acknowledges them when durable.
     pub(super) fn write_receipts(&mut self) -> Result<(), Arc<JournalError>> {
         let mut acknowledge = Vec::new();
-        let received = self.run.iter_mut().map(|handled| &mut handled.delivery);
-        for delivery in received.chain(&mut self.in_progress) {
-            write_receipt(&mut self.session, delivery, &mut acknowledge)?;
+        for handled in &mut self.run {
+            write_receipt(&mut self.session, &mut handled.delivery, &mut acknowledge)?;
+        }
+        if let Some(mut delivery) = self.in_progress.take() {
+            let written = write_receipt(&mut self.session, &mut delivery, &mut acknowledge)
+                .and_then(|()| self.count_slow_attempt(&mut delivery));
+            self.in_progress = Some(delivery);
+            written?;
         }
         self.write_queue(&mut acknowledge)?;
         if self.session.is_empty() {
@@ -280,7 +300,13 @@ fn push_receipt<W>(session: &mut Session, delivery: &Delivery<W>) -> Result<(), 
         &delivery.kind,
         &delivery.payload,
         None,
-    ))
+    ))?;
+    match delivery.fingerprint {
+        Some(fingerprint) => {
+            session.push(&ActorEvent::Fingerprinted { sequence: delivery.sequence, fingerprint })
+        }
+        None => Ok(()),
+    }
 }
 
 /// What happens when the commit of a run is durable.

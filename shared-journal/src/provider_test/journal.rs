@@ -77,11 +77,11 @@ impl Counter {
         let payload = self.mailbox.encode(MESSAGE, &amount).expect("it encodes");
         let work = Report(self.reports.clone());
         let id = Some(MessageId::from(id));
-        let accepted = self.mailbox.accept(id, "add", payload, work, None);
+        let accepted = self.mailbox.accept(id, "add", payload, None, work, None);
         if !matches!(accepted.expect("there is room"), Acceptance::Accepted) {
             return false;
         }
-        while let Some(delivery) = self.mailbox.next() {
+        while let Some(delivery) = self.mailbox.next().expect("the journal runs") {
             self.sum += delivery.payload().decode::<i64>().expect("a number");
             let reply = self.mailbox.encode("the reply", &self.sum).expect("it encodes");
             self.mailbox.processed(delivery, reply);

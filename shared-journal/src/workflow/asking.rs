@@ -95,10 +95,9 @@ pub enum WorkflowError {
         /// What the last attempt died of.
         error: String,
     },
-    /// The message was handled, and its reply is no longer recorded: the activity was down for
-    /// longer than the dedup window.
-    #[error("the message was handled, but its reply is no longer recorded")]
-    ReplyExpired,
+    /// The message was handled, and there was no room to keep its reply.
+    #[error("the message was handled, but its reply is not kept")]
+    AlreadyProcessed,
     /// The message or its reply does not encode or decode.
     #[error("{what} does not encode or decode: {error}")]
     Codec {
@@ -260,7 +259,7 @@ pub(super) async fn run(
 async fn send(cluster: &Cluster, input: &str, reply: bool) -> Result<Value, WorkflowError> {
     let Message { actor_type, actor_id, id, kind, message } = decode_text("the message", input)?;
     let id = uuid::Uuid::parse_str(&id).map_err(|error| codec("the message", error))?;
-    let (actor, key) = (ActorId::new(actor_type, actor_id), MessageKey::Caller(id.into()));
+    let (actor, key) = (ActorId::new(actor_type, actor_id), MessageKey::Generated(id.into()));
     let payload =
         Payload::encode(Codec::Json, &message).map_err(|error| codec("the message", error))?;
     loop {
@@ -280,7 +279,7 @@ async fn send(cluster: &Cluster, input: &str, reply: bool) -> Result<Value, Work
             Err(SendError::DeadLetter { attempts, error, .. }) => {
                 Err(WorkflowError::DeadLetter { attempts, error: error.to_string() })
             }
-            Err(SendError::DuplicateExpired { .. }) => Err(WorkflowError::ReplyExpired),
+            Err(SendError::AlreadyProcessed { .. }) => Err(WorkflowError::AlreadyProcessed),
             Err(error) => Err(WorkflowError::NotAccepted { reason: error.to_string() }),
         };
     }

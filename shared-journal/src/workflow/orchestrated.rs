@@ -322,7 +322,8 @@ impl OrchestratedActor {
         let address = instance_address(&instance_of(&self.actor));
         let mut pause = FULL.0;
         loop {
-            let told = self.cluster.tell(&address, MessageKey::Caller(id), kind, payload.clone());
+            let told =
+                self.cluster.tell(&address, MessageKey::Generated(id), kind, payload.clone());
             match told.await {
                 Err(SendError::InboxFull { .. }) => tokio::time::sleep(pause).await,
                 told => return told,

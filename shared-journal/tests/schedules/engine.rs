@@ -36,6 +36,7 @@ pub(crate) mod directory {
     pub(crate) struct Committed {
         pub(crate) position: Position,
         pub(crate) at_ms: u64,
+        pub(crate) clock_ms: u64,
         pub(crate) ticket: Ticket,
         pub(crate) row_bytes: usize,
         pub(crate) count: u64,
@@ -97,6 +98,10 @@ impl Shared {
             queue: Queue::new(waiting_limit, tail_limit),
             directory: Inbox::new(tail_limit / 2),
         })
+    }
+
+    pub(crate) fn clock_ms(&self) -> u64 {
+        0
     }
 
     fn store_error(
