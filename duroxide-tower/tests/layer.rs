@@ -106,7 +106,7 @@ async fn a_repeated_key_has_one_effect_and_one_response() {
 
 #[tokio::test]
 async fn an_accepted_request_is_completed_after_a_restart() {
-    for lanes_after in [16, 3] {
+    for lanes_after in [16, 3, 40] {
         let store = Store::new();
         let (mut shop, mut called) = Shop::new();
         {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -55,7 +55,8 @@ pub(super) struct Attendant<S: Service<Req>, Req> {
     /// Of the life that this receiver belongs to.
     pub(super) shared: Arc<Shared>,
     pub(super) capacity: usize,
-    pub(super) original: S,
+    /// Cloned for each life; not `Sync`, so behind a lock.
+    pub(super) original: Arc<Mutex<S>>,
     pub(super) common: Common<S, Req>,
     pub(super) done: Arc<AtomicU64>,
     pub(super) route: Route,
@@ -69,7 +70,8 @@ where
     /// Gets the lane from the journal.
     pub(super) async fn recover(&mut self) -> Result<Recovered<Lane<S, Req>>, Failure> {
         let cloning = AssertUnwindSafe(|| {
-            Lane::new(self.original.clone(), self.common.clone(), self.done.clone())
+            let original = self.original.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Lane::new(original, self.common.clone(), self.done.clone())
         });
         let panicked = |panic: Box<dyn Any + Send>| self.panicked(&panic_text(&*panic));
         let lane = catch_unwind(cloning).map_err(panicked)?;

@@ -22,7 +22,7 @@ use super::service::{Durable, Key};
 use super::start::{Starting, StartingLane};
 use crate::error::{self, Refusal};
 use crate::limits::{DEFAULT_BACKOFF, DEFAULT_CAPACITY, DEFAULT_LANES, MAX_BACKOFF, MAX_LANES};
-use crate::shared::Shared;
+use crate::shared::{Failure, Shared};
 
 /// Makes a [`Service`] durable whose requests and responses are serde types.
 ///
@@ -257,11 +257,7 @@ impl<Req, F> DurableLayer<Req, F> {
     }
 
     /// The service, and its lanes, unless another service has the route.
-    #[expect(clippy::type_complexity, reason = "a pair")]
-    fn prepare<S>(
-        &self,
-        original: S,
-    ) -> (Durable<S, Req>, Result<Starting<S, Req>, crate::shared::Failure>)
+    fn prepare<S>(&self, original: S) -> (Durable<S, Req>, Result<Starting<S, Req>, Failure>)
     where
         S: Service<Req> + Clone + Send + 'static,
         S::Response: Serialize + DeserializeOwned + Send + 'static,
@@ -289,10 +285,8 @@ impl<Req, F> DurableLayer<Req, F> {
             lanes.push(StartingLane { actor, door: Arc::downgrade(&door), receiver, shared });
             doors.push(door);
         }
-        let alive = Some(taken.alive.clone());
-        let durable = Durable::new(doors.into(), places.clone(), key, shared.clone(), alive);
         let starting = Starting {
-            name: self.name.clone(),
+            claim: taken.alive.claim.clone(),
             original,
             common: Common {
                 journal: self.journal.clone(),
@@ -301,12 +295,12 @@ impl<Req, F> DurableLayer<Req, F> {
             },
             lanes,
             capacity: self.capacity,
-            route: Route { shared, places, gone: taken.gone },
+            route: Route { shared: shared.clone(), places: places.clone(), gone: taken.gone },
             routes: self.routes.clone(),
-            alive: taken.alive,
             tasks: taken.tasks,
             before: taken.before,
         };
+        let durable = Durable::new(doors.into(), places, key, shared, Some(taken.alive));
         (durable, Ok(starting))
     }
 }

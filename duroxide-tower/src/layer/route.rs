@@ -21,10 +21,16 @@ struct Seat {
 
 /// A service exists, and has its route.
 pub(super) struct Alive {
-    pub(super) name: RouteName,
-    state: Mutex<State>,
+    pub(super) claim: Claim,
     /// For the lanes; cancelled when the service is gone.
     _gone: DropGuard,
+}
+
+/// What a service and the start of its lanes share.
+#[derive(Clone)]
+pub(super) struct Claim {
+    pub(super) name: RouteName,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,15 +62,12 @@ impl Routes {
     pub(super) fn take(&self, name: &RouteName) -> Result<Taken, Failure> {
         let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = seats.get(name).and_then(|seat| seat.service.upgrade()) {
-            other.dispute();
+            other.claim.dispute();
             return Err(taken(name));
         }
         let gone = CancellationToken::new();
-        let alive = Arc::new(Alive {
-            name: name.clone(),
-            state: Mutex::new(State::Starting),
-            _gone: gone.clone().drop_guard(),
-        });
+        let claim = Claim { name: name.clone(), state: Arc::new(Mutex::new(State::Starting)) };
+        let alive = Arc::new(Alive { claim, _gone: gone.clone().drop_guard() });
         let tasks = TaskTracker::new();
         let seat = Seat { service: Arc::downgrade(&alive), tasks: tasks.clone() };
         let before = seats.insert(name.clone(), seat).map(|seat| seat.tasks);
@@ -95,7 +98,7 @@ pub(super) async fn ended(tasks: &TaskTracker) {
     tasks.wait().await;
 }
 
-impl Alive {
+impl Claim {
     /// The lanes may start.
     ///
     /// # Errors

@@ -112,7 +112,7 @@ impl<S: Service<Req>, Req> Clone for Durable<S, Req> {
 impl<S: Service<Req>, Req> std::fmt::Debug for Durable<S, Req> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Durable")
-            .field("route", &self.alive.as_ref().map(|alive| &alive.name.route))
+            .field("route", &self.alive.as_ref().map(|alive| &alive.claim.name.route))
             .field("lanes", &self.doors.len())
             .finish_non_exhaustive()
     }

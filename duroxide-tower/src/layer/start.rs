@@ -1,7 +1,7 @@
 //! How the lanes of a service are started.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use futures::FutureExt;
 use serde::Serialize;
@@ -16,20 +16,19 @@ use super::attendant::{Attendant, Route, is_permanent};
 use super::door::{Door, Life, Sent};
 use super::lane::{Common, Inner, Lane};
 use super::name::RouteName;
-use super::route::{Alive, Routes, ended};
+use super::route::{Claim, Routes, ended};
 use crate::service::Recovered;
 use crate::shared::{Failure, Shared};
 
 /// A service whose lanes are not started.
 pub(super) struct Starting<S: Service<Req>, Req> {
-    pub(super) name: RouteName,
+    pub(super) claim: Claim,
     pub(super) original: S,
     pub(super) common: Common<S, Req>,
     pub(super) lanes: Vec<StartingLane<S, Req>>,
     pub(super) capacity: usize,
     pub(super) route: Route,
     pub(super) routes: Arc<Routes>,
-    pub(super) alive: Arc<Alive>,
     pub(super) tasks: TaskTracker,
     pub(super) before: Option<TaskTracker>,
 }
@@ -55,7 +54,7 @@ where
 
     /// Starts those lanes that can start; the others are tried again. None if that is of no use.
     pub(super) async fn some(self) {
-        let (route, first) = (self.route.clone(), self.name.lane(0, self.lanes.len()));
+        let (route, first) = (self.route.clone(), self.claim.name.lane(0, self.lanes.len()));
         let starting = AssertUnwindSafe(self.start(|failure| !is_permanent(failure)));
         let failure = match starting.catch_unwind().await {
             Ok(Ok(())) => return,
@@ -68,7 +67,7 @@ where
     }
 
     async fn start(self, goes_on: impl Fn(&Failure) -> bool) -> Result<(), Failure> {
-        let (alive, tasks) = (self.alive.clone(), self.tasks.clone());
+        let (claim, tasks) = (self.claim.clone(), self.tasks.clone());
         let lives: Vec<_> = self.lanes.iter().map(|lane| lane.shared.clone()).collect();
         // Before the channels are dropped: callers that find them closed look here.
         let refuse = |failure: Failure| {
@@ -79,7 +78,7 @@ where
         };
         let opened = self.open(goes_on, &refuse).await?;
         // After the last wait: as late as can be, and in one step with looking.
-        alive.start().map_err(&refuse)?;
+        claim.start().map_err(&refuse)?;
         for (attendant, recovered) in opened {
             tasks.spawn(attendant.attend(recovered));
         }
@@ -99,8 +98,8 @@ where
         let waiting = waiting.map_err(|error| refuse(Failure::Journal(Arc::new(error))))?;
         let mut lanes = self.lanes;
         for actor in waiting {
-            let Some(name) = RouteName::of_lane(&self.name.layer, &actor) else { continue };
-            if name == self.name && lanes.iter().all(|lane| lane.actor != actor) {
+            let Some(name) = RouteName::of_lane(&self.claim.name.layer, &actor) else { continue };
+            if name == self.claim.name && lanes.iter().all(|lane| lane.actor != actor) {
                 // Of an earlier number of lanes, with requests that were accepted.
                 let (life, receiver) = Life::<S, Req>::new(1);
                 let (door, shared) = (Weak::new(), life.shared.clone());
@@ -112,6 +111,7 @@ where
                 );
             }
         }
+        let original = Arc::new(Mutex::new(self.original));
         let mut opened = Vec::with_capacity(lanes.len());
         for StartingLane { actor, door, receiver, shared } in lanes {
             let mut attendant = Attendant {
@@ -120,7 +120,7 @@ where
                 receiver,
                 shared,
                 capacity: self.capacity,
-                original: self.original.clone(),
+                original: original.clone(),
                 common: self.common.clone(),
                 done: Arc::default(),
                 route: self.route.clone(),
