@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use duroxide_tower::test_util::{Fault, FaultyActorProvider, MemoryActorProvider};
 use duroxide_tower::{CallError, DurableLayer, EventJournal, MessageId};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -102,6 +103,32 @@ async fn a_refused_connection_is_no_answer_and_its_key_tries_again_later() {
         assert_eq!(letters(&journal).await, 0);
     }
     assert_eq!(remote.calls(), 7);
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_tried_again_once_whenever_the_journal_stops() {
+    let mut stopped = 0;
+    for writes in 0..5 {
+        let store = FaultyActorProvider::new(MemoryActorProvider::new());
+        let remote = Remote::down(3);
+        let journal = EventJournal::builder().open_on(store.clone()).await.unwrap();
+        let orders = layer(&journal).start(remote.shop()).await.unwrap();
+        send(&orders, "tea").await.unwrap_err();
+        // So many writes are well: the receipt, the end of the letter, the answer.
+        store.inject(vec![Fault::Delayed(Duration::ZERO); writes]);
+        store.inject([Fault::Failed]);
+        let answer = send(&orders, "tea").await;
+        stopped += usize::from(answer.is_err());
+
+        let journal = EventJournal::builder().open_on(store.clone()).await.unwrap();
+        let orders = layer(&journal).start(remote.shop()).await.unwrap();
+        let again = send(&orders, "tea").await.unwrap();
+        assert_eq!(answer.unwrap_or(again), again, "after {writes} writes");
+        assert_eq!(again, remote.calls(), "after {writes} writes");
+        assert!(again <= 5, "tried more than once in a life");
+        assert_eq!(letters(&journal).await, 0, "after {writes} writes");
+    }
+    assert!(stopped >= 3);
 }
 
 #[tokio::test]

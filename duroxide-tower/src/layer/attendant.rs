@@ -77,8 +77,10 @@ where
         let lane = catch_unwind(cloning).map_err(panicked)?;
         let (journal, actor) = (self.common.journal.clone(), self.actor.clone());
         // The request's `Deserialize` is the user's, too.
-        let recovering =
-            AssertUnwindSafe(async move { Recovered::from_journal(&journal, &actor, lane).await });
+        let recovering = AssertUnwindSafe(async move {
+            let letters = journal.dead_letters(&actor).await?;
+            Recovered::from_journal(&journal, &actor, lane.with_letters(&letters)).await
+        });
         match recovering.catch_unwind().await {
             Ok(recovered) => recovered.map_err(|error| Failure::Journal(Arc::new(error))),
             Err(panic) => Err(self.panicked(&panic_text(&*panic))),

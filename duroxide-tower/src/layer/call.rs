@@ -8,7 +8,7 @@ use shared_journal::{JournalError, MessageId, MessageKey, Outcome, Sequence};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::door::{Answered, Door, Underway};
-use super::lane::{Inner, not_final};
+use super::lane::{Inner, id_after, not_final};
 use super::request::Slot;
 use crate::error::{CallError, Interruption};
 use crate::future::ResponseFuture;
@@ -138,11 +138,6 @@ async fn next_round<S: Inner<Req>, Req>(
             }
         }
     }
-}
-
-/// The same in every process. The zero byte keeps it apart from keys of headers and forms.
-fn id_after(id: MessageId) -> MessageId {
-    MessageId::from_key(&format!("\0after {id}"))
 }
 
 /// What the lane says of the id in the journal, said of the caller's.

@@ -1,5 +1,6 @@
 //! A lane: the durable actor that owns one clone of the inner service.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_journal::mailbox::panic_text;
-use shared_journal::{DurableState, EventJournal, JournalError};
+use shared_journal::{DeadLetter, DurableState, EventJournal, JournalError, MessageId, Sequence};
 use tower_service::Service;
 
 use super::backoff::Backoff;
@@ -50,6 +51,12 @@ pub(super) fn not_final(error: &str) -> Option<&str> {
     error.strip_prefix(NOT_FINAL)
 }
 
+/// The id under which a request is tried again whose last one this was. The same in every process;
+/// the zero byte keeps it apart from keys of headers and forms.
+pub(super) fn id_after(id: MessageId) -> MessageId {
+    MessageId::from_key(&format!("\0after {id}"))
+}
+
 /// What the lanes of a service have in common.
 pub(super) struct Common<S: Service<Req>, Req> {
     pub(super) journal: EventJournal,
@@ -74,13 +81,24 @@ pub(super) struct Lane<S: Service<Req>, Req> {
     common: Common<S, Req>,
     /// Requests that have an outcome, over all lives of the lane.
     done: Arc<AtomicU64>,
+    /// The dead letters when the lane started, by the ids under which they are tried again.
+    letters: HashMap<MessageId, Sequence>,
     requests: PhantomData<fn(Req)>,
 }
 
 impl<S: Inner<Req>, Req> Lane<S, Req> {
     pub(super) fn new(original: S, common: Common<S, Req>, done: Arc<AtomicU64>) -> Self {
         let service = original.clone();
-        Self { original, service, common, done, requests: PhantomData }
+        let letters = HashMap::new();
+        Self { original, service, common, done, letters, requests: PhantomData }
+    }
+
+    /// The lane starts with these dead letters. One whose request is there under the next id is the
+    /// same request: a process died before it could discard the letter.
+    pub(super) fn with_letters(mut self, letters: &[DeadLetter]) -> Self {
+        let next = |letter: &DeadLetter| Some((id_after(letter.id?), letter.sequence));
+        self.letters = letters.iter().filter_map(next).collect();
+        self
     }
 
     /// Gives the request to the service. The error says why its outcome is not final.
@@ -126,6 +144,8 @@ where
         message: LaneRequest<Req>,
     ) -> Result<S::Response, InnerError> {
         let LaneRequest { request, receipt, letter } = message;
+        let known = context.message_id().and_then(|id| self.letters.remove(&id));
+        let letter = letter.or(known);
         if let Some(receipt) = receipt
             && !matches!(receipt.await, Ok(Ok(())))
         {
@@ -141,6 +161,8 @@ where
                     return Err(inner_error(&error));
                 }
                 Err(error) => {
+                    // For the next attempt.
+                    self.letters.extend(context.message_id().map(|id| (id, letter)));
                     context.fail(format!("{NOT_FINAL}{error}"));
                     return Err(inner_error(&error));
                 }
