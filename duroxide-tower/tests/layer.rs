@@ -252,3 +252,17 @@ async fn places_are_bounded_and_given_back() {
     drop(second);
     soon("readiness", ready).await.unwrap();
 }
+
+#[tokio::test]
+async fn numbers_out_of_range_are_taken_for_the_nearest() {
+    let journal = in_memory().await;
+    let (shop, _called) = Shop::new();
+    let most = layer(&journal).lanes(usize::MAX).capacity(usize::MAX);
+    assert_eq!(most.actors().count(), duroxide_tower::MAX_LANES);
+    let least = layer(&journal).lanes(0).capacity(0);
+    assert_eq!(least.actors().count(), 1);
+    let orders = [most.for_route("most").layer(shop.clone()), least.layer(shop)];
+    for (n, orders) in orders.iter().enumerate() {
+        assert_eq!(send(orders, order("a", "tea")).await.unwrap(), n + 1);
+    }
+}

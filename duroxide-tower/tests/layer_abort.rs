@@ -13,8 +13,8 @@ use duroxide_tower::{CallError, DurableLayer, EventJournal, MessageId};
 use support::soon;
 use tower::{ServiceExt, service_fn};
 
-/// One life: a service that dies of `bomb`, a request for each lane behind it, and, in the first
-/// life, the bomb.
+/// One life of a service that dies of `bomb`, which is sent in the first life; in each later one a
+/// request waits behind it.
 async fn live(store: &str, send: bool) {
     let provider = Arc::new(SqliteProvider::new(store, None).await.unwrap());
     let journal = EventJournal::open(provider).await.unwrap();
