@@ -102,9 +102,7 @@ pub struct DurableLayer<Req, F = Responses> {
 
 impl<Req> DurableLayer<Req> {
     /// A layer with this name, which is the actor type of its lanes in the journal: unique, and
-    /// never changed. It is not empty, and has at most
-    /// [`MAX_ACTOR_TYPE_BYTES`](shared_journal::limits::MAX_ACTOR_TYPE_BYTES); others are refused
-    /// when the lanes start.
+    /// never changed. It has 1 to 255 bytes; another one is refused when the lanes start.
     ///
     /// `key` takes the id from a request, for example with
     /// [`MessageId::from_key`](shared_journal::MessageId::from_key) from an `Idempotency-Key`. A
