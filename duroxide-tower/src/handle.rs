@@ -123,7 +123,7 @@ impl<A: DurableActor> DurableHandle<A> {
             return Err(self.refused());
         };
         let Keyed { id, message } = message.into();
-        let (key, id) = self.shared.key_to_tell(id);
+        let (key, id) = self.shared.key_to_keep(id);
         let (acknowledge, acknowledged) = oneshot::channel();
         let (refuse, mut refused) = oneshot::channel();
         let shared = self.shared.clone();

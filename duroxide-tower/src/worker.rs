@@ -1,6 +1,6 @@
 //! The loop of a service: from the mailbox through the actor and back.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -30,10 +30,16 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
 
     /// The service's whole life.
     pub(crate) async fn run(mut self) -> Result<(), Arc<JournalError>> {
-        match self.work().await {
-            Ok(()) => Ok(()),
+        match AssertUnwindSafe(self.work()).catch_unwind().await {
+            Ok(Ok(())) => Ok(()),
             // While the channel is still open: its closing tells the callers to look here.
-            Err(error) => Err(self.intake.shared.fail(error)),
+            Ok(Err(error)) => Err(self.intake.shared.fail(error)),
+            Err(panic) => {
+                self.intake.shared.panicked(self.context.actor_id(), &panic_text(&*panic));
+                // An actor that panics once more as it is dropped must not do so while unwinding.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
+                resume_unwind(panic)
+            }
         }
     }
 
@@ -133,8 +139,9 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
         handled: Handled<A>,
     ) -> Result<(), Arc<JournalError>> {
         let mailbox = &mut self.intake.mailbox;
-        let failure = match handled {
-            Ok(answer) => match mailbox.encode(REPLY, &answer) {
+        let failure = match (self.context.take_failure(), handled) {
+            (Some(failure), Ok(_)) => failure,
+            (None, Ok(answer)) => match mailbox.encode(REPLY, &answer) {
                 Ok(reply) => {
                     if answer.is_err() {
                         self.context.take_back();
@@ -148,7 +155,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
                 }
                 Err(error) => error_text(&error),
             },
-            Err(panic) => panic_text(&*panic),
+            (_, Err(panic)) => panic_text(&*panic),
         };
         self.context.end(false);
         mailbox.failed(delivery, &failure, &mut self.actor)
