@@ -12,6 +12,7 @@
 //! same after a crash, after a stop and the first time.
 
 mod checkpoint;
+mod closing;
 mod directory;
 mod gate;
 mod inbox;
@@ -28,6 +29,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+use self::closing::Closing;
+pub(crate) use self::closing::Listener;
 pub(crate) use self::directory::{Activation, Lease, Page};
 use self::directory::{Directory, Mail, Request};
 use self::gate::Gates;
@@ -58,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) codec: Codec,
     pub(crate) queue: Queue,
     pub(crate) gates: Gates,
+    pub(crate) closing: Arc<Closing>,
     directory: Inbox,
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,
@@ -267,6 +271,7 @@ impl Engine {
 
     /// Takes no more submissions and waits until everything is written.
     pub(crate) async fn close(&self) -> Result<(), JournalError> {
+        self.shared.ask_actors().await;
         match self.checkpoint().await {
             // Closed before: that is what was asked for.
             Ok(()) | Err(JournalError::Closed) => {}
@@ -277,6 +282,7 @@ impl Engine {
 
     /// As [`close`](Self::close), without a checkpoint.
     pub(crate) async fn finish(&self) -> Result<(), JournalError> {
+        self.shared.ask_actors().await;
         self.shared.queue.close();
         match self.shared.ask(|reply| Request::WriterDone { reply }).await {
             // The directory has ended, which it does after the writer has.
@@ -308,6 +314,22 @@ impl Shared {
         }
     }
 
+    /// Lets running actors submit what they have, before the queue closes.
+    async fn ask_actors(&self) {
+        if self.queue.refusal().is_some() {
+            return;
+        }
+        let silent = self.closing.ask().await;
+        if silent > 0 {
+            tracing::warn!(
+                shard = %self.shard,
+                silent,
+                "the journal closes and has not heard from some of its actors; what they changed \
+                 since their last commit, outside of handlers, is not stored"
+            );
+        }
+    }
+
     pub(crate) async fn outcome(
         &self,
         actor: ActorId,
@@ -331,6 +353,7 @@ fn start(
             limits.tail_bytes.max(limits.checkpoint_bytes.saturating_mul(2)),
         ),
         gates: Gates::default(),
+        closing: Arc::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         relay: OnceLock::new(),
         #[cfg(feature = "test-util")]

@@ -11,6 +11,7 @@ use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
 use super::run::Handled;
 use super::steps::Steps;
 use crate::codec::{Codec, CodecError, Payload};
+use crate::engine::Listener;
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageId, MessageKey};
 use crate::outbox::Outbox;
@@ -32,6 +33,8 @@ pub struct Mailbox<W> {
     /// Kinds of messages whose handlers were once not done at once. They begin a run of their
     /// own, so that nobody's reply waits for them.
     pub(super) slow: FxHashSet<Cow<'static, str>>,
+    /// If the adapter answers a close.
+    pub(super) listener: Option<Arc<Listener>>,
 }
 
 impl<W> std::fmt::Debug for Mailbox<W> {
@@ -79,6 +82,7 @@ impl<W: Work> Mailbox<W> {
             run_bytes: 0,
             in_progress: None,
             slow: FxHashSet::default(),
+            listener: None,
         }
     }
 
@@ -88,8 +92,8 @@ impl<W: Work> Mailbox<W> {
         self.session.actor()
     }
 
-    /// What the actor sends. It is written with the run in which it is put there, and taken back
-    /// with it when a handler panics.
+    /// What the actor sends. It is written with the run in which it is put there; what a handler
+    /// put there is taken back when that handler panics.
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
         &self.outbox

@@ -22,6 +22,7 @@
 //! known which message of a run left a state that cannot be stored, each is handled alone.
 //! After [`Limits::attempts`](crate::Limits::attempts) a message becomes a dead letter.
 
+mod closing;
 mod delivery;
 mod failure;
 mod intake;
@@ -32,6 +33,6 @@ mod steps;
 pub use self::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
 pub use self::failure::error_text;
 pub use self::intake::Mailbox;
-pub use self::run::Ended;
+pub use self::run::{Ended, Sealed};
 pub use self::steps::{StepError, Steps};
 pub use crate::guard::panic_text;
