@@ -111,7 +111,7 @@ mod virtual_actors;
 mod workflow;
 mod wrapper;
 
-pub use actor::{DurableActor, MessageList};
+pub use actor::{DurableActor, InnerAddress, MessageList};
 pub use cluster::{ActixHost, ActorRef, ClusterActors, WrappedHost};
 pub use context::DurableContext;
 pub use effects::{DurableEffects, Receiver};
