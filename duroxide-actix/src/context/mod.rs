@@ -178,11 +178,9 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
         async move { told.await.unwrap_or_default() }
     }
 
-    /// Resolves when what waits in the durable mailbox is handled.
-    pub(crate) fn when_idle(&mut self) -> impl Future<Output = ()> + use<A> {
-        let (idle, told) = oneshot::channel();
+    /// Tells, or drops `idle`, when what waits in the durable mailbox is handled.
+    pub(crate) fn tell_when_idle(&mut self, idle: oneshot::Sender<()>) {
         self.idle = Some(idle);
-        async move { told.await.unwrap_or_default() }
     }
 
     /// Starts the actor on the current arbiter.
