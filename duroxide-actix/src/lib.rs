@@ -111,7 +111,7 @@ mod virtual_actors;
 mod workflow;
 mod wrapper;
 
-pub use actor::{DurableActor, MessageList};
+pub use actor::{DurableActor, InnerAddress, MessageList};
 pub use cluster::{ActixHost, ActorRef, ClusterActors, WrappedHost};
 pub use context::DurableContext;
 pub use effects::{DurableEffects, Receiver};
@@ -121,6 +121,6 @@ pub use send::DurableSend;
 /// The journal: [`EventJournal`](journal::EventJournal) and what the types of an actor implement.
 pub use shared_journal as journal;
 pub use start::StartDurable;
-pub use virtual_actors::VirtualActors;
+pub use virtual_actors::{RESUMED_AT_ONCE, VirtualActors};
 pub use workflow::{WorkflowActorRef, WorkflowActors};
 pub use wrapper::{DurableActixActor, Forward};

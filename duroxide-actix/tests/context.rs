@@ -18,10 +18,28 @@ struct Counter {
     count: u64,
     /// Does not stop when it is told to.
     stubborn: bool,
+    /// How often a handler that panics was tried.
+    tries: u32,
+    /// Notifies itself so often when it has started.
+    notifies: u64,
 }
 
 impl Actor for Counter {
     type Context = DurableContext<Self>;
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.notifies == 0 {
+            return;
+        }
+        for _ in 0..self.notifies {
+            ctx.notify(Add(1));
+        }
+        ctx.run_interval(Duration::from_millis(1), |it, ctx| {
+            if it.notifies > 0 {
+                it.notifies -= 1;
+                ctx.notify(Add(1));
+            }
+        });
+    }
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         if self.stubborn { Running::Continue } else { Running::Stop }
     }
@@ -39,7 +57,7 @@ impl DurableState for Counter {
 }
 
 impl DurableActor for Counter {
-    type Messages = (Add, AddTwice, AddLater, AddThenPanic, TellId, Forever);
+    type Messages = (Add, AddTwice, AddLater, AddThenPanic, TellId, Forever, LeaveBehind);
 }
 
 #[derive(Message, Serialize, Deserialize)]
@@ -68,9 +86,23 @@ struct TellId;
 #[rtype(result = "()")]
 struct Forever;
 
+/// Leaves a future behind that notifies; then it panics so often. Or the future does.
+#[derive(Message, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "u64")]
+#[durable(name = "counter.leave_behind")]
+struct LeaveBehind {
+    panics: u32,
+    then_panic: bool,
+}
+
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Stop;
+
+/// Sends itself a durable message, though it is not durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct NotifyAdd(u64);
 
 #[derive(Message)]
 #[rtype(result = "u64")]
@@ -103,6 +135,32 @@ impl Handler<Forever> for Counter {
     type Result = ();
     fn handle(&mut self, forever: Forever, ctx: &mut Self::Context) {
         ctx.notify(forever);
+    }
+}
+
+impl Handler<LeaveBehind> for Counter {
+    type Result = u64;
+    fn handle(&mut self, it: LeaveBehind, ctx: &mut Self::Context) -> u64 {
+        let LeaveBehind { panics, then_panic } = it;
+        let later = tokio::task::yield_now().into_actor(self);
+        ctx.spawn(later.map(move |(), counter, ctx: &mut Self::Context| {
+            ctx.notify(Add(100));
+            if then_panic {
+                counter.count += 1000;
+                panic!("left behind, on purpose");
+            }
+        }));
+        self.count += 1;
+        self.tries += 1;
+        assert!(self.tries > panics, "on purpose");
+        self.count
+    }
+}
+
+impl Handler<NotifyAdd> for Counter {
+    type Result = ();
+    fn handle(&mut self, add: NotifyAdd, ctx: &mut Self::Context) {
+        ctx.notify(Add(add.0));
     }
 }
 
@@ -340,5 +398,59 @@ fn a_loop_of_messages_to_itself_lets_others_through() {
         }
         counter.send(Stop).await.unwrap();
         gone(&journal, &actor()).await;
+    });
+}
+
+#[test]
+fn a_panic_takes_back_nothing_that_others_sent_to_the_actor() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter { notifies: 30, ..Counter::default() };
+        let counter = counter.start_durable(&journal, "1").await.unwrap();
+        // `started` and the interval send 30 each, and so does a handler that is not durable.
+        for _ in 0..30 {
+            counter.do_send(NotifyAdd(1));
+            assert!(counter.send(AddThenPanic(1000)).await.is_err());
+        }
+        while counter.send(Count).await.unwrap() < 90 {
+            counter.send(AddThenPanic(1000)).await.unwrap_err();
+        }
+        assert_eq!(counter.send(Count).await.unwrap(), 90);
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        assert_eq!(counter.send(Count).await.unwrap(), 90);
+    });
+}
+
+#[test]
+fn what_a_failed_attempt_left_behind_sends_nothing() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        let left = LeaveBehind { panics: 2, then_panic: false };
+        assert_eq!(counter.send(left).await.unwrap(), 1);
+        while counter.send(Count).await.unwrap() < 101 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(counter.send(Add(0)).await.unwrap(), 101, "one of three futures is left");
+    });
+}
+
+#[test]
+fn a_future_that_was_left_behind_and_panics_leaves_nothing_in_the_state() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        let left = LeaveBehind { panics: 0, then_panic: true };
+        assert_eq!(counter.send(left).await.unwrap(), 1);
+        for n in 1..20 {
+            // The actor goes on.
+            let count = counter.send(Add(0)).await.unwrap();
+            assert!(count == 1 || count == 101, "{n}: {count}");
+            tokio::task::yield_now().await;
+        }
     });
 }

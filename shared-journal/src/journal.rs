@@ -251,7 +251,7 @@ impl EventJournal {
     }
 
     /// Makes a checkpoint, takes nothing more, and waits until everything is written. Actors that
-    /// still run find the journal closed.
+    /// still run submit what they have (for a second at most), and then find the journal closed.
     ///
     /// Without it nothing durable is lost; the next start has more to read.
     ///

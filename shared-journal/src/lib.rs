@@ -75,7 +75,7 @@ pub use id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, Sequence,
 pub use journal::{EventJournal, EventJournalBuilder, JournalStats};
 pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 pub use mailbox::{Mailbox, StepError, Steps};
-pub use outbox::{Outbox, OutboxError};
+pub use outbox::{Origin, Outbox, OutboxError};
 pub use provider::ActorProvider;
 pub use record::{DeadLetter, Outcome, PendingMessage};
 pub use reshard::reshard;

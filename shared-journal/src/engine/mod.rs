@@ -14,6 +14,7 @@
 mod at_work;
 mod checkpoint;
 mod clock;
+mod closing;
 mod directory;
 mod gate;
 mod inbox;
@@ -32,6 +33,8 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::at_work::AtWork;
 use self::clock::Clock;
+use self::closing::Closing;
+pub(crate) use self::closing::Listener;
 pub(crate) use self::directory::{Activation, Lease, Page};
 use self::directory::{Directory, Mail, Request};
 use self::gate::Gates;
@@ -62,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) codec: Codec,
     pub(crate) queue: Queue,
     pub(crate) gates: Gates,
+    pub(crate) closing: Arc<Closing>,
     directory: Inbox,
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,
@@ -279,6 +283,7 @@ impl Engine {
 
     /// Takes no more submissions and waits until everything is written.
     pub(crate) async fn close(&self) -> Result<(), JournalError> {
+        self.shared.ask_actors().await;
         match self.checkpoint().await {
             // Closed before: that is what was asked for.
             Ok(()) | Err(JournalError::Closed) => {}
@@ -289,6 +294,7 @@ impl Engine {
 
     /// As [`close`](Self::close), without a checkpoint.
     pub(crate) async fn finish(&self) -> Result<(), JournalError> {
+        self.shared.ask_actors().await;
         // An orderly end is no attempt of those whose handlers it cuts off.
         for (no, event) in self.shared.at_work.take_back_all() {
             let mut entry = Vec::new();
@@ -329,6 +335,22 @@ impl Shared {
         }
     }
 
+    /// Lets running actors submit what they have, before the queue closes.
+    async fn ask_actors(&self) {
+        if self.queue.refusal().is_some() {
+            return;
+        }
+        let silent = self.closing.ask().await;
+        if silent > 0 {
+            tracing::warn!(
+                shard = %self.shard,
+                silent,
+                "the journal closes and has not heard from some of its actors; what they changed \
+                 since their last commit, outside of handlers, is not stored"
+            );
+        }
+    }
+
     pub(crate) async fn outcome(
         &self,
         actor: ActorId,
@@ -352,6 +374,7 @@ fn start(
             limits.tail_bytes.max(limits.checkpoint_bytes.saturating_mul(2)),
         ),
         gates: Gates::default(),
+        closing: Arc::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         relay: OnceLock::new(),
         #[cfg(feature = "test-util")]

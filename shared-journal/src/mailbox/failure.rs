@@ -30,6 +30,7 @@ impl<W: Work> Mailbox<W> {
     pub fn attempt_failed(&mut self, mut delivery: Delivery<W>, error: &str) {
         self.steps.end();
         self.attempt_ended(std::mem::take(&mut delivery.counted));
+        self.outbox.end();
         delivery.attempts += 1;
         // The next attempt is counted before it runs, if the message survives this process.
         delivery.begun = !delivery.receipt;
@@ -46,7 +47,7 @@ impl<W: Work> Mailbox<W> {
         );
         delivery.alone = true;
         if !sabotaged("sabotage-panic-sends") {
-            self.outbox.truncate(0);
+            self.outbox.take_back();
         }
         if self.run.is_empty() && attempts >= limit && !sabotaged("sabotage-poison") {
             return self.give_up(delivery, shortened(error));
@@ -61,32 +62,40 @@ impl<W: Work> Mailbox<W> {
         }
     }
 
-    /// The state after the run cannot be stored. If one message was handled, it is that one's
-    /// failure; of several, each is handled again alone, and the one that is at fault is found.
+    /// The state after the run cannot be stored, or something that ran beside the handlers has
+    /// spoilt it. If one message was handled, it is that one's failure; of several, each is handled
+    /// again alone, and the one that is at fault is found. The actor is to get its last captured
+    /// state back ([`restore`](Self::restore)).
+    pub fn run_failed(&mut self, error: &str) {
+        if self.is_given_up() {
+            // It changes no state, so it goes on.
+            return;
+        }
+        let mut run = std::mem::take(&mut self.run);
+        self.run_bytes = 0;
+        if run.len() == 1 {
+            return run.drain(..).for_each(|handled| self.attempt_failed(handled.delivery, error));
+        }
+        tracing::warn!(
+            actor = %self.actor(),
+            handled = run.len(),
+            error,
+            "the state after a run cannot be stored; the actor goes back to its last captured \
+             state, and each message of the run is handled alone"
+        );
+        self.outbox.take_back();
+        for mut handled in run.drain(..).rev() {
+            handled.delivery.alone = true;
+            self.queue.push_front(handled.delivery);
+        }
+    }
+
     pub(super) fn take_back<A: DurableState>(
         &mut self,
         error: &str,
         actor: &mut A,
     ) -> Result<(), Arc<JournalError>> {
-        let mut run = std::mem::take(&mut self.run);
-        self.run_bytes = 0;
-        match run.len() {
-            1 => run.drain(..).for_each(|handled| self.attempt_failed(handled.delivery, error)),
-            _ => {
-                tracing::warn!(
-                    actor = %self.actor(),
-                    handled = run.len(),
-                    error,
-                    "the state after a run cannot be stored; the actor goes back to its last \
-                     captured state, and each message of the run is handled alone"
-                );
-                self.outbox.truncate(0);
-                for mut handled in run.drain(..).rev() {
-                    handled.delivery.alone = true;
-                    self.queue.push_front(handled.delivery);
-                }
-            }
-        }
+        self.run_failed(error);
         self.restore(actor).map_err(Arc::new)
     }
 }

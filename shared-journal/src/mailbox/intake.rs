@@ -12,6 +12,7 @@ use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
 use super::run::Handled;
 use super::steps::Steps;
 use crate::codec::{Codec, CodecError, Payload};
+use crate::engine::Listener;
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageId, MessageKey};
 use crate::ids::Seen;
@@ -36,6 +37,8 @@ pub struct Mailbox<W: Work> {
     pub(super) slow: FxHashSet<Cow<'static, str>>,
     /// The attempt that is being counted.
     pub(super) counting: Option<Arc<Counting>>,
+    /// If the adapter answers a close.
+    pub(super) listener: Option<Arc<Listener>>,
 }
 
 impl<W: Work> std::fmt::Debug for Mailbox<W> {
@@ -87,6 +90,7 @@ impl<W: Work> Mailbox<W> {
             in_progress: None,
             slow: FxHashSet::default(),
             counting: None,
+            listener: None,
         }
     }
 
@@ -96,8 +100,8 @@ impl<W: Work> Mailbox<W> {
         self.session.actor()
     }
 
-    /// What the actor sends. It is written with the run in which it is put there, and taken back
-    /// with it when a handler panics.
+    /// What the actor sends. It is written with the run in which it is put there; what a handler
+    /// put there is taken back when that handler panics.
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
         &self.outbox

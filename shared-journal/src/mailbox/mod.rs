@@ -27,6 +27,7 @@
 //! with the receipt, if the handler takes its time.
 
 mod attempts;
+mod closing;
 mod delivery;
 mod failure;
 mod intake;
@@ -37,7 +38,7 @@ mod steps;
 pub use self::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
 pub use self::failure::error_text;
 pub use self::intake::Mailbox;
-pub use self::run::Ended;
+pub use self::run::{Ended, Sealed};
 pub use self::steps::{StepError, Steps};
 pub use crate::codec::fingerprint;
 pub use crate::guard::panic_text;

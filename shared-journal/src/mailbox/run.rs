@@ -32,6 +32,23 @@ pub enum Ended {
     TakenBack,
 }
 
+/// The state after a run, encoded: between [`Mailbox::seal`] and [`Mailbox::submit_sealed`].
+#[derive(Debug)]
+#[must_use]
+pub struct Sealed {
+    state: Option<Payload<'static>>,
+    is_current: bool,
+}
+
+impl Sealed {
+    /// Whether the state is the actor's as it is now; false if the run is a message that was given
+    /// up, which changes no state.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.is_current
+    }
+}
+
 /// A message whose handler is done.
 pub(super) struct Handled<W> {
     pub(super) delivery: Delivery<W>,
@@ -60,6 +77,7 @@ impl<W: Work> Mailbox<W> {
         }
         let Some(delivery) = self.queue.pop_front() else { return Ok(None) };
         self.steps.begin(delivery.sequence, delivery.receipt);
+        self.outbox.begin();
         Ok(Some(delivery))
     }
 
@@ -67,6 +85,7 @@ impl<W: Work> Mailbox<W> {
     pub fn processed(&mut self, mut delivery: Delivery<W>, reply: Payload<'static>) {
         self.steps.end();
         self.attempt_ended(std::mem::take(&mut delivery.counted));
+        self.outbox.end();
         self.run_bytes += delivery.payload.bytes().len() + reply.bytes().len();
         if self.run.is_empty() {
             // Most runs are of one message; a vector would begin with room for four.
@@ -84,6 +103,7 @@ impl<W: Work> Mailbox<W> {
             self.slow.insert(delivery.kind.clone());
         }
         self.in_progress = Some(delivery);
+        self.outbox.in_progress();
         self.write_receipts()?;
         self.steps.received();
         Ok(())
@@ -132,21 +152,55 @@ impl<W: Work> Mailbox<W> {
         if self.is_busy() {
             return Ok(Ended::Submitted);
         }
-        let mut ended = Ended::Submitted;
-        let mut state = None;
-        // A message that was given up leaves what was captured before.
-        if !self.is_given_up() {
-            match self.encode_state(actor) {
-                Ok(encoded) => state = Some(encoded),
-                Err(error) => {
-                    self.take_back(&error_text(&error), actor)?;
-                    ended = Ended::TakenBack;
-                    if self.run.is_empty() {
-                        return Ok(ended);
-                    }
+        match self.seal(actor)? {
+            Some(sealed) => self.submit(sealed, receive),
+            None => Ok(Ended::TakenBack),
+        }
+    }
+
+    /// The first half of the end of a run, while no handler is in progress: encodes the state. None
+    /// if it cannot be stored; then the run was taken back ([`Ended::TakenBack`]). Between this and
+    /// [`submit_sealed`](Self::submit_sealed) the adapter accepts what the run's handlers sent to
+    /// the actor itself.
+    ///
+    /// # Errors
+    /// The last captured state does not decode: the actor must stop.
+    pub fn seal<A: DurableState>(
+        &mut self,
+        actor: &mut A,
+    ) -> Result<Option<Sealed>, Arc<JournalError>> {
+        if self.is_given_up() {
+            // The actor went back to what was captured before.
+            return Ok(Some(Sealed { state: None, is_current: false }));
+        }
+        match self.encode_state(actor) {
+            Ok(state) => {
+                // An actor that did nothing yet leaves no trace.
+                let is_new = self.has_run()
+                    || self.session.is_captured()
+                    || self.session.state() != Some(&state);
+                Ok(Some(Sealed { state: is_new.then_some(state), is_current: true }))
+            }
+            Err(error) => {
+                self.take_back(&error_text(&error), actor)?;
+                if self.is_given_up() {
+                    let _ = self.submit(Sealed { state: None, is_current: false }, false)?;
                 }
+                Ok(None)
             }
         }
+    }
+
+    /// The second half: submits the run, the state, and the receipts of what waits behind it.
+    ///
+    /// # Errors
+    /// The journal has stopped.
+    pub fn submit_sealed(&mut self, sealed: Sealed) -> Result<(), Arc<JournalError>> {
+        self.submit(sealed, true).map(drop)
+    }
+
+    fn submit(&mut self, sealed: Sealed, receive: bool) -> Result<Ended, Arc<JournalError>> {
+        let state = sealed.state;
         let run = std::mem::take(&mut self.run);
         self.run_bytes = 0;
         if let Some(done) = last_of(&run) {
@@ -165,8 +219,8 @@ impl<W: Work> Mailbox<W> {
         }
         let release = release_of(run, self.session.relay(sent), acknowledge);
         match result {
-            Ok(()) if self.session.is_empty() => Ok(ended),
-            Ok(()) => self.session.submit(release).map(|()| ended),
+            Ok(()) if self.session.is_empty() => Ok(Ended::Submitted),
+            Ok(()) => self.session.submit(release).map(|()| Ended::Submitted),
             Err(error) => {
                 self.session.discard();
                 let error = Arc::new(error);
@@ -177,8 +231,14 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// Whether the run is a message that was given up. Such a run changes no state.
-    fn is_given_up(&self) -> bool {
+    pub(super) fn is_given_up(&self) -> bool {
         !self.run.is_empty() && self.run.iter().all(|handled| handled.result.is_err())
+    }
+
+    /// Whether messages were handled since the last run ended.
+    #[must_use]
+    pub fn has_handled(&self) -> bool {
+        !self.run.is_empty()
     }
 
     /// Whether there is a run to end: messages that were handled, or something that was sent.
@@ -194,15 +254,11 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// Ends the run, and captures the state even if no message was handled: something else may
-    /// have changed it. For an actor that is about to end.
+    /// have changed it.
     ///
     /// # Errors
     /// As [`end_run`](Self::end_run).
     pub fn capture<A: DurableState>(&mut self, actor: &mut A) -> Result<Ended, Arc<JournalError>> {
-        if !self.has_run() && !self.session.is_captured() {
-            // It never ran, so it leaves no trace.
-            return Ok(Ended::Submitted);
-        }
         self.end_run(actor)
     }
 
