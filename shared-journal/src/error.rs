@@ -42,6 +42,43 @@ pub enum JournalError {
         /// How that was seen.
         reason: String,
     },
+    /// The database was opened by a symbolic link, and a journal is beside the link, where earlier
+    /// versions put it, instead of beside the database itself.
+    #[error(
+        "{link} is a symbolic link, and its journal is {journal}, beside the file it points to; {}",
+        if *both {
+            format!("but another journal is at {beside}: stop everything that uses either, keep the \
+                     one that you want at {journal}, and move the other away with its -wal and -shm")
+        } else {
+            format!("the one at {beside} is of an earlier version: stop everything that uses it, \
+                     and move it there with its -wal and -shm")
+        }
+    )]
+    BesideLink {
+        /// The link.
+        link: String,
+        /// The journal beside the link.
+        beside: String,
+        /// Where the journal belongs.
+        journal: String,
+        /// Whether there is one as well.
+        both: bool,
+    },
+    /// The journal would be on a file system of another machine. SQLite's WAL needs memory that is
+    /// shared by everybody who uses it, so two machines could own the journal at once.
+    #[error(
+        "{store} is on a network file system ({kind} at {mount}), where SQLite cannot keep two \
+         machines apart; put the database on a local disk, or use PostgreSQL; if no other machine \
+         ever has it, give the builder a SqliteActorProvider"
+    )]
+    NetworkFileSystem {
+        /// The file.
+        store: String,
+        /// The kind of file system.
+        kind: String,
+        /// Where it is mounted.
+        mount: String,
+    },
     /// The store was written by another version of this crate that this one cannot read.
     #[error(
         "{store} has schema version {found}, this version of shared-journal reads up to \

@@ -1,6 +1,7 @@
 //! The journal in SQLite: a file of its own, next to the file of duroxide's `SqliteProvider`.
 //!
-//! A store at `app.db` gets its journal at `app.actors.db`. Two files, because SQLite has one
+//! A store at `app.db` gets its journal at `app.actors.db`, beside the file itself where `app.db` is a
+//! symbolic link, and with its permissions. Two files, because SQLite has one
 //! writer per file: duroxide's dispatchers upgrade read transactions to write ones, which fails
 //! and backs off for hundreds of milliseconds whenever someone else committed in between. In its
 //! own file the journal cannot be in their way, nor they in its.
@@ -18,6 +19,8 @@ mod connection;
 mod error;
 #[cfg(test)]
 mod migration_tests;
+mod network;
+mod place;
 mod provider;
 mod sql;
 mod wal;

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::connection::{Location, prepare};
 use super::error::classify;
+use super::network::{Mount, mount_of};
 use super::{sql, wal};
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
@@ -45,23 +46,38 @@ impl std::fmt::Debug for SqliteActorProvider {
 impl SqliteActorProvider {
     /// Opens or creates the journal at `path`.
     ///
+    /// On a network file system it only warns: this is how a journal is opened there by somebody who
+    /// knows that no other machine has it.
+    ///
     /// # Errors
     /// The path cannot be written, the file is not a journal, or it is of a newer version.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Arc<Self>, JournalError> {
-        Self::connect(Location::File(path.as_ref().to_owned()), durability).map(Arc::new)
+        Self::connect(Location::file(path.as_ref())?, durability).map(Arc::new)
     }
 
     pub(super) fn connect(
         location: Location,
         durability: Durability,
     ) -> Result<Self, JournalError> {
+        if let Location::File { path, .. } = &location
+            && let Some(mount) = mount_of(path).filter(Mount::is_doubtful)
+        {
+            tracing::warn!(
+                store = %location,
+                file_system = mount.kind,
+                mount = mount.point,
+                "the journal may be on another machine: if a second machine opens it, both can \
+                 write, and acknowledged messages are lost"
+            );
+        }
+        location.make()?;
         // Two processes that make the file at the same time are in each other's way in places
         // where SQLite's busy timeout does not wait.
         let deadline = Instant::now() + OPEN_RETRY;
         let writer = loop {
             let opened = location.connect(durability).and_then(|mut writer| {
                 prepare(&mut writer, &location.to_string())?;
-                if let Location::File(path) = &location {
+                if let Location::File { path, .. } = &location {
                     wal::lengthen(&mut writer, path)?;
                 }
                 Ok(writer)
@@ -255,7 +271,7 @@ impl ActorProvider for SqliteActorProvider {
         // A connection of its own where that is possible: this takes long, and the reader is
         // wanted elsewhere.
         let own = match self.location {
-            Location::File(_) => Some(self.location.connect(Durability::ProcessCrash)?),
+            Location::File { .. } => Some(self.location.connect_to_read()?),
             Location::Memory(_) => None,
         };
         let shared = own.is_none().then(|| self.reader());
