@@ -42,6 +42,17 @@ pub enum JournalError {
         /// How that was seen.
         reason: String,
     },
+    /// A field of [`Limits`](crate::Limits), or an option of a builder, has a value with which nothing
+    /// would work.
+    #[error("{field} cannot be {value}; allowed is {allowed}")]
+    InvalidLimits {
+        /// The field or option.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed, in words.
+        allowed: &'static str,
+    },
     /// The database was opened by a symbolic link, and a journal is beside the link, where earlier
     /// versions put it, instead of beside the database itself.
     #[error(

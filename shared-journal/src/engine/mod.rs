@@ -16,8 +16,10 @@ mod directory;
 mod gate;
 mod inbox;
 mod pace;
+mod patient;
 mod queue;
 mod recover;
+mod retry;
 mod slot;
 mod writer;
 
@@ -33,9 +35,11 @@ use self::directory::{Directory, Mail, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Gate, Release};
 use self::inbox::Inbox;
+use self::patient::Patient;
 use self::queue::{Queue, Ticket};
 use self::recover::recover;
 pub(crate) use self::recover::{Checked, From, Scan};
+pub(crate) use self::retry::Retry;
 pub(crate) use self::slot::read_record;
 use self::writer::Writer;
 use crate::codec::{Codec, Payload};
@@ -323,6 +327,7 @@ fn start(
     limits: Limits,
     codec: Codec,
 ) -> Result<(Arc<Shared>, Directory), JournalError> {
+    let provider: Arc<dyn ActorProvider> = Patient::new(provider, limits.commit_retry);
     let head = pollster::block_on(provider.open_shard(shard))?;
     let shared = Arc::new(Shared {
         // Never so short that it is reached before a checkpoint begins.
