@@ -27,8 +27,9 @@ use tests::proxy::Proxy;
 
 type Test = fn(&Setting);
 
-const TESTS: [(&str, Test); 9] = [
+const TESTS: [(&str, Test); 10] = [
     ("a_cut_connection_loses_nothing_and_repeats_nothing", cuts),
+    ("connections_that_fall_silent_are_replaced", silence),
     ("a_server_that_stays_away_is_an_error_and_nothing_is_lost", outage),
     ("a_full_disk_stops_the_journal_and_loses_nothing", full_disk),
     ("a_server_that_became_a_standby_is_waited_for", standby),
@@ -174,6 +175,42 @@ fn cuts(setting: &Setting) {
 fn cut_now_and_then() -> Option<Duration> {
     let mut random = rand::rng();
     random.random_ratio(1, 10).then(|| Duration::from_micros(random.random_range(0..2000)))
+}
+
+/// The patience with a connection is as long as [`Limits::commit_retry`], which is counted from when it is
+/// over. Nothing of this is fast: each silence is ten seconds.
+fn silence(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let journal = setting.journal(&proxy, Limits::default()).await.unwrap();
+        let list = list(&journal).await;
+        list.ask_with_id(1, Push(1)).await.unwrap();
+        journal.verify().await.unwrap();
+        // A commit, a commit whose answer is lost, and reads.
+        proxy.swallow();
+        assert_eq!(list.ask_with_id(2, Push(2)).await.unwrap(), [1, 2]);
+        let mut connection = setting.options.connect().await.unwrap();
+        let last = format!("SELECT max(position) FROM {}.journal_log", setting.schema.name());
+        let last = || sqlx::query_scalar::<_, i64>(&last);
+        let before = last().fetch_one(&mut connection).await.unwrap();
+        proxy.mute(true);
+        let ask = tokio::spawn({
+            let list = list.clone();
+            async move { list.ask_with_id(3, Push(3)).await }
+        });
+        while last().fetch_one(&mut connection).await.unwrap() == before {
+            tokio::task::yield_now().await;
+        }
+        // It is there, and its answer is gone for ever.
+        proxy.swallow();
+        proxy.mute(false);
+        assert_eq!(ask.await.unwrap().unwrap(), [1, 2, 3]);
+        proxy.swallow();
+        let report = journal.verify().await.unwrap();
+        assert!(report.is_clean() && report.commits > 0, "{report:?}");
+        assert!(journal.stopped().is_none());
+        assert_eq!(list.ask_with_id(2, Push(2)).await.unwrap(), [1, 2], "its first reply");
+    });
 }
 
 fn outage(setting: &Setting) {

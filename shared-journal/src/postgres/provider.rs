@@ -1,16 +1,19 @@
 //! `ActorProvider` over a connection that writes and a pool that reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use duroxide_pg::PostgresProvider;
 use sqlx::postgres::PgRow;
-use sqlx::{Error, PgPool, Row};
+use sqlx::{Error, Row};
 
-use super::connection::{Link, nodes, prepare};
+use super::connection::{Link, prepare};
 use super::error::classify;
+use super::pool::{Answered, Connections};
 use super::sql;
 use crate::cluster::ClusterStore;
+use crate::engine::Retry;
 use crate::error::JournalError;
 use crate::group::{Append, Group};
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
@@ -19,6 +22,14 @@ use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
     StoredRecord, Write,
 };
+
+/// One of them listens.
+const NODE_CONNECTIONS: u32 = 5;
+/// For the directory, and for histories and `verify` beside it.
+const READ_CONNECTIONS: u32 = 3;
+
+/// How long opening is tried again after it failed: a server may be starting as well.
+const OPEN_RETRY: Duration = Duration::from_secs(5);
 
 /// A journal in a schema of a PostgreSQL database.
 ///
@@ -33,10 +44,10 @@ pub struct PostgresActorProvider {
     append: String,
     writer: Mutex<Link>,
     group: Group<bool>,
-    reader: PgPool,
+    reader: Connections,
     /// For leases, inboxes and replies. Of their own, so that they do not keep duroxide's dispatchers
     /// from theirs.
-    pub(super) nodes: PgPool,
+    pub(super) nodes: Connections,
 }
 
 impl std::fmt::Debug for PostgresActorProvider {
@@ -66,14 +77,20 @@ impl PostgresActorProvider {
         );
         let mut writer = Link::new(pool.clone(), durability)
             .map_err(|error| classify(&store, "connect", Error::Io(error)))?;
-        prepare(&mut writer, schema, &store)?;
+        let mut retry = Retry::new(OPEN_RETRY);
+        while let Err(error) = prepare(&mut writer, schema, &store) {
+            let Some(pause) = retry.again().filter(|_| error.is_retryable()) else {
+                return Err(error);
+            };
+            std::thread::sleep(pause);
+        }
         Ok(Arc::new(Self {
             schema: schema.to_owned(),
             append: sql::APPEND.replace("{schema}", schema),
             writer: Mutex::new(writer),
             group: Group::default(),
-            nodes: nodes(&pool),
-            reader: pool,
+            nodes: Connections::new(pool.clone(), "journal node", NODE_CONNECTIONS),
+            reader: Connections::new(pool, "journal reader", READ_CONNECTIONS),
             store,
         }))
     }
@@ -228,7 +245,8 @@ impl ActorProvider for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(from.0))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
-            .fetch_all(&self.reader)
+            .fetch_all(&self.reader.now())
+            .answered(&self.reader)
             .await;
         let commit = |row: &PgRow| {
             Ok(StoredCommit { position: Position(unsigned(row, 0)?), bytes: row.try_get(1)? })
@@ -250,7 +268,7 @@ impl ActorProvider for PostgresActorProvider {
             ActorKey::Name(name) => query.bind(name.actor_type()).bind(name.id()),
             ActorKey::No(no) => query.bind(signed(no.0)),
         };
-        let row = query.fetch_optional(&self.reader).await;
+        let row = query.fetch_optional(&self.reader.now()).answered(&self.reader).await;
         row.and_then(|row| row.as_ref().map(stored_record).transpose())
             .map_err(self.fail("load an actor"))
     }
@@ -271,7 +289,8 @@ impl ActorProvider for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(after.0))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.reader)
+            .fetch_all(&self.reader.now())
+            .answered(&self.reader)
             .await;
         let listed =
             |row: &PgRow| Ok(ListedActor { no: ActorNo(unsigned(row, 0)?), actor: actor_id(row)? });
