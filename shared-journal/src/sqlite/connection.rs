@@ -14,7 +14,7 @@ use crate::error::JournalError;
 use crate::limits::Durability;
 
 /// How long a connection waits for another process to finish its transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Each connection is behind a mutex. A path is a path, even if it looks like a URI.
 const THREADS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;

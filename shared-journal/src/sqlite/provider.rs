@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::connection::{Location, prepare};
 use super::error::classify;
+use super::keeper::Keeper;
 use super::network::{Mount, mount_of};
 use super::{sql, wal};
 use crate::cluster::ClusterStore;
@@ -30,7 +31,9 @@ const OPEN_RETRY: Duration = Duration::from_secs(5);
 /// made directly only where there is none.
 pub struct SqliteActorProvider {
     location: Location,
-    writer: Mutex<Connection>,
+    /// The keeper of the WAL borrows it.
+    writer: Arc<Mutex<Connection>>,
+    keeper: Option<Arc<Keeper>>,
     group: Group<Ownership>,
     reader: Mutex<Connection>,
 }
@@ -90,12 +93,23 @@ impl SqliteActorProvider {
             }
         };
         let reader = location.connect(durability)?;
-        let (writer, reader) = (Mutex::new(writer), Mutex::new(reader));
-        Ok(Self { location, writer, group: Group::default(), reader })
+        let (writer, reader) = (Arc::new(Mutex::new(writer)), Mutex::new(reader));
+        let keeper = Keeper::new(&location);
+        Ok(Self { location, writer, keeper, group: Group::default(), reader })
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Connection> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.keeper.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(super) fn writer_lock(&self) -> &Mutex<Connection> {
+        &self.writer
     }
 
     pub(super) fn reader(&self) -> MutexGuard<'_, Connection> {
@@ -112,6 +126,41 @@ impl SqliteActorProvider {
         let done = statements(&transaction)?;
         transaction.commit()?;
         Ok(done)
+    }
+
+    fn apply(&self, write: &Write<'_>) -> Result<(), JournalError> {
+        let fail = self.fail("commit");
+        match (write.append, write.checkpoint) {
+            (None, None) => Ok(()),
+            (Some(append), None) => {
+                let appended = self.group.append(
+                    &Append::of(write, append),
+                    // One statement is its own transaction.
+                    |append| append_commit(&self.writer(), append),
+                    |appends| {
+                        self.transaction(|transaction| {
+                            let owned =
+                                |it: &&Append<Vec<u8>>| append_commit(transaction, &it.borrowed());
+                            appends.iter().map(owned).collect()
+                        })
+                    },
+                );
+                appended.map_err(&fail)?.or_fenced(write)
+            }
+            (append, Some(part)) => {
+                let mut writer = self.writer();
+                let transaction = writer
+                    .transaction_with_behavior(TransactionBehavior::Immediate)
+                    .map_err(&fail)?;
+                owned(&transaction, write).map_err(&fail)?.or_fenced(write)?;
+                if let Some(append) = append {
+                    let append = Append::of(write, append);
+                    append_commit(&transaction, &append).map_err(&fail)?.or_fenced(write)?;
+                }
+                save(&transaction, write.shard, part).map_err(&fail)?;
+                transaction.commit().map_err(&fail)
+            }
+        }
     }
 
     pub(super) fn fail(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> JournalError {
@@ -160,38 +209,11 @@ impl ActorProvider for SqliteActorProvider {
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
-        let fail = self.fail("commit");
-        match (write.append, write.checkpoint) {
-            (None, None) => Ok(()),
-            (Some(append), None) => {
-                let appended = self.group.append(
-                    &Append::of(write, append),
-                    // One statement is its own transaction.
-                    |append| append_commit(&self.writer(), append),
-                    |appends| {
-                        self.transaction(|transaction| {
-                            let owned =
-                                |it: &&Append<Vec<u8>>| append_commit(transaction, &it.borrowed());
-                            appends.iter().map(owned).collect()
-                        })
-                    },
-                );
-                appended.map_err(&fail)?.or_fenced(write)
-            }
-            (append, Some(part)) => {
-                let mut writer = self.writer();
-                let transaction = writer
-                    .transaction_with_behavior(TransactionBehavior::Immediate)
-                    .map_err(&fail)?;
-                owned(&transaction, write).map_err(&fail)?.or_fenced(write)?;
-                if let Some(append) = append {
-                    let append = Append::of(write, append);
-                    append_commit(&transaction, &append).map_err(&fail)?.or_fenced(write)?;
-                }
-                save(&transaction, write.shard, part).map_err(&fail)?;
-                transaction.commit().map_err(&fail)
-            }
+        self.apply(write)?;
+        if let Some(keeper) = &self.keeper {
+            keeper.written(&self.writer);
         }
+        Ok(())
     }
 
     async fn read_commits(
