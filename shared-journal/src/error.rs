@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::cluster::Founding;
 use crate::codec::CodecError;
 use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
+use crate::owner::Owner;
 
 /// The source of an error in a store.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -121,6 +122,12 @@ pub enum JournalError {
         /// The store.
         store: String,
     },
+    /// There is nothing to read.
+    #[error("{store} has no journal yet; it is made when a process opens one")]
+    NoJournal {
+        /// The store.
+        store: String,
+    },
     /// A journal is to be copied to where one is already.
     #[error("{store} has a journal already; copy into an empty store")]
     NotEmpty {
@@ -129,12 +136,17 @@ pub enum JournalError {
     },
     /// Another journal opened the shard after this one. Nothing that this one computed since its
     /// last commit was released.
-    #[error("{shard:?} was opened by a newer owner; this one ({epoch:?}) has stopped")]
+    #[error(
+        "{shard:?} was opened by a newer owner{}; this one ({epoch:?}) has stopped",
+        by.as_ref().map_or_else(String::new, |by| format!(", {by}"))
+    )]
     Fenced {
         /// The shard.
         shard: ShardId,
         /// The epoch of the owner that was replaced.
         epoch: Epoch,
+        /// The newer owner, if the store keeps who it is.
+        by: Option<Box<Owner>>,
     },
     /// Stored bytes are not what was written.
     #[error("{store}: {place} is corrupt: {reason}")]

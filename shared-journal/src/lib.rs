@@ -42,12 +42,14 @@ mod limits;
 pub mod mailbox;
 mod outbox;
 mod outcomes;
+mod owner;
 pub mod portable;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod provider;
 #[cfg(feature = "provider-test")]
 pub mod provider_test;
+mod reader;
 mod record;
 mod recovery;
 mod reshard;
@@ -60,7 +62,7 @@ pub mod test_util;
 mod verify;
 pub mod workflow;
 
-pub use attach::attach;
+pub use attach::{attach, attach_to_read};
 pub use codec::{Codec, CodecError, Payload};
 pub use copy::{CopyReport, copy};
 pub use durable::{DurableMessage, DurableState};
@@ -73,7 +75,9 @@ pub use journal::{EventJournal, EventJournalBuilder, JournalStats};
 pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 pub use mailbox::{Mailbox, StepError, Steps};
 pub use outbox::{Outbox, OutboxError};
+pub use owner::Owner;
 pub use provider::ActorProvider;
+pub use reader::{ActorView, JournalReader, JournalView};
 pub use record::{DeadLetter, Outcome, PendingMessage};
 pub use reshard::reshard;
 pub use shared_journal_derive::{DurableMessage, DurableState};

@@ -17,8 +17,8 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use shared_journal::cluster::Cluster;
 use shared_journal::{
-    CopyReport, Durability, DurableMessage, DurableState, EventJournal, JournalError, Limits,
-    attach, copy,
+    CopyReport, Durability, DurableMessage, DurableState, EventJournal, JournalError,
+    JournalReader, Limits, attach, copy,
 };
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -27,7 +27,7 @@ use tests::proxy::Proxy;
 
 type Test = fn(&Setting);
 
-const TESTS: [(&str, Test); 10] = [
+const TESTS: [(&str, Test); 11] = [
     ("a_cut_connection_loses_nothing_and_repeats_nothing", cuts),
     ("connections_that_fall_silent_are_replaced", silence),
     ("a_server_that_stays_away_is_an_error_and_nothing_is_lost", outage),
@@ -36,6 +36,7 @@ const TESTS: [(&str, Test); 10] = [
     ("an_older_schema_is_migrated", older_schema),
     ("a_newer_schema_is_refused_by_name", newer_schema),
     ("a_role_without_rights_is_told_so", no_rights),
+    ("a_reader_makes_nothing_and_fences_nobody", reader),
     ("two_journals_on_one_schema_fence_each_other", two_journals),
     ("a_journal_moves_to_postgresql_and_back", moves),
 ];
@@ -313,7 +314,8 @@ fn older_schema(setting: &Setting) {
         setting
             .sql(
                 "DROP TABLE {schema}.journal_founding, {schema}.journal_lease,
-                     {schema}.journal_inbox, {schema}.journal_inbox_head, {schema}.journal_reply;
+                     {schema}.journal_inbox, {schema}.journal_inbox_head, {schema}.journal_reply,
+                     {schema}.journal_owner;
                  DELETE FROM {schema}.journal_schema WHERE version > 1",
             )
             .await;
@@ -358,6 +360,47 @@ fn no_rights(setting: &Setting) {
     });
 }
 
+fn reader(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let open = || JournalReader::open(setting.schema.provider());
+        let error = open().await.unwrap_err();
+        assert!(matches!(error, JournalError::NoJournal { .. }), "{error:?}");
+        let mut connection = setting.options.connect().await.unwrap();
+        let made =
+            format!("SELECT to_regclass('{}.journal_schema') IS NULL", setting.schema.name());
+        let nothing: bool = sqlx::query_scalar(&made).fetch_one(&mut connection).await.unwrap();
+        assert!(nothing, "looking made tables");
+        let journal = EventJournal::open(setting.schema.provider()).await.unwrap();
+        let list = list(&journal).await;
+        for number in 1..=3 {
+            list.ask(Push(number)).await.unwrap();
+            let view = open().await.unwrap().view().await.unwrap();
+            assert_eq!(view.epoch(), journal.epoch());
+            let actors = view.actors().await.unwrap();
+            let seen = view.actor(&actors[0]).await.unwrap().unwrap();
+            let state: serde_json::Value = seen.state.unwrap().decode().unwrap();
+            let numbers: Vec<_> = (1..=number).collect();
+            assert_eq!(state, serde_json::json!({ "numbers": numbers }));
+        }
+        let owner = open().await.unwrap().owner().await.unwrap().unwrap();
+        assert_eq!(owner.pid, std::process::id());
+        // What version 2 left: it is read, and stays.
+        setting
+            .sql(
+                "DROP TABLE {schema}.journal_owner;
+                 DELETE FROM {schema}.journal_schema WHERE version > 2",
+            )
+            .await;
+        let older = open().await.unwrap();
+        assert_eq!(older.owner().await.unwrap(), None);
+        assert!(older.verify().await.unwrap().is_clean());
+        setting.sql("INSERT INTO {schema}.journal_schema VALUES (99)").await;
+        let error = open().await.unwrap_err();
+        assert!(matches!(error, JournalError::SchemaVersion { found: 99, .. }), "{error:?}");
+        list.ask(Push(4)).await.unwrap();
+    });
+}
+
 fn two_journals(setting: &Setting) {
     setting.runtime.block_on(async {
         let first = EventJournal::open(setting.schema.provider()).await.unwrap();
@@ -369,7 +412,10 @@ fn two_journals(setting: &Setting) {
             error.message_id().is_some(),
             "with another journal it can be asked again: {error:?}"
         );
-        assert!(first.stopped().unwrap().is_fenced());
+        let stopped = first.stopped().unwrap();
+        assert!(stopped.is_fenced());
+        // By whom: this process, this time.
+        assert!(stopped.to_string().contains(&format!("process {}", std::process::id())));
         assert_eq!(list(&second).await.ask(Push(3)).await.unwrap(), [1, 3]);
     });
 }

@@ -9,6 +9,7 @@ use super::retry::Retry;
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
 use crate::id::{ActorNo, Position, ShardId};
+use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredRecord,
     Write,
@@ -61,6 +62,14 @@ impl ActorProvider for Patient {
     /// An opening whose outcome is unknown is done again: the epoch goes up twice.
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
         self.read(|| self.store.open_shard(shard)).await
+    }
+
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        self.read(|| self.store.read_head(shard)).await
+    }
+
+    async fn owner(&self, shard: ShardId) -> Result<Option<Owner>, JournalError> {
+        self.read(|| self.store.owner(shard)).await
     }
 
     /// The writer repeats its writes itself.

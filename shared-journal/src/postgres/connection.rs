@@ -149,3 +149,25 @@ pub(super) fn prepare(link: &mut Link, schema: &str, store: &str) -> Result<(), 
     }
     Ok(())
 }
+
+/// The version of the schema, 0 if there is no journal.
+pub(super) fn version(link: &mut Link, schema: &str, store: &str) -> Result<u32, JournalError> {
+    let in_schema = |statement: &str| statement.replace("{schema}", schema);
+    let supported = u32::try_from(sql::MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let found = link.run(async |connection| {
+        let has: bool =
+            sqlx::query_scalar(&in_schema(sql::HAS_VERSION)).fetch_one(&mut *connection).await?;
+        if !has {
+            return Ok(None);
+        }
+        sqlx::query_scalar::<_, Option<i32>>(&in_schema(sql::READ_VERSION))
+            .fetch_one(connection)
+            .await
+    });
+    let found = found.map_err(|error| classify(store, "read the schema's version", error))?;
+    let found = u32::try_from(found.unwrap_or(0)).unwrap_or(u32::MAX);
+    if found > supported {
+        return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
+    }
+    Ok(found)
+}

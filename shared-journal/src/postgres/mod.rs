@@ -21,5 +21,5 @@ mod pool;
 mod provider;
 mod sql;
 
-pub(crate) use attach::attach;
+pub(crate) use attach::{attach, attach_to_read};
 pub use provider::PostgresActorProvider;

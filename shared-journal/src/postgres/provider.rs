@@ -8,7 +8,7 @@ use duroxide_pg::PostgresProvider;
 use sqlx::postgres::PgRow;
 use sqlx::{Error, Row};
 
-use super::connection::{Link, prepare};
+use super::connection::{Link, prepare, version};
 use super::error::classify;
 use super::pool::{Answered, Connections};
 use super::sql;
@@ -18,6 +18,7 @@ use crate::error::JournalError;
 use crate::group::{Append, Group};
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 use crate::limits::Durability;
+use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
     StoredRecord, Write,
@@ -67,6 +68,25 @@ impl PostgresActorProvider {
         provider: &PostgresProvider,
         durability: Durability,
     ) -> Result<Arc<Self>, JournalError> {
+        let mut store = Self::new(provider, durability)?;
+        let (schema, name) = (store.schema.clone(), store.store.clone());
+        store.patiently(|writer| prepare(writer, &schema, &name))?;
+        Ok(Arc::new(store))
+    }
+
+    /// The journal in the schema of `provider`, to be read beside its owner: nothing is made or
+    /// migrated. None if there is no journal. Blocks as [`open`](Self::open) does.
+    ///
+    /// # Errors
+    /// The database cannot be reached, the role may not read it, or the journal is of a newer version.
+    pub fn open_to_read(provider: &PostgresProvider) -> Result<Option<Arc<Self>>, JournalError> {
+        let mut store = Self::new(provider, Durability::PowerLoss)?;
+        let (schema, name) = (store.schema.clone(), store.store.clone());
+        let found = store.patiently(|writer| version(writer, &schema, &name))?;
+        Ok((found > 0).then(|| Arc::new(store)))
+    }
+
+    fn new(provider: &PostgresProvider, durability: Durability) -> Result<Self, JournalError> {
         let (pool, schema) = (provider.pool().clone(), provider.schema_name());
         let options = pool.connect_options();
         let database = options.get_database().unwrap_or_else(|| options.get_username());
@@ -75,16 +95,9 @@ impl PostgresActorProvider {
             options.get_host(),
             options.get_port()
         );
-        let mut writer = Link::new(pool.clone(), durability)
+        let writer = Link::new(pool.clone(), durability)
             .map_err(|error| classify(&store, "connect", Error::Io(error)))?;
-        let mut retry = Retry::new(OPEN_RETRY);
-        while let Err(error) = prepare(&mut writer, schema, &store) {
-            let Some(pause) = retry.again().filter(|_| error.is_retryable()) else {
-                return Err(error);
-            };
-            std::thread::sleep(pause);
-        }
-        Ok(Arc::new(Self {
+        Ok(Self {
             schema: schema.to_owned(),
             append: sql::APPEND.replace("{schema}", schema),
             writer: Mutex::new(writer),
@@ -92,7 +105,24 @@ impl PostgresActorProvider {
             nodes: Connections::new(pool.clone(), "journal node", NODE_CONNECTIONS),
             reader: Connections::new(pool, "journal reader", READ_CONNECTIONS),
             store,
-        }))
+        })
+    }
+
+    fn patiently<T>(
+        &mut self,
+        mut open: impl FnMut(&mut Link) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut retry = Retry::new(OPEN_RETRY);
+        loop {
+            match open(writer) {
+                Err(error) if error.is_retryable() => match retry.again() {
+                    Some(pause) => std::thread::sleep(pause),
+                    None => return Err(error),
+                },
+                opened => return opened,
+            }
+        }
     }
 
     fn writer(&self) -> MutexGuard<'_, Link> {
@@ -195,23 +225,56 @@ impl ActorProvider for PostgresActorProvider {
 
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
         let (bump, head) = (self.sql(sql::BUMP_EPOCH), self.sql(sql::HEAD));
-        let shard = i64::from(shard.0);
+        let (shard, process) = (i64::from(shard.0), Owner::this_process());
         let opened = self.writer().run(async |connection| {
-            let owner = sqlx::query(&bump).bind(shard).fetch_one(&mut *connection).await?;
+            let owner = sqlx::query(&bump)
+                .bind(shard)
+                .bind(&process.host)
+                .bind(i64::from(process.pid))
+                .bind(&process.program)
+                .bind(signed(process.opened_ms))
+                .fetch_one(&mut *connection)
+                .await?;
             // A statement of its own: it sees what the owner before was still writing.
             let head = sqlx::query(&head).bind(shard).fetch_one(connection).await?;
-            let checkpoint = Position(unsigned(&owner, 1)?);
-            let tail = optional(&head, 1)?.map_or(checkpoint, Position);
-            Ok(ShardHead {
-                epoch: Epoch(unsigned(&owner, 0)?),
-                checkpoint,
-                oldest: optional(&head, 0)?.map(Position),
-                tail: tail.max(checkpoint),
-                last_actor: ActorNo(optional(&head, 2)?.unwrap_or(0)),
-                actors: unsigned(&head, 3)?,
-            })
+            self::head(&head, Epoch(unsigned(&owner, 0)?), Position(unsigned(&owner, 1)?))
         });
         opened.map_err(self.fail("open shard"))
+    }
+
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        let row = sqlx::query(&self.sql(sql::READ_HEAD))
+            .bind(i64::from(shard.0))
+            .fetch_optional(&self.reader.now())
+            .answered(&self.reader)
+            .await;
+        let head = |row: PgRow| head(&row, Epoch(unsigned(&row, 4)?), Position(unsigned(&row, 5)?));
+        row.and_then(|row| row.map(head).transpose()).map_err(self.fail("read a shard's head"))
+    }
+
+    async fn owner(&self, shard: ShardId) -> Result<Option<Owner>, JournalError> {
+        let row = sqlx::query(&self.sql(sql::OWNER))
+            .bind(i64::from(shard.0))
+            .fetch_optional(&self.reader.now())
+            .answered(&self.reader)
+            .await;
+        let owner = |row: PgRow| {
+            Ok(Owner {
+                host: row.try_get(0)?,
+                pid: u32::try_from(unsigned(&row, 1)?).unwrap_or(u32::MAX),
+                program: row.try_get(2)?,
+                opened_ms: unsigned(&row, 3)?,
+            })
+        };
+        match row {
+            // A journal of an earlier version that is only read has no such table.
+            Err(Error::Database(error)) if error.code().is_some_and(|code| code == "42P01") => {
+                Ok(None)
+            }
+            row => row
+                .and_then(|row| row.map(owner).transpose())
+                .map_err(self.fail("read a shard's owner")),
+        }
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
@@ -304,7 +367,19 @@ impl ActorProvider for PostgresActorProvider {
 }
 
 fn fenced(write: &Write<'_>) -> JournalError {
-    JournalError::Fenced { shard: write.shard, epoch: write.epoch }
+    JournalError::Fenced { shard: write.shard, epoch: write.epoch, by: None }
+}
+
+fn head(row: &PgRow, epoch: Epoch, checkpoint: Position) -> Result<ShardHead, Error> {
+    let tail = optional(row, 1)?.map_or(checkpoint, Position);
+    Ok(ShardHead {
+        epoch,
+        checkpoint,
+        oldest: optional(row, 0)?.map(Position),
+        tail: tail.max(checkpoint),
+        last_actor: ActorNo(optional(row, 2)?.unwrap_or(0)),
+        actors: unsigned(row, 3)?,
+    })
 }
 
 fn stored_record(row: &PgRow) -> Result<StoredRecord, Error> {

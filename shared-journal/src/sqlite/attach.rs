@@ -40,6 +40,25 @@ pub(crate) fn attach(
     }))
 }
 
+/// As [`attach`], to read. None inside if there is no journal.
+pub(crate) fn attach_to_read(
+    provider: &Arc<dyn Provider>,
+) -> Option<Result<Option<Arc<SqliteActorProvider>>, JournalError>> {
+    let any: &dyn Any = &**provider;
+    let sqlite = any.downcast_ref::<SqliteProvider>()?;
+    let file = sqlite.get_pool().connect_options().get_filename().to_owned();
+    if file.to_string_lossy().starts_with("file:sqlx-in-memory-") {
+        let kept = IN_MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |entry: &&InMemory| entry.provider.ptr_eq(&Arc::downgrade(provider));
+        return Some(Ok(kept.iter().find(of).map(|entry| entry.journal.clone())));
+    }
+    Some(
+        place::of_database(&file).and_then(|(path, _)| {
+            SqliteActorProvider::read_only(Location::File { path, model: None })
+        }),
+    )
+}
+
 fn in_memory(
     provider: &Arc<dyn Provider>,
     file: &Path,

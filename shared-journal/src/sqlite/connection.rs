@@ -124,12 +124,7 @@ pub(super) fn prepare(connection: &mut Connection, store: &str) -> Result<(), Jo
     // Immediate: of two processes that find an empty file, one migrates and the other sees it.
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-    let found: u32 =
-        transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
-    let supported = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    if found > supported {
-        return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
-    }
+    let found = version(&transaction, store)?;
     for (version, migration) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
         transaction.execute_batch(migration).map_err(fail)?;
         transaction.pragma_update(None, "user_version", version).map_err(fail)?;
@@ -137,6 +132,18 @@ pub(super) fn prepare(connection: &mut Connection, store: &str) -> Result<(), Jo
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
     transaction.commit().map_err(fail)
+}
+
+/// The version of the schema, if it is one of ours; 0 of an empty file.
+pub(super) fn version(connection: &Connection, store: &str) -> Result<u32, JournalError> {
+    let found: u32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| classify(store, "read the schema's version", error))?;
+    let supported = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if found > supported {
+        return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
+    }
+    Ok(found)
 }
 
 /// An empty file, or one that we made.

@@ -31,5 +31,5 @@ mod provider;
 mod sql;
 mod wal;
 
-pub(crate) use attach::attach;
+pub(crate) use attach::{attach, attach_to_read};
 pub use provider::SqliteActorProvider;

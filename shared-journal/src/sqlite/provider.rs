@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::connection::{Location, prepare};
+use super::connection::{Location, prepare, version};
 use super::error::classify;
 use super::keeper::Keeper;
 use super::network::{Mount, mount_of};
@@ -17,6 +17,7 @@ use crate::error::JournalError;
 use crate::group::{Append, Group};
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 use crate::limits::Durability;
+use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
     StoredRecord, Write,
@@ -56,6 +57,30 @@ impl SqliteActorProvider {
     /// The path cannot be written, the file is not a journal, or it is of a newer version.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Arc<Self>, JournalError> {
         Self::connect(Location::file(path.as_ref())?, durability).map(Arc::new)
+    }
+
+    /// The journal at `path`, to be read beside its owner: nothing is made or migrated, and writing is
+    /// an error. None if there is no journal.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not a journal, or it is of a newer version.
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Option<Arc<Self>>, JournalError> {
+        Self::read_only(Location::file(path.as_ref())?)
+    }
+
+    pub(super) fn read_only(location: Location) -> Result<Option<Arc<Self>>, JournalError> {
+        match &location {
+            Location::File { path, .. } if !path.exists() => return Ok(None),
+            _ => {}
+        }
+        let (writer, reader) = (location.connect_to_read()?, location.connect_to_read()?);
+        // Of a file without tables its owner is about to make a journal.
+        if version(&reader, &location.to_string())? == 0 {
+            return Ok(None);
+        }
+        let (writer, reader) = (Arc::new(Mutex::new(writer)), Mutex::new(reader));
+        let group = Group::default();
+        Ok(Some(Arc::new(Self { location, writer, keeper: None, group, reader })))
     }
 
     pub(super) fn connect(
@@ -183,29 +208,48 @@ impl ActorProvider for SqliteActorProvider {
         let mut writer = self.writer();
         let transaction =
             writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&fail)?;
-        let (epoch, checkpoint) = transaction
-            .query_row(sql::BUMP_EPOCH, [shard.0], |row| {
-                Ok((Epoch(row.get(0)?), Position(row.get(1)?)))
-            })
+        let owner = transaction
+            .query_row(sql::BUMP_EPOCH, [shard.0], epoch_and_checkpoint)
             .map_err(&fail)?;
-        let (first, last) = keys(shard);
-        let number = |statement: &str| {
-            transaction.query_row(statement, [first, last], |row| row.get::<_, Option<i64>>(0))
-        };
-        let oldest = number(sql::LOG_OLDEST).map_err(&fail)?.map(position);
-        let tail = number(sql::LOG_TAIL).map_err(&fail)?.map_or(Position(0), position);
-        let last_actor =
-            number(sql::LAST_ACTOR).map_err(&fail)?.map_or(ActorNo(0), |key| ActorNo(low(key)));
-        let actors = number(sql::COUNT_ACTORS).map_err(&fail)?.unwrap_or(0);
+        let Owner { host, pid, program, opened_ms } = Owner::this_process();
+        transaction
+            .execute(sql::SAVE_OWNER, params![shard.0, host, pid, program, opened_ms])
+            .map_err(&fail)?;
+        let head = head(&transaction, shard, owner).map_err(&fail)?;
         transaction.commit().map_err(&fail)?;
-        Ok(ShardHead {
-            epoch,
-            checkpoint,
-            oldest,
-            tail: tail.max(checkpoint),
-            last_actor,
-            actors: actors.unsigned_abs(),
-        })
+        Ok(head)
+    }
+
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        let fail = self.fail("read a shard's head");
+        let reader = self.reader();
+        // At one moment.
+        let moment = reader.unchecked_transaction().map_err(&fail)?;
+        let owner = moment
+            .query_row(sql::HEAD, [shard.0], epoch_and_checkpoint)
+            .optional()
+            .map_err(&fail)?;
+        let head = owner.map(|owner| head(&moment, shard, owner)).transpose().map_err(&fail)?;
+        moment.rollback().map_err(&fail)?;
+        Ok(head)
+    }
+
+    async fn owner(&self, shard: ShardId) -> Result<Option<Owner>, JournalError> {
+        let fail = self.fail("read a shard's owner");
+        let reader = self.reader();
+        let kept: bool = reader.query_row(sql::HAS_OWNERS, [], |row| row.get(0)).map_err(&fail)?;
+        if !kept {
+            return Ok(None);
+        }
+        let owner = reader.query_row(sql::OWNER, [shard.0], |row| {
+            Ok(Owner {
+                host: row.get(0)?,
+                pid: row.get(1)?,
+                program: row.get(2)?,
+                opened_ms: row.get(3)?,
+            })
+        });
+        owner.optional().map_err(fail)
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
@@ -319,9 +363,36 @@ impl Ownership {
     fn or_fenced(self, write: &Write<'_>) -> Result<(), JournalError> {
         match self {
             Self::Ours => Ok(()),
-            Self::Lost => Err(JournalError::Fenced { shard: write.shard, epoch: write.epoch }),
+            Self::Lost => {
+                Err(JournalError::Fenced { shard: write.shard, epoch: write.epoch, by: None })
+            }
         }
     }
+}
+
+fn epoch_and_checkpoint(row: &Row<'_>) -> rusqlite::Result<(Epoch, Position)> {
+    Ok((Epoch(row.get(0)?), Position(row.get(1)?)))
+}
+
+/// A shard as it is in this transaction.
+fn head(
+    transaction: &Transaction<'_>,
+    shard: ShardId,
+    (epoch, checkpoint): (Epoch, Position),
+) -> rusqlite::Result<ShardHead> {
+    let (first, last) = keys(shard);
+    let number = |statement: &str| {
+        transaction.query_row(statement, [first, last], |row| row.get::<_, Option<i64>>(0))
+    };
+    let tail = number(sql::LOG_TAIL)?.map_or(Position(0), position);
+    Ok(ShardHead {
+        epoch,
+        checkpoint,
+        oldest: number(sql::LOG_OLDEST)?.map(position),
+        tail: tail.max(checkpoint),
+        last_actor: number(sql::LAST_ACTOR)?.map_or(ActorNo(0), |key| ActorNo(low(key))),
+        actors: number(sql::COUNT_ACTORS)?.unwrap_or(0).unsigned_abs(),
+    })
 }
 
 fn owned(connection: &Connection, write: &Write<'_>) -> rusqlite::Result<Ownership> {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use crate::error::JournalError;
 use crate::id::{ActorNo, Position, ShardId};
+use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredRecord,
     Write,
@@ -144,6 +145,14 @@ impl ActorProvider for FaultyActorProvider {
 
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
         self.read("open shard")?.open_shard(shard).await
+    }
+
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        self.read("read a shard's head")?.read_head(shard).await
+    }
+
+    async fn owner(&self, shard: ShardId) -> Result<Option<Owner>, JournalError> {
+        self.read("read a shard's owner")?.owner(shard).await
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
