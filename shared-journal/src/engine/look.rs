@@ -123,3 +123,155 @@ fn fold_tail(shared: &Arc<Shared>, head: ShardHead) -> Result<Directory, Journal
     let log = Log { oldest, covered: head.checkpoint, tail, uncovered: 0 };
     Ok(Directory::new(shared.clone(), slots, log))
 }
+
+#[cfg(test)]
+#[cfg(feature = "test-util")]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::EventJournal;
+    use crate::mailbox::{Resolution, Work};
+    use crate::provider::{ActorKey, ListedActor, StoredCommit, StoredRecord, Write};
+    use crate::test_util::MemoryActorProvider;
+
+    const SHARD: ShardId = ShardId(0);
+
+    struct Nobody;
+
+    impl Work for Nobody {
+        fn resolve(self, _: Resolution) {}
+    }
+
+    /// A store whose heads are read at one moment and all else at a later one, when the owner has gone on.
+    struct Moving {
+        heads: Vec<Arc<MemoryActorProvider>>,
+        looked: AtomicUsize,
+        rest: Arc<MemoryActorProvider>,
+        /// A commit that is not there.
+        missing: Option<Position>,
+    }
+
+    #[async_trait]
+    impl ActorProvider for Moving {
+        fn location(&self) -> String {
+            self.rest.location()
+        }
+        async fn open_shard(&self, _: ShardId) -> Result<ShardHead, JournalError> {
+            panic!("a look opens nothing")
+        }
+        async fn write(&self, _: &Write<'_>) -> Result<(), JournalError> {
+            panic!("a look writes nothing")
+        }
+        async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+            let looked = self.looked.fetch_add(1, Ordering::Relaxed);
+            self.heads.get(looked).unwrap_or(&self.rest).read_head(shard).await
+        }
+        async fn read_commits(
+            &self,
+            shard: ShardId,
+            from: Position,
+            max_bytes: usize,
+        ) -> Result<Vec<StoredCommit>, JournalError> {
+            let mut commits = self.rest.read_commits(shard, from, max_bytes).await?;
+            commits.retain(|commit| Some(commit.position) != self.missing);
+            Ok(commits)
+        }
+        async fn load_record(
+            &self,
+            shard: ShardId,
+            actor: ActorKey<'_>,
+        ) -> Result<Option<StoredRecord>, JournalError> {
+            self.rest.load_record(shard, actor).await
+        }
+        async fn list_records(
+            &self,
+            shard: ShardId,
+            filter: RecordFilter,
+            after: ActorNo,
+            limit: usize,
+        ) -> Result<Vec<ListedActor>, JournalError> {
+            self.rest.list_records(shard, filter, after, limit).await
+        }
+        async fn check(&self) -> Result<Vec<String>, JournalError> {
+            self.rest.check().await
+        }
+    }
+
+    fn actor() -> ActorId {
+        ActorId::new("counter", "1")
+    }
+
+    /// A store in which a counter counted to 12, and was checkpointed at 5 and 10, so that little of the
+    /// log is kept.
+    async fn counted() -> Arc<MemoryActorProvider> {
+        let store = MemoryActorProvider::new();
+        let limits = Limits { history_commits: 1, ..Limits::default() };
+        let journal = EventJournal::builder().limits(limits).open_on(store.clone()).await.unwrap();
+        let mut mailbox = journal.activate::<Nobody>(&actor()).await.unwrap();
+        mailbox.baseline(0).unwrap();
+        for number in 1..=12 {
+            let payload = mailbox.encode("the message", &1).unwrap();
+            mailbox.accept(None, "add", payload, Nobody, None).unwrap();
+            let delivery = mailbox.next().unwrap();
+            let reply = mailbox.encode("the reply", &number).unwrap();
+            mailbox.processed(delivery, reply);
+            mailbox.end_run(number).unwrap();
+            if number % 5 == 0 {
+                journal.checkpoint().await.unwrap();
+            } else {
+                // Until it is durable: a commit of its own.
+                journal.actors().await.unwrap();
+            }
+        }
+        store
+    }
+
+    fn count(look: &mut Look) -> u64 {
+        let (_, position, record) = look.actor(&actor()).unwrap().unwrap();
+        assert!(position >= look.position());
+        record.state.unwrap().decode().unwrap()
+    }
+
+    #[tokio::test]
+    async fn whatever_the_owner_does_between_two_reads_a_look_is_whole() {
+        let store = counted().await;
+        let moments = store.writes();
+        for before in 1..=moments {
+            for after in before..=moments {
+                let moving: Arc<dyn ActorProvider> = Arc::new(Moving {
+                    heads: vec![store.as_of(before)],
+                    looked: AtomicUsize::new(0),
+                    rest: store.as_of(after),
+                    missing: None,
+                });
+                let least = Look::read(&(store.as_of(before) as _), SHARD, &Limits::default());
+                let least = least.unwrap().unwrap();
+                let mut look = Look::read(&moving, SHARD, &Limits::default()).unwrap().unwrap();
+                assert!(look.position() >= least.position());
+                if least.position() > Position(0) {
+                    let mut least = least;
+                    assert!(count(&mut look) >= count(&mut least), "{before} {after}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_is_missing_without_a_change_of_the_head_is_damage() {
+        let store = counted().await;
+        let head = store.read_head(SHARD).await.unwrap().unwrap();
+        let damaged: Arc<dyn ActorProvider> = Arc::new(Moving {
+            heads: Vec::new(),
+            looked: AtomicUsize::new(0),
+            rest: store,
+            missing: Some(head.tail),
+        });
+        let Err(error) = Look::read(&damaged, SHARD, &Limits::default()) else {
+            panic!("it is not whole")
+        };
+        assert!(matches!(error, JournalError::Corrupt { .. }), "{error:?}");
+    }
+}

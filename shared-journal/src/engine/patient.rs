@@ -109,7 +109,8 @@ impl ActorProvider for Patient {
     }
 }
 
-#[cfg(all(test, feature = "test-util"))]
+#[cfg(test)]
+#[cfg(feature = "test-util")]
 mod tests {
     use futures::TryStreamExt;
 

@@ -46,7 +46,7 @@ impl Keeper {
 
     /// Something was written.
     pub(super) fn written(self: &Arc<Self>, writer: &Arc<Mutex<Connection>>) {
-        if self.writes.fetch_add(1, Ordering::Relaxed) % LOOK_EVERY != 0
+        if !self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY)
             || self.bytes() <= LONG_BYTES
             || self.working.swap(true, Ordering::AcqRel)
         {
