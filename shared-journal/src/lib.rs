@@ -44,12 +44,14 @@ mod limits;
 pub mod mailbox;
 mod outbox;
 mod outcomes;
+mod owner;
 pub mod portable;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod provider;
 #[cfg(feature = "provider-test")]
 pub mod provider_test;
+mod reader;
 mod record;
 mod record_v2;
 mod recovery;
@@ -57,13 +59,15 @@ mod reshard;
 mod sabotage;
 mod session;
 pub mod sqlite;
+#[cfg(any(test, feature = "provider-test"))]
+mod sum;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod verify;
 pub mod workflow;
 
-pub use attach::attach;
+pub use attach::{attach, attach_to_read};
 pub use codec::{Codec, CodecError, Payload};
 pub use copy::{CopyReport, copy};
 pub use durable::{DurableMessage, DurableState};
@@ -76,7 +80,9 @@ pub use journal::{EventJournal, EventJournalBuilder, JournalStats};
 pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 pub use mailbox::{Mailbox, StepError, Steps};
 pub use outbox::{Origin, Outbox, OutboxError};
+pub use owner::Owner;
 pub use provider::ActorProvider;
+pub use reader::{ActorView, JournalReader, JournalView};
 pub use record::{DeadLetter, Outcome, PendingMessage};
 pub use reshard::reshard;
 pub use shared_journal_derive::{DurableMessage, DurableState};

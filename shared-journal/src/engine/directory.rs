@@ -339,7 +339,7 @@ impl Directory {
     }
 
     /// A page of actors, and where the next one begins, if there is one.
-    fn list(
+    pub(super) fn list(
         &self,
         filter: RecordFilter,
         after: ActorNo,
@@ -373,7 +373,7 @@ impl Directory {
     }
 
     /// Looks at an actor, if it exists, without keeping it in memory longer than needed.
-    fn with<T>(
+    pub(super) fn with<T>(
         &mut self,
         actor: &ActorId,
         look: impl FnOnce(ActorNo, &Slot) -> T,

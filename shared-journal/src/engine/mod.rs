@@ -18,9 +18,12 @@ mod closing;
 mod directory;
 mod gate;
 mod inbox;
+mod look;
 mod pace;
+mod patient;
 mod queue;
 mod recover;
+mod retry;
 mod slot;
 mod writer;
 
@@ -40,9 +43,12 @@ use self::directory::{Directory, Mail, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Gate, Release};
 use self::inbox::Inbox;
+pub(crate) use self::look::{Look, reading};
+use self::patient::Patient;
 use self::queue::{Queue, Ticket};
 use self::recover::recover;
 pub(crate) use self::recover::{Checked, From, Scan};
+pub(crate) use self::retry::Retry;
 pub(crate) use self::slot::read_record;
 use self::writer::Writer;
 use crate::codec::{Codec, Payload};
@@ -109,6 +115,7 @@ impl Shared {
 
     /// Ends the journal: nothing that is not durable by now is released.
     fn stop(&self, error: JournalError) -> Arc<JournalError> {
+        let error = self.named(error);
         tracing::error!(%error, shard = %self.shard, "the journal has stopped");
         metrics::counter!("journal_stopped_total").increment(1);
         let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
@@ -129,9 +136,19 @@ impl Shared {
             checkpoint: Some(&nothing),
         };
         match pollster::block_on(self.provider.write(&write)) {
-            Err(fenced) if fenced.is_fenced() => fenced,
+            Err(fenced) if fenced.is_fenced() => self.named(fenced),
             _ => error,
         }
+    }
+
+    /// Says who the newer owner is, if the store knows.
+    fn named(&self, mut error: JournalError) -> JournalError {
+        if let JournalError::Fenced { by: by @ None, .. } = &mut error
+            && let Ok(owner) = pollster::block_on(self.provider.owner(self.shard))
+        {
+            *by = owner.map(Box::new);
+        }
+        error
     }
 
     pub(crate) fn count_duplicate(&self) {
@@ -366,8 +383,29 @@ fn start(
     limits: Limits,
     codec: Codec,
 ) -> Result<(Arc<Shared>, Directory), JournalError> {
+    let provider: Arc<dyn ActorProvider> = Patient::new(provider, limits.commit_retry);
     let head = pollster::block_on(provider.open_shard(shard))?;
-    let shared = Arc::new(Shared {
+    let shared = self::shared(provider, shard, head.epoch, limits, codec);
+    let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
+    let writer = Writer::new(shared.clone(), directory.position());
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    let spawned = spawn("journal-writer", move || {
+        let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
+        writer.run();
+    });
+    spawned.map_err(|error| no_thread(&*shared.provider, error))?;
+    Ok((shared, directory))
+}
+
+/// What the threads of a shard will share.
+fn shared(
+    provider: Arc<dyn ActorProvider>,
+    shard: ShardId,
+    epoch: Epoch,
+    limits: Limits,
+    codec: Codec,
+) -> Arc<Shared> {
+    Arc::new(Shared {
         // Never so short that it is reached before a checkpoint begins.
         queue: Queue::new(
             limits.waiting_bytes,
@@ -384,19 +422,10 @@ fn start(
         counters: Counters::default(),
         provider,
         shard,
-        epoch: head.epoch,
+        epoch,
         limits,
         codec,
-    });
-    let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
-    let writer = Writer::new(shared.clone(), directory.position());
-    let runtime = tokio::runtime::Handle::try_current().ok();
-    let spawned = spawn("journal-writer", move || {
-        let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
-        writer.run();
-    });
-    spawned.map_err(|error| no_thread(&*shared.provider, error))?;
-    Ok((shared, directory))
+    })
 }
 
 /// An owned error from a shared one.

@@ -19,6 +19,8 @@ mod gate;
 mod inbox;
 #[path = "../../src/engine/queue.rs"]
 mod queue;
+#[path = "../../src/engine/retry.rs"]
+mod retry;
 #[path = "../../src/engine/writer.rs"]
 mod writer;
 
