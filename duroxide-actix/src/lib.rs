@@ -79,13 +79,16 @@
 //! the message is in the mailbox, in memory; [`DurableSend::tell`] waits until it is durable.
 //!
 //! A message type that is not listed is handled as before: its reply does not wait for the disk,
-//! so it may tell of a state that a crash takes back.
+//! so it may tell of a state that a crash takes back. What it changes in the state, and what
+//! intervals, streams and futures change, is stored at the end of the poll of the actor in which
+//! they ran ([`DurableContext`]).
 //!
 //! # When a handler panics
 //!
 //! The state goes back to the last captured one, the message is tried again, and after
 //! [`Limits::attempts`](journal::Limits::attempts) it becomes a dead letter. A handler whose reply
-//! is dropped unsent counts as one that panicked. This needs `panic = "unwind"`, the default.
+//! is dropped unsent counts as one that panicked. What the handler sent is taken back; what others
+//! sent meanwhile, an interval for example, stays. This needs `panic = "unwind"`, the default.
 //!
 //! # Features
 //!

@@ -20,6 +20,8 @@ struct Counter {
     stubborn: bool,
     /// How often a handler that panics was tried.
     tries: u32,
+    /// Its state cannot be stored.
+    is_spoilt: bool,
     /// Notifies itself so often when it has started.
     notifies: u64,
 }
@@ -49,15 +51,18 @@ impl DurableState for Counter {
     const ACTOR_TYPE: &'static str = "counter";
     type State = u64;
     fn snapshot(&self) -> impl Serialize {
+        assert!(!self.is_spoilt, "on purpose");
         self.count
     }
     fn restore(&mut self, count: u64) {
         self.count = count;
+        self.is_spoilt = false;
     }
 }
 
 impl DurableActor for Counter {
-    type Messages = (Add, AddTwice, AddLater, AddThenPanic, TellId, Forever, LeaveBehind);
+    type Messages =
+        (Add, AddTwice, AddLater, AddThenPanic, TellId, Forever, LeaveBehind, AddAndStop, Spoil);
 }
 
 #[derive(Message, Serialize, Deserialize)]
@@ -94,6 +99,18 @@ struct LeaveBehind {
     panics: u32,
     then_panic: bool,
 }
+
+/// Sends itself a message, and has a state that cannot be stored, twice.
+#[derive(Message, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "()")]
+#[durable(name = "counter.spoil")]
+struct Spoil;
+
+/// Waits, adds, and stops the actor in the wait.
+#[derive(Message, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "u64")]
+#[durable(name = "counter.add_and_stop")]
+struct AddAndStop;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -154,6 +171,27 @@ impl Handler<LeaveBehind> for Counter {
         self.tries += 1;
         assert!(self.tries > panics, "on purpose");
         self.count
+    }
+}
+
+impl Handler<Spoil> for Counter {
+    type Result = ();
+    fn handle(&mut self, _: Spoil, ctx: &mut Self::Context) {
+        ctx.notify(Add(1));
+        self.tries += 1;
+        self.is_spoilt = self.tries < 3;
+    }
+}
+
+impl Handler<AddAndStop> for Counter {
+    type Result = u64;
+    fn handle(&mut self, _: AddAndStop, ctx: &mut Self::Context) -> u64 {
+        let later = tokio::task::yield_now().into_actor(self);
+        ctx.wait(later.map(|(), counter, ctx: &mut Self::Context| {
+            counter.count += 1;
+            ctx.stop();
+        }));
+        7
     }
 }
 
@@ -452,5 +490,30 @@ fn a_future_that_was_left_behind_and_panics_leaves_nothing_in_the_state() {
             assert!(count == 1 || count == 101, "{n}: {count}");
             tokio::task::yield_now().await;
         }
+    });
+}
+
+#[test]
+fn a_stop_in_a_wait_ends_the_message_and_the_actor() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        assert_eq!(counter.send(AddAndStop).await.unwrap(), 7);
+        gone(&journal, &actor()).await;
+        assert!(journal.pending().await.unwrap().is_empty());
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        assert_eq!(counter.send(Count).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn what_a_run_whose_state_cannot_be_stored_sent_to_itself_is_sent_once() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        counter.send(Spoil).await.unwrap();
+        assert_eq!(counter.send(Add(10)).await.unwrap(), 11);
     });
 }

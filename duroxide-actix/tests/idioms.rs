@@ -16,7 +16,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::support::{Store, gone, run};
+use crate::support::{Store, run};
 
 /// What the actor and its test share outside of the state.
 #[derive(Clone)]
@@ -71,6 +71,10 @@ enum Plain {
     Interval,
     /// Does nothing on every tick of an interval.
     Idle,
+    /// Adds on the first tick of an interval, and panics on the second.
+    PanicLater,
+    /// Waits for ever.
+    Wait,
 }
 
 macro_rules! suite {
@@ -87,6 +91,10 @@ macro_rules! suite {
                 fn add(&mut self) -> u64 {
                     self.count += 1;
                     self.count
+                }
+
+                fn bump(&mut self) {
+                    self.count += 1;
                 }
 
                 /// Resolves when the test says so.
@@ -123,6 +131,9 @@ macro_rules! suite {
 
             impl Actor for Counter {
                 type Context = $context<Self>;
+                fn started(&mut self, _: &mut Self::Context) {
+                    self.count += self.world.ticks.load(Ordering::SeqCst) as u64;
+                }
             }
 
             impl Handler<Add> for Counter {
@@ -135,7 +146,7 @@ macro_rules! suite {
             impl Handler<SpawnAdd> for Counter {
                 type Result = u64;
                 fn handle(&mut self, _: SpawnAdd, ctx: &mut Self::Context) -> u64 {
-                    ctx.spawn(self.gate().map(|(), it, _| drop(it.add())));
+                    ctx.spawn(self.gate().map(|(), it, _| it.bump()));
                     self.count
                 }
             }
@@ -143,7 +154,7 @@ macro_rules! suite {
             impl Handler<SpawnAddAtOnce> for Counter {
                 type Result = u64;
                 fn handle(&mut self, _: SpawnAddAtOnce, ctx: &mut Self::Context) -> u64 {
-                    ctx.spawn(async {}.into_actor(self).map(|(), it, _| drop(it.add())));
+                    ctx.spawn(async {}.into_actor(self).map(|(), it, _| it.bump()));
                     self.count
                 }
             }
@@ -151,7 +162,7 @@ macro_rules! suite {
             impl Handler<WaitAdd> for Counter {
                 type Result = u64;
                 fn handle(&mut self, _: WaitAdd, ctx: &mut Self::Context) -> u64 {
-                    ctx.wait(self.gate().map(|(), it, _| drop(it.add())));
+                    ctx.wait(self.gate().map(|(), it, _| it.bump()));
                     self.count
                 }
             }
@@ -208,13 +219,22 @@ macro_rules! suite {
                     const TICK: Duration = Duration::from_millis(1);
                     match plain {
                         Plain::Count => {}
-                        Plain::Add => drop(self.add()),
+                        Plain::Add => self.bump(),
                         Plain::Spawn => {
-                            ctx.spawn(self.gate().map(|(), it, _| drop(it.add())));
+                            ctx.spawn(self.gate().map(|(), it, _| it.bump()));
                         }
                         Plain::Interval => {
-                            ctx.run_interval(TICK, |it, _| drop(it.add()));
+                            ctx.run_interval(TICK, |it, _| it.bump());
                         }
+                        Plain::PanicLater => {
+                            let mut ticks = 0;
+                            ctx.run_interval(TICK, move |it, _| {
+                                it.bump();
+                                ticks += 1;
+                                assert!(ticks < 2, "in an interval, on purpose");
+                            });
+                        }
+                        Plain::Wait => ctx.wait(std::future::pending().into_actor(self)),
                         Plain::Idle => {
                             ctx.run_interval(TICK, |it, _| {
                                 it.world.ticks.fetch_add(1, Ordering::SeqCst);
@@ -446,6 +466,51 @@ macro_rules! suite {
                     let counter = start(&journal, &world).await;
                     world.gate.add_permits(1);
                     assert_eq!(counter.send(Add).await.unwrap(), 2);
+                });
+            }
+
+            #[test]
+            fn close_does_not_wait_for_a_wait_without_an_end() {
+                run(async {
+                    let store = Store::new();
+                    let journal = store.open().await;
+                    let counter = start(&journal, &World::default()).await;
+                    counter.send(Add).await.unwrap();
+                    counter.send(Plain::Wait).await.unwrap();
+                    journal.close().await.unwrap();
+                    let journal = store.open().await;
+                    let counter = start(&journal, &World::default()).await;
+                    assert_eq!(counter.send(Add).await.unwrap(), 2);
+                });
+            }
+
+            #[test]
+            fn a_panic_of_an_interval_ends_the_actor_with_what_was_captured() {
+                run(async {
+                    let store = Store::new();
+                    let journal = store.open().await;
+                    let counter = start(&journal, &World::default()).await;
+                    counter.send(Add).await.unwrap();
+                    counter.send(Plain::PanicLater).await.unwrap();
+                    while counter.send(Plain::Count).await.is_ok() {
+                        tokio::task::yield_now().await;
+                    }
+                    crate::support::gone(&journal, &actor()).await;
+                    let counter = start(&journal, &World::default()).await;
+                    assert_eq!(counter.send(Plain::Count).await.unwrap(), 2, "not what panicked");
+                });
+            }
+
+            #[test]
+            fn what_started_changes_is_captured() {
+                run(async {
+                    let store = Store::new();
+                    let journal = store.open().await;
+                    let world = World::default();
+                    world.ticks.store(7, Ordering::SeqCst);
+                    let counter = start(&journal, &world).await;
+                    assert_eq!(counter.send(Plain::Count).await.unwrap(), 7);
+                    assert_eq!(after_a_crash(&store, &journal).await, 7);
                 });
             }
 
