@@ -174,7 +174,13 @@ impl EventJournal {
     /// # Errors
     /// As [`actors`](Self::actors).
     pub async fn dead_letters(&self, actor: &ActorId) -> Result<Vec<DeadLetter>, JournalError> {
-        self.engine.dead_letters(actor.clone()).await
+        let (mut all, mut after) = (Vec::new(), Sequence(0));
+        loop {
+            let page = self.engine.dead_letters(actor.clone(), after, usize::MAX).await?;
+            let Some(last) = page.last() else { return Ok(all) };
+            after = last.sequence;
+            all.extend(page);
+        }
     }
 
     /// Receives a dead letter again, as a new message; it is handled when the actor starts.
@@ -188,9 +194,9 @@ impl EventJournal {
         sequence: Sequence,
     ) -> Result<(), JournalError> {
         let activation = self.engine.activate(actor.clone()).await?;
-        let Some(letter) =
-            activation.dead.iter().find(|letter| letter.sequence == sequence).cloned()
-        else {
+        let before = Sequence(sequence.0.saturating_sub(1));
+        let found = self.engine.dead_letters(actor.clone(), before, 1).await?.into_iter().next();
+        let Some(letter) = found.filter(|letter| letter.sequence == sequence) else {
             return Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence });
         };
         let (durable, outcome) = tokio::sync::oneshot::channel();

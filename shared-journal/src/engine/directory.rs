@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::checkpoint::{Checkpoint, Log, Progress, is_due};
 use super::recover::fold;
 use super::slot::{Slot, Slots};
-use super::{Shared, Ticket};
+use super::{Shared, Ticket, letters};
 use crate::codec::Payload;
 use crate::envelope::{CommitHeader, push_entry};
 use crate::error::JournalError;
@@ -53,7 +53,7 @@ pub(super) enum Request {
     Outcome { actor: ActorId, id: MessageId, reply: Reply<Option<Outcome>> },
     Number { actor: ActorId, reply: Reply<Option<ActorNo>> },
     Outbox { actor: ActorId, reply: Reply<Option<Sent>> },
-    DeadLetters { actor: ActorId, reply: Reply<Vec<DeadLetter>> },
+    DeadLetters { actor: ActorId, after: Sequence, limit: usize, reply: Reply<Vec<DeadLetter>> },
     Discard { actor: ActorId, sequence: Sequence, reply: Reply<Durable> },
     List { filter: RecordFilter, after: ActorNo, limit: usize, reply: Reply<Page> },
     Checkpoint { reply: oneshot::Sender<()> },
@@ -73,7 +73,6 @@ pub(crate) struct Activation {
     pub(crate) steps: Vec<RecordedStep>,
     /// The ids of the dedup windows, when they got in and what they are about, oldest first.
     pub(crate) window: Vec<(MessageKey, u64, Option<u64>)>,
-    pub(crate) dead: Vec<DeadLetter>,
 }
 
 /// A part of a listing.
@@ -251,9 +250,8 @@ impl Directory {
                 });
                 drop(reply.send(sent));
             }
-            Request::DeadLetters { actor, reply } => {
-                let letters = self.with(&actor, |_, slot| slot.record.dead.clone());
-                drop(reply.send(letters.map(Option::unwrap_or_default)));
+            Request::DeadLetters { actor, after, limit, reply } => {
+                drop(reply.send(self.dead_letters(&actor, after, limit)));
             }
             Request::Discard { actor, sequence, reply } => {
                 let submitted = self.discard(&actor, sequence);
@@ -300,7 +298,6 @@ impl Directory {
                     generated.map(|it| (MessageKey::Generated(it.id), it.at_ms, it.fingerprint));
                 callers.chain(generated).collect()
             },
-            dead: record.dead.clone(),
         })
     }
 
@@ -322,10 +319,20 @@ impl Directory {
         Ok(known.unwrap_or(Known::Nothing))
     }
 
+    fn dead_letters(
+        &mut self,
+        actor: &ActorId,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, JournalError> {
+        let shared = self.shared.clone();
+        let read = self.with(actor, |no, slot| letters::page(&shared, no, slot, after, limit))?;
+        read.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
     fn discard(&mut self, actor: &ActorId, sequence: Sequence) -> Result<Durable, JournalError> {
-        let known = self.with(actor, |no, slot| {
-            slot.record.dead.iter().any(|letter| letter.sequence == sequence).then_some(no)
-        })?;
+        let known =
+            self.with(actor, |no, slot| slot.record.dead.contains(sequence).then_some(no))?;
         let Some(no) = known.flatten() else {
             return Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence });
         };

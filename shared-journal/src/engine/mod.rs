@@ -17,6 +17,7 @@ mod clock;
 mod directory;
 mod gate;
 mod inbox;
+mod letters;
 mod pace;
 mod queue;
 mod recover;
@@ -37,6 +38,7 @@ use self::directory::{Directory, Mail, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Gate, Release};
 use self::inbox::Inbox;
+pub(crate) use self::letters::{read_letter, stored_letter};
 use self::queue::{Queue, Ticket};
 use self::recover::recover;
 pub(crate) use self::recover::{Checked, From, Scan};
@@ -246,11 +248,15 @@ impl Engine {
         outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
     }
 
+    /// Dead letters of an actor, beginning after `after`: at most `limit`, and not more than is good
+    /// to have in memory. None if there is none.
     pub(crate) async fn dead_letters(
         &self,
         actor: ActorId,
+        after: Sequence,
+        limit: usize,
     ) -> Result<Vec<DeadLetter>, JournalError> {
-        self.shared.ask(|reply| Request::DeadLetters { actor, reply }).await?
+        self.shared.ask(|reply| Request::DeadLetters { actor, after, limit, reply }).await?
     }
 
     pub(crate) async fn discard(

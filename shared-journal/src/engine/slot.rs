@@ -4,6 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use super::Shared;
+use crate::dead::DeadLetters;
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
@@ -46,6 +47,11 @@ impl Slots {
 
     pub(super) fn get_mut(&mut self, no: ActorNo) -> Option<&mut Slot> {
         self.by_no.get_mut(&no)
+    }
+
+    /// The dead letters of an actor that is in memory.
+    pub(super) fn dead(&mut self, no: ActorNo) -> Option<&mut DeadLetters> {
+        self.by_no.get_mut(&no).map(|slot| &mut slot.record.dead)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ActorNo, &Slot)> {
