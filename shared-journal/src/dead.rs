@@ -5,6 +5,8 @@
 //! to save or to delete.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -74,6 +76,15 @@ impl DeadLetters {
         self.index.range(after).map(|(sequence, indexed)| (*sequence, *indexed))
     }
 
+    pub(crate) fn in_range(
+        &self,
+        range: RangeInclusive<Sequence>,
+    ) -> impl Iterator<Item = Sequence> + '_ {
+        // A range that ends before it begins would panic.
+        let range = (!range.is_empty()).then(|| self.index.range(range));
+        range.into_iter().flatten().map(|(sequence, _)| *sequence)
+    }
+
     pub(crate) fn sequences(&self) -> impl Iterator<Item = Sequence> + '_ {
         self.index.keys().copied()
     }
@@ -139,6 +150,25 @@ impl<'de> Deserialize<'de> for DeadLetters {
         let index = BTreeMap::<Sequence, Indexed>::deserialize(deserializer)?;
         let bytes = index.values().fold(0_u64, |sum, it| sum.saturating_add(it.bytes));
         Ok(Self { index, bytes, ..Self::default() })
+    }
+}
+
+/// How much a running actor has given up, as far as that is durable: for its mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct DeadTotals {
+    count: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+impl DeadTotals {
+    pub(crate) fn set(&self, dead: &DeadLetters) {
+        self.count.store(dead.len(), Ordering::Relaxed);
+        self.bytes.store(dead.bytes(), Ordering::Relaxed);
+    }
+
+    /// Count and bytes.
+    pub(crate) fn get(&self) -> (usize, u64) {
+        (self.count.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `EventJournal`: the door to everything else.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -171,6 +172,9 @@ impl EventJournal {
     /// The messages that an actor gave up, oldest first. They are kept until they are sent again
     /// or discarded.
     ///
+    /// Reads all of them into memory, which may be [`Limits::dead_letter_bytes`] and more; see
+    /// [`dead_letters_page`](Self::dead_letters_page).
+    ///
     /// # Errors
     /// As [`actors`](Self::actors).
     pub async fn dead_letters(&self, actor: &ActorId) -> Result<Vec<DeadLetter>, JournalError> {
@@ -181,6 +185,21 @@ impl EventJournal {
             after = last.sequence;
             all.extend(page);
         }
+    }
+
+    /// As [`dead_letters`](Self::dead_letters), but only those after `after`, and at most `limit` or
+    /// 4 MiB of them, whatever is reached first; one letter is always read. Begin with
+    /// `Sequence(0)`, go on with the sequence of the last; none is the end.
+    ///
+    /// # Errors
+    /// As [`actors`](Self::actors).
+    pub async fn dead_letters_page(
+        &self,
+        actor: &ActorId,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, JournalError> {
+        self.engine.dead_letters(actor.clone(), after, limit).await
     }
 
     /// Receives a dead letter again, as a new message; it is handled when the actor starts.
@@ -229,7 +248,29 @@ impl EventJournal {
         actor: &ActorId,
         sequence: Sequence,
     ) -> Result<(), JournalError> {
-        self.engine.discard(actor.clone(), sequence).await
+        match self.engine.discard(actor.clone(), sequence..=sequence).await? {
+            0 => Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Throws the dead letters in `range` away, and says how many there were. The actor may run. If
+    /// this is cancelled, a part of them is gone.
+    ///
+    /// # Errors
+    /// The journal has stopped; the oldest of them may be gone.
+    pub async fn discard_dead_letters(
+        &self,
+        actor: &ActorId,
+        range: RangeInclusive<Sequence>,
+    ) -> Result<usize, JournalError> {
+        let mut all = 0;
+        loop {
+            match self.engine.discard(actor.clone(), range.clone()).await? {
+                0 => return Ok(all),
+                count => all += count,
+            }
+        }
     }
 
     /// The history of an actor, from the oldest commit that is kept

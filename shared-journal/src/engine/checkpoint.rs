@@ -82,18 +82,16 @@ pub(super) enum Progress {
 
 impl Checkpoint {
     /// Plans a checkpoint of everything that changed up to the log's tail, and the end of the log
-    /// before the last `history` commits.
+    /// before `keep`.
     pub(super) fn plan(
         slots: &Slots,
         log: Log,
-        history: u64,
+        keep: Position,
         waiting: Vec<oneshot::Sender<()>>,
     ) -> Self {
         let mut todo: Vec<_> =
             slots.iter().filter(|(_, slot)| slot.dirty).map(|(no, _)| no).collect();
         todo.sort_unstable();
-        // The last one stays: the journal's clock goes on from it.
-        let keep = Position((log.tail.0 + 1).saturating_sub(history.max(1))).max(log.oldest);
         Self {
             log,
             todo: todo.into_iter().peekable(),
@@ -176,6 +174,12 @@ impl Checkpoint {
 }
 
 impl Log {
+    /// The oldest of the last `history` commits. The last one stays: the journal's clock goes on
+    /// from it.
+    pub(super) fn oldest_of(&self, history: u64) -> Position {
+        Position((self.tail.0 + 1).saturating_sub(history.max(1))).max(self.oldest)
+    }
+
     /// The oldest commit that is kept when about [`TRUNCATE_BYTES`] more have gone.
     fn truncated(&self) -> Position {
         let commits = self.tail.0.saturating_sub(self.covered.0);

@@ -21,10 +21,12 @@ mod letters;
 mod pace;
 mod queue;
 mod recover;
+mod sizes;
 mod slot;
 mod writer;
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -259,14 +261,17 @@ impl Engine {
         self.shared.ask(|reply| Request::DeadLetters { actor, after, limit, reply }).await?
     }
 
+    /// Throws dead letters away, the oldest first, and says how many: a part of them if there are
+    /// many, 0 if there is none.
     pub(crate) async fn discard(
         &self,
         actor: ActorId,
-        sequence: Sequence,
-    ) -> Result<(), JournalError> {
-        let durable =
-            self.shared.ask(|reply| Request::Discard { actor, sequence, reply }).await??;
-        durable.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
+        range: RangeInclusive<Sequence>,
+    ) -> Result<usize, JournalError> {
+        let (count, durable) =
+            self.shared.ask(|reply| Request::Discard { actor, range, reply }).await??;
+        durable.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        Ok(count)
     }
 
     pub(crate) async fn list(

@@ -203,6 +203,25 @@ impl<W: Work> Mailbox<W> {
         }
     }
 
+    /// Whether what waits, and what is handled, has less than
+    /// [`Limits::pending_bytes`](crate::Limits::pending_bytes). If not, take no more for now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let waiting = self.queue.iter().chain(&self.in_progress);
+        let bytes: usize = waiting.map(|delivery| delivery.payload.bytes().len()).sum();
+        bytes < self.session.engine().shared().limits.pending_bytes.max(1)
+    }
+
+    /// Whether a message under this key may be taken. Ask before [`accept`](Self::accept), but not
+    /// for what the actor sends to itself: that is not to be lost.
+    ///
+    /// # Errors
+    /// [`JournalError::DeadLettersFull`]: nothing new, until dead letters are sent again or
+    /// discarded. What was received before is no new message.
+    pub fn check_dead_letters(&self, key: impl Into<MessageKey>) -> Result<(), JournalError> {
+        self.session.check_dead(key.into())
+    }
+
     /// Encodes [`MESSAGE`] or [`REPLY`] and checks its size: the last moment at which a message can
     /// be refused.
     ///
