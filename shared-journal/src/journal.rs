@@ -212,31 +212,57 @@ impl EventJournal {
         actor: &ActorId,
         sequence: Sequence,
     ) -> Result<(), JournalError> {
+        match self.resend_dead_letters(actor, sequence..=sequence).await? {
+            0 => Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Receives the dead letters in `range` again, in their order, as new messages, and says how many
+    /// there were; they are handled when the actor starts. If this is cancelled, or fails, the oldest
+    /// of them may have been received.
+    ///
+    /// # Errors
+    /// [`JournalError::AlreadyActive`] while the actor runs, or the journal has stopped.
+    pub async fn resend_dead_letters(
+        &self,
+        actor: &ActorId,
+        range: RangeInclusive<Sequence>,
+    ) -> Result<usize, JournalError> {
+        const AT_ONCE: usize = 4096;
         let activation = self.engine.activate(actor.clone()).await?;
-        let before = Sequence(sequence.0.saturating_sub(1));
-        let found = self.engine.dead_letters(actor.clone(), before, 1).await?.into_iter().next();
-        let Some(letter) = found.filter(|letter| letter.sequence == sequence) else {
-            return Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence });
-        };
-        let (durable, outcome) = tokio::sync::oneshot::channel();
-        {
-            let mut session = Session::new(self.engine.clone(), actor.clone(), activation, &[]);
-            // Without its id: the id's recorded outcome is that of the first time.
-            let Ok(next) = session.admit(MessageKey::Anonymous, None) else {
-                return Err(JournalError::Closed);
-            };
-            session.push(&Session::received_event(
-                next,
-                MessageKey::Anonymous,
-                &letter.kind,
-                &letter.payload,
-                Some(sequence),
-            ))?;
+        // One that fails again is behind the end.
+        let end = (*range.end()).min(activation.received);
+        let mut session = Session::new(self.engine.clone(), actor.clone(), activation, &[]);
+        let mut after = Sequence(range.start().0.saturating_sub(1));
+        let mut count = 0;
+        loop {
+            let page = self.engine.dead_letters(actor.clone(), after, AT_ONCE).await?;
+            let known = page.iter().filter(|letter| letter.sequence <= end);
+            let mut last = None;
+            for letter in known {
+                // Without its id: the id's recorded outcome is that of the first time.
+                let Ok(next) = session.admit(MessageKey::Anonymous, None) else {
+                    return Err(JournalError::Closed);
+                };
+                session.push(&Session::received_event(
+                    next,
+                    MessageKey::Anonymous,
+                    &letter.kind,
+                    &letter.payload,
+                    Some(letter.sequence),
+                ))?;
+                last = Some(letter.sequence);
+                count += 1;
+            }
+            let Some(last) = last else { return Ok(count) };
+            after = last;
+            let (durable, outcome) = tokio::sync::oneshot::channel();
             session
                 .submit(Box::new(move |outcome| drop(durable.send(outcome))))
                 .map_err(unshare)?;
+            outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
         }
-        outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
     }
 
     /// Throws a dead letter away.

@@ -190,6 +190,33 @@ async fn a_mailbox_is_full_by_bytes() {
     assert!(mailbox.has_room());
 }
 
+#[tokio::test]
+async fn many_letters_are_sent_again_in_order_and_discarded() {
+    const LETTERS: u64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { attempts: 1, ..Limits::default() };
+    let journal = open(&folder.path().join("app.db"), &limits).await;
+    let mut mailbox = journal.activate(&actor()).await.unwrap();
+    for id in 1..=LETTERS {
+        accept(&mut mailbox, id.into(), &id.to_string()).unwrap();
+    }
+    fail_all(&mut mailbox);
+    settle(&journal).await;
+    let all = || Sequence(0)..=Sequence(u64::MAX);
+    let refused = journal.resend_dead_letters(&actor(), all()).await.unwrap_err();
+    assert!(matches!(refused, JournalError::AlreadyActive { .. }), "{refused}");
+    drop(mailbox);
+    journal.checkpoint().await.unwrap();
+    let some = Sequence(1001)..=Sequence(LETTERS);
+    let sent = journal.resend_dead_letters(&actor(), some).await.unwrap() as u64;
+    assert_eq!(sent, LETTERS - 1000);
+    let mailbox: Mailbox<Nobody> = journal.activate(&actor()).await.unwrap();
+    let waiting: Vec<String> = mailbox.queued().map(|it| it.payload().decode().unwrap()).collect();
+    assert!(waiting.into_iter().eq((1001..=LETTERS).map(|id| id.to_string())));
+    assert_eq!(journal.discard_dead_letters(&actor(), all()).await.unwrap(), 1000);
+    assert!(journal.dead_letters(&actor()).await.unwrap().is_empty());
+}
+
 /// A row of SQLite has at most a billion bytes.
 async fn large_letters(count: u128, bytes: usize) {
     let folder = tempfile::tempdir().unwrap();

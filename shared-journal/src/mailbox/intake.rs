@@ -11,6 +11,7 @@ use super::attempts::Counting;
 use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
 use super::run::Handled;
 use super::steps::Steps;
+use super::told::Told;
 use crate::codec::{Codec, CodecError, Payload};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageId, MessageKey};
@@ -36,6 +37,9 @@ pub struct Mailbox<W: Work> {
     pub(super) slow: FxHashSet<Cow<'static, str>>,
     /// The attempt that is being counted.
     pub(super) counting: Option<Arc<Counting>>,
+    /// Lines about attempts that failed, and about messages that were given up.
+    pub(super) told_failed: Told,
+    pub(super) told_given_up: Told,
 }
 
 impl<W: Work> std::fmt::Debug for Mailbox<W> {
@@ -87,6 +91,8 @@ impl<W: Work> Mailbox<W> {
             in_progress: None,
             slow: FxHashSet::default(),
             counting: None,
+            told_failed: Told::default(),
+            told_given_up: Told::default(),
         }
     }
 
