@@ -147,9 +147,9 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// The messages that wait for their turn, in their order. Right after activation these are the
-    /// ones that an earlier process received: the adapter checks that it can decode them before it
-    /// starts the actor, with [`unknown`](Self::unknown) and [`undecodable`](Self::undecodable)
-    /// for what it cannot.
+    /// ones that an earlier process received: the adapter checks that it knows their types before it
+    /// starts the actor ([`require_known`](Self::require_known)). One that does not decode at its turn
+    /// is [given up](Self::give_up).
     pub fn queued(&self) -> impl Iterator<Item = &Delivery<W>> {
         self.queue.iter()
     }
