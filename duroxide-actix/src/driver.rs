@@ -236,6 +236,12 @@ where
             self.fail(error);
         }
         self.own.extend(ctx.take_notified());
+        if let Poll::Ready(held) = self.mailbox.poll_asked_to_stop(cx)
+            && self.failed.is_none()
+        {
+            self.end_run(act);
+            self.fail(held);
+        }
         self.poll_in_progress(act, ctx, cx);
         self.handle_all(act, ctx);
         // A handler that began just now is to wake the actor too.

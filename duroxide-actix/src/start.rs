@@ -20,7 +20,7 @@ pub trait StartDurable: DurableActor + Actor<Context = DurableContext<Self>> {
     /// earlier process received and did not process comes next, then new messages.
     ///
     /// # Errors
-    /// The actor runs already in this process, its stored state does not decode, a received message
+    /// The actor runs already in this process, is held ([`JournalError::Held`]), its stored state does not decode, a received message
     /// has a type that is not listed, or the journal has stopped. Nothing is lost: the actor can be
     /// started again when the cause is mended. A received message of a listed type that does not
     /// decode becomes a dead letter at its turn.

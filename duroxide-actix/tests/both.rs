@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use duroxide_actix::journal::{
-    ActorId, DurableMessage, DurableState, JournalError, Limits, MessageId,
+    ActorId, DurableMessage, DurableState, JournalError, Limits, MessageId, Sequence,
 };
 use duroxide_actix::{
     AskError, DurableActixActor, DurableActor, DurableContext, DurableSend, StartDurable,
@@ -663,6 +663,39 @@ macro_rules! suite {
                     world.gate.notify_one();
                     assert_eq!(log.send(append("after")).await.unwrap(), 2);
                 });
+            }
+
+            #[test]
+            fn it_is_stopped_by_hand_and_goes_on_when_it_is_released() {
+                for busy in [false, true] {
+                    run(async move {
+                        let store = Store::new();
+                        let journal = store.open().await;
+                        let world = World::default();
+                        let log = start(&journal, &world).await.unwrap();
+                        let name = ActorId::new("log", "1");
+                        assert_eq!(log.send(append("a")).await.unwrap(), 1);
+                        if busy {
+                            log.tell(Slow("slow".into())).await.unwrap();
+                            log.tell(append("b")).await.unwrap();
+                        }
+                        let repair = journal.repair("ada", "a test").unwrap();
+                        repair.stop(&name).await.unwrap();
+                        log.send(append("lost")).await.unwrap_err();
+                        let held = start(&journal, &World::default()).await.unwrap_err();
+                        assert!(matches!(held, JournalError::Held { .. }), "{held}");
+                        if busy {
+                            repair.give_up(&name, Sequence(2)).await.unwrap();
+                        }
+                        let journal = store.open().await;
+                        start(&journal, &World::default()).await.unwrap_err();
+                        journal.repair("ada", "another").unwrap().release(&name).await.unwrap();
+                        let log = start(&journal, &World::default()).await.unwrap();
+                        let expected: &[&str] = if busy { &["a", "b", "c"] } else { &["a", "c"] };
+                        assert_eq!(log.send(append("c")).await.unwrap(), expected.len());
+                        assert_eq!(log.send(Read).await.unwrap(), expected);
+                    });
+                }
             }
 
             #[test]

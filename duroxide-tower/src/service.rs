@@ -173,7 +173,8 @@ impl<A: DurableActor, T: IntoRequest<A>> DurableActorService<A, T> {
     ///
     /// # Errors
     /// The journal has stopped ([`JournalError::is_fenced`] tells whether because of a newer
-    /// owner), or the state does not encode, decode or fit. Callers that wait are told; the handles
+    /// owner), the state does not encode, decode or fit, or somebody has stopped the actor by hand
+    /// ([`JournalError::Held`]; what was handled by then is durable soon). Callers that wait are told; the handles
     /// refuse new messages with the same error.
     pub async fn run(self) -> Result<(), Arc<JournalError>> {
         self.worker.run().await

@@ -72,6 +72,9 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
             if self.intake.mailbox.end_run(&mut self.actor)? == Ended::TakenBack {
                 self.context.end(false);
             }
+            if let Some(error) = self.intake.mailbox.asked_to_stop() {
+                return Err(error);
+            }
             if self.context.is_stopping() {
                 return Ok(());
             }

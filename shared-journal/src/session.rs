@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::Payload;
-use crate::engine::{Activation, Engine, Gate, Lease, Release, Shared, window};
+use crate::engine::{Activation, Engine, Gate, Halt, Lease, Release, Shared, window};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
@@ -22,6 +22,7 @@ pub(crate) struct Session {
     // The lease before the engine: fields are dropped in this order, and the end of the lease is
     // announced through the engine.
     lease: Lease,
+    halt: Arc<Halt>,
     engine: Arc<Engine>,
     actor: ActorId,
     position: Position,
@@ -65,6 +66,7 @@ impl Session {
         }
         Self {
             lease: activation.lease,
+            halt: activation.halt,
             engine,
             actor,
             position: activation.position,
@@ -122,6 +124,10 @@ impl Session {
                 let _ = relay.send(Sent { no, messages });
             }
         }
+    }
+
+    pub(crate) fn halt(&self) -> &Halt {
+        &self.halt
     }
 
     pub(crate) fn no(&self) -> ActorNo {

@@ -16,6 +16,7 @@ mod checkpoint;
 mod clock;
 mod directory;
 mod gate;
+mod halt;
 mod inbox;
 mod pace;
 mod queue;
@@ -32,10 +33,11 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::at_work::AtWork;
 use self::clock::Clock;
-pub(crate) use self::directory::{Activation, Lease, Page};
-use self::directory::{Directory, Mail, Request};
+pub(crate) use self::directory::{Activation, Keep, Lease, Page};
+use self::directory::{Directory, Mail, Purpose, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Gate, Release};
+pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 use self::queue::{Queue, Ticket};
 use self::recover::recover;
@@ -50,7 +52,7 @@ use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
 use crate::outbox::{Relay, Sent};
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
-use crate::record::{DeadLetter, Outcome};
+use crate::record::{ActorRecord, DeadLetter, Outcome};
 use crate::recovery::Window;
 
 /// What the threads of one shard share.
@@ -191,7 +193,38 @@ impl Engine {
 
     /// Loads an actor and reserves it for the caller.
     pub(crate) async fn activate(&self, actor: ActorId) -> Result<Activation, JournalError> {
-        self.shared.ask(|reply| Request::Activate { actor, reply }).await?
+        let purpose = Purpose::Run;
+        self.shared.ask(|reply| Request::Activate { actor, purpose, reply }).await?
+    }
+
+    /// As [`activate`](Self::activate), of an actor that is held too.
+    pub(crate) async fn activate_for_repair(
+        &self,
+        actor: ActorId,
+    ) -> Result<Activation, JournalError> {
+        let purpose = Purpose::Repair;
+        self.shared.ask(|reply| Request::Activate { actor, purpose, reply }).await?
+    }
+
+    /// Looks at what is known of an actor, if it exists.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        actor: ActorId,
+        look: impl FnOnce(&ActorRecord) -> T + Send + 'static,
+    ) -> Result<Option<T>, JournalError> {
+        let seen = self.shared.ask(|reply| Request::Look {
+            actor,
+            look: Box::new(move |record| {
+                // If nobody waits any more, nobody is to see it.
+                drop(reply.send(record.map(|record| record.map(look))));
+            }),
+        });
+        seen.await?
+    }
+
+    /// Asks a held actor to stop, and waits until it has.
+    pub(crate) async fn stop(&self, actor: ActorId) -> Result<(), JournalError> {
+        self.shared.ask(|reply| Request::Stop { actor, reply }).await?
     }
 
     /// The outcome of a message; waits for it if the message was received and not yet processed.
@@ -233,7 +266,11 @@ impl Engine {
     }
 
     /// Writes events of an actor that need not be in its runs, and waits until they are durable.
-    async fn write(&self, no: ActorNo, events: &[ActorEvent<'_>]) -> Result<(), JournalError> {
+    pub(crate) async fn write(
+        &self,
+        no: ActorNo,
+        events: &[ActorEvent<'_>],
+    ) -> Result<(), JournalError> {
         let mut entries = Vec::new();
         for event in events {
             push_entry(&mut entries, no, event)
@@ -273,13 +310,13 @@ impl Engine {
     }
 
     /// Makes a checkpoint and waits for its end.
-    pub(crate) async fn checkpoint(&self) -> Result<(), JournalError> {
-        self.shared.ask(|reply| Request::Checkpoint { reply }).await
+    pub(crate) async fn checkpoint(&self, history: Keep) -> Result<(), JournalError> {
+        self.shared.ask(|reply| Request::Checkpoint { history, reply }).await
     }
 
     /// Takes no more submissions and waits until everything is written.
     pub(crate) async fn close(&self) -> Result<(), JournalError> {
-        match self.checkpoint().await {
+        match self.checkpoint(Keep::Usual).await {
             // Closed before: that is what was asked for.
             Ok(()) | Err(JournalError::Closed) => {}
             Err(error) => return Err(error),

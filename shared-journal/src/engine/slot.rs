@@ -1,9 +1,12 @@
 //! The actors that the directory has in memory: those that run, and those that changed since the
 //! last checkpoint.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use super::Shared;
+use super::halt::Halt;
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
@@ -23,6 +26,8 @@ pub(super) struct Slot {
     pub(super) dirty: bool,
     /// Reserved by a running actor.
     pub(super) active: bool,
+    /// How the running actor is asked to stop. None while it is repaired.
+    pub(super) halt: Option<Arc<Halt>>,
 }
 
 #[derive(Default)]
@@ -183,6 +188,7 @@ impl Slots {
             changed: Position::default(),
             dirty: false,
             active: false,
+            halt: None,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use rustc_hash::FxHashSet;
 use serde::Serialize;
@@ -201,6 +202,19 @@ impl<W: Work> Mailbox<W> {
             }
             shared.queue.room().await;
         }
+    }
+
+    /// Whether somebody has stopped the actor by hand ([`Repair::stop`](crate::Repair::stop)), with the
+    /// error that says who and why: the adapter ends the actor, as if the journal had stopped.
+    #[must_use]
+    pub fn asked_to_stop(&self) -> Option<Arc<JournalError>> {
+        self.session.halt().asked().cloned()
+    }
+
+    /// As [`asked_to_stop`](Self::asked_to_stop); registers the task, the last one to ask. An adapter
+    /// that never calls this cannot be asked.
+    pub fn poll_asked_to_stop(&mut self, cx: &Context<'_>) -> Poll<Arc<JournalError>> {
+        self.session.halt().poll_asked(cx)
     }
 
     /// Encodes [`MESSAGE`] or [`REPLY`] and checks its size: the last moment at which a message can
