@@ -54,7 +54,7 @@ impl<A: DurableActor> Driver<A>
 where
     A::Context: Host<A>,
 {
-    /// Takes over a mailbox whose every message is known to decode.
+    /// Takes over a mailbox whose every message is of a type in the table.
     pub(crate) fn new(mailbox: Mailbox<BoxJob<A>>, table: Arc<Table<A>>) -> Self {
         Self {
             mailbox,
@@ -228,7 +228,9 @@ where
             },
         };
         if let Err(source) = job.decode(delivery.payload()) {
-            return self.fail(Arc::new(self.mailbox.undecodable(&delivery, source)));
+            delivery.work = Some(job);
+            let error = error_text(&self.mailbox.undecodable(&delivery, source));
+            return self.mailbox.give_up(delivery, &error);
         }
         ctx.enter(delivery.id());
         let started = catch_unwind(AssertUnwindSafe(|| job.start(act, ctx)));
@@ -286,6 +288,12 @@ where
         {
             let error = error.clone();
             self.fail(error);
+        }
+        if let Poll::Ready(held) = self.mailbox.poll_asked_to_stop(cx)
+            && self.failed.is_none()
+        {
+            self.end_run(act, ctx);
+            self.fail(held);
         }
         self.poll_in_progress(act, ctx, cx);
         self.handle_all(act, ctx);

@@ -20,9 +20,10 @@ pub trait StartDurable: DurableActor + Actor<Context = DurableContext<Self>> {
     /// earlier process received and did not process comes next, then new messages.
     ///
     /// # Errors
-    /// The actor runs already in this process, its stored state or a received message does not
-    /// decode or has a type that is not listed, or the journal has stopped. Nothing is lost: the
-    /// actor can be started again when the cause is mended.
+    /// The actor runs already in this process, is held ([`JournalError::Held`]), its stored state does not decode, a received message
+    /// has a type that is not listed, or the journal has stopped. Nothing is lost: the actor can be
+    /// started again when the cause is mended. A received message of a listed type that does not
+    /// decode becomes a dead letter at its turn.
     ///
     /// # Panics
     /// Outside of an actix system, as `Actor::start` does.
@@ -62,17 +63,14 @@ pub trait StartDurable: DurableActor + Actor<Context = DurableContext<Self>> {
 
 impl<A> StartDurable for A where A: DurableActor + Actor<Context = DurableContext<A>> {}
 
-/// Activates an actor and checks that everything that waits in its mailbox can be handled.
+/// Activates an actor and checks that everything that waits in its mailbox is of a type it lists.
 pub(crate) async fn load<A: DurableActor>(
     journal: &EventJournal,
     actor: &ActorId,
 ) -> Result<(Mailbox<BoxJob<A>>, Arc<Table<A>>), JournalError> {
     let table = Table::<A>::of_type();
     let mailbox: Mailbox<BoxJob<A>> = journal.activate(actor).await?;
-    for delivery in mailbox.queued() {
-        let mut job = table.job(delivery.kind()).ok_or_else(|| mailbox.unknown(delivery))?;
-        job.decode(delivery.payload()).map_err(|error| mailbox.undecodable(delivery, error))?;
-    }
+    mailbox.require_known(|kind| table.job(kind).is_some())?;
     Ok((mailbox, table))
 }
 

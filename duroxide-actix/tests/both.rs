@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use duroxide_actix::journal::{
-    ActorId, DurableMessage, DurableState, JournalError, Limits, MessageId,
+    ActorId, DurableMessage, DurableState, JournalError, Limits, MessageId, Sequence,
 };
 use duroxide_actix::{
     AskError, DurableActixActor, DurableActor, DurableContext, DurableSend, StartDurable,
@@ -61,6 +61,18 @@ messages! {
     Slow(String) -> "usize", "log.slow";
     Panic(String, u32) -> "usize", "log.panic";
     PanicLater(String, u32) -> "usize", "log.panic_later";
+}
+
+/// Without lines it encodes and does not decode.
+#[derive(Message, Serialize, Deserialize, Clone)]
+#[rtype(result = "usize")]
+struct Sparse {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<String>,
+}
+
+impl DurableMessage for Sparse {
+    const NAME: &'static str = "log.sparse";
 }
 
 /// Not durable: a question.
@@ -118,6 +130,7 @@ macro_rules! suite {
                     Slow,
                     Panic,
                     PanicLater,
+                    Sparse,
                 );
             }
 
@@ -143,6 +156,14 @@ macro_rules! suite {
                 type Result = usize;
                 fn handle(&mut self, message: Append, _: &mut Self::Context) -> usize {
                     self.push(&message.0)
+                }
+            }
+
+            impl Handler<Sparse> for Log {
+                type Result = usize;
+                fn handle(&mut self, message: Sparse, _: &mut Self::Context) -> usize {
+                    self.lines.extend(message.lines);
+                    self.lines.len()
                 }
             }
 
@@ -641,6 +662,69 @@ macro_rules! suite {
                     let log = start(&journal, &world).await.unwrap();
                     world.gate.notify_one();
                     assert_eq!(log.send(append("after")).await.unwrap(), 2);
+                });
+            }
+
+            #[test]
+            fn it_is_stopped_by_hand_and_goes_on_when_it_is_released() {
+                for busy in [false, true] {
+                    run(async move {
+                        let store = Store::new();
+                        let journal = store.open().await;
+                        let world = World::default();
+                        let log = start(&journal, &world).await.unwrap();
+                        let name = ActorId::new("log", "1");
+                        assert_eq!(log.send(append("a")).await.unwrap(), 1);
+                        if busy {
+                            log.tell(Slow("slow".into())).await.unwrap();
+                            log.tell(append("b")).await.unwrap();
+                        }
+                        let repair = journal.repair("ada", "a test").unwrap();
+                        repair.stop(&name).await.unwrap();
+                        log.send(append("lost")).await.unwrap_err();
+                        let held = start(&journal, &World::default()).await.unwrap_err();
+                        assert!(matches!(held, JournalError::Held { .. }), "{held}");
+                        if busy {
+                            repair.give_up(&name, Sequence(2)).await.unwrap();
+                        }
+                        let journal = store.open().await;
+                        start(&journal, &World::default()).await.unwrap_err();
+                        journal.repair("ada", "another").unwrap().release(&name).await.unwrap();
+                        let log = start(&journal, &World::default()).await.unwrap();
+                        let expected: &[&str] = if busy { &["a", "b", "c"] } else { &["a", "c"] };
+                        assert_eq!(log.send(append("c")).await.unwrap(), expected.len());
+                        assert_eq!(log.send(Read).await.unwrap(), expected);
+                    });
+                }
+            }
+
+            #[test]
+            fn a_message_that_does_not_decode_becomes_a_dead_letter_and_does_not_lock_its_actor() {
+                run(async {
+                    let store = Store::new();
+                    let journal = store.open().await;
+                    let world = World::default();
+                    let log = start(&journal, &world).await.unwrap();
+                    let sparse = |lines: &[&str]| Sparse {
+                        lines: lines.iter().map(|&line| line.to_owned()).collect(),
+                    };
+                    log.tell(Slow("slow".into())).await.unwrap();
+                    log.tell(append("a")).await.unwrap();
+                    log.tell(sparse(&[])).await.unwrap();
+                    log.tell(sparse(&["b"])).await.unwrap();
+
+                    let journal = store.open().await;
+                    let world = World::default();
+                    world.gate.notify_one();
+                    let log = start(&journal, &world).await.unwrap();
+                    assert_eq!(log.send(append("c")).await.unwrap(), 4);
+                    assert_eq!(log.send(Read).await.unwrap(), ["slow", "a", "b", "c"]);
+                    let letters = journal.dead_letters(&ActorId::new("log", "1")).await.unwrap();
+                    let [letter] = &letters[..] else { panic!("{letters:?}") };
+                    assert_eq!((letter.sequence.0, letter.attempts), (3, 1));
+                    let text = &letter.error;
+                    assert!(text.contains("log/1") && text.contains("message 3"), "{text}");
+                    assert!(text.contains("log.sparse") && text.contains("missing"), "{text}");
                 });
             }
 

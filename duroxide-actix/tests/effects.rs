@@ -139,6 +139,15 @@ fn effects(test: &str) -> Vec<u32> {
 #[durable(name = "test.show")]
 struct Show;
 
+/// Tells another actor, notes it, and answers with an error.
+#[derive(Message, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "Result<(), String>")]
+#[durable(name = "test.decline")]
+struct Decline {
+    to: String,
+    note: u64,
+}
+
 #[derive(Message, Serialize, Deserialize, DurableMessage)]
 #[rtype(result = "String")]
 #[durable(name = "test.refused")]
@@ -175,7 +184,7 @@ macro_rules! actor {
         }
 
         impl DurableActor for $actor {
-            type Messages = (Spread, Note, Ask, Ended, Raise, Time, Show, Refused, Steps);
+            type Messages = (Spread, Note, Ask, Ended, Raise, Time, Show, Refused, Steps, Decline);
         }
 
         impl Handler<Spread> for $actor {
@@ -208,6 +217,15 @@ macro_rules! actor {
             type Result = ();
             fn handle(&mut self, note: Note, _: &mut Self::Context) {
                 self.0.notes.push(note.0);
+            }
+        }
+
+        impl Handler<Decline> for $actor {
+            type Result = Result<(), String>;
+            fn handle(&mut self, decline: Decline, ctx: &mut Self::Context) -> Self::Result {
+                ctx.actor::<Self>(&decline.to).tell(Note(decline.note)).unwrap();
+                self.0.notes.push(decline.note);
+                Err("no".into())
             }
         }
 
@@ -455,6 +473,31 @@ fn a_handler_that_panics_has_sent_nothing() {
         let world = World::begin(&store).await;
         a_panic_sends_nothing::<Own>(&world).await;
         a_panic_sends_nothing::<Wrapped>(&world).await;
+        world.end().await;
+    });
+}
+
+async fn an_error_keeps_everything<A>(world: &World)
+where
+    A: DurableActor + Handler<Decline> + Handler<Show> + Handler<Note>,
+{
+    let (sender, receiver) = (world.actor::<A>("sender"), world.actor::<A>("receiver"));
+    for note in 1..=2 {
+        let answer = sender.ask(Decline { to: "receiver".to_owned(), note }).await.unwrap();
+        assert_eq!(answer, Err("no".to_owned()));
+    }
+    assert_eq!(sender.ask(Show).await.unwrap().notes, [1, 2]);
+    let heard = until(&receiver, |heard| heard.notes.last() == Some(&2)).await;
+    assert_eq!(heard.notes, [1, 2]);
+}
+
+#[test]
+fn an_error_keeps_what_its_handler_changed_and_sent() {
+    run(async {
+        let store = Store::new();
+        let world = World::begin(&store).await;
+        an_error_keeps_everything::<Own>(&world).await;
+        an_error_keeps_everything::<Wrapped>(&world).await;
         world.end().await;
     });
 }

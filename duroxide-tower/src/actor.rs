@@ -68,7 +68,8 @@ pub trait DurableActor: DurableState + Send + 'static {
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 
     /// How it says no. This is an outcome like a reply: it is recorded, the message is done, and
-    /// what the handler changed before it returned the error is kept. What it sent is not sent.
+    /// what the handler did before it returned the error is kept: what it changed, and what it sent.
+    /// A handler that is to leave nothing behind checks first, or panics.
     type Error: Serialize + DeserializeOwned + Send + 'static;
 
     /// Handles one message.
@@ -106,8 +107,6 @@ pub trait DurableActor: DurableState + Send + 'static {
 pub struct ActorContext {
     outbox: Outbox,
     steps: Option<Steps>,
-    /// What was in the outbox before the message.
-    sent: usize,
     message: Option<MessageId>,
     attempts: u32,
     /// Why this attempt has failed, although the handler did not panic.
@@ -123,15 +122,7 @@ impl ActorContext {
 
     /// Of an actor whose side effects cannot be recorded.
     pub(crate) fn without_journal(outbox: Outbox) -> Self {
-        Self {
-            outbox,
-            steps: None,
-            sent: 0,
-            message: None,
-            attempts: 0,
-            failure: None,
-            stopping: false,
-        }
+        Self { outbox, steps: None, message: None, attempts: 0, failure: None, stopping: false }
     }
 
     /// The actor's name.
@@ -185,7 +176,6 @@ impl ActorContext {
         self.message = message;
         self.attempts = attempts;
         self.failure = None;
-        self.sent = self.outbox.len();
     }
 
     /// This attempt has failed, as if the handler had panicked: whatever it answers does not count.
@@ -195,11 +185,6 @@ impl ActorContext {
 
     pub(crate) fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
-    }
-
-    /// The handler answered with an error: it has sent nothing.
-    pub(crate) fn take_back(&mut self) {
-        self.outbox.truncate(self.sent);
     }
 
     /// The message is done. If it was not `handled`, its wish to stop goes with it.

@@ -11,8 +11,9 @@ use shared_journal::{ActorId, DurableMessage, Outbox, OutboxError, StepError};
 
 use crate::actor::{ActorContext, DurableActor};
 
-/// Sending, exactly once, and side effects whose results are recorded. What a handler sends becomes durable with what it does to the state, and is
-/// sent on after that. A handler that panics or returns an error has sent nothing.
+/// Sending, exactly once, and side effects whose results are recorded. What a handler sends becomes
+/// durable with what it does to the state, and is sent on after that. A handler that panics has sent
+/// nothing. An error is an outcome like a reply: what its handler sent is sent.
 ///
 /// Only an actor of a [`Cluster`](shared_journal::cluster::Cluster), which may be of one node, can
 /// send. Orchestrations need [`workflow::register`](shared_journal::workflow::register) and

@@ -1,5 +1,6 @@
 //! The receiving side of a service: from the channel into the journal's mailbox.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use shared_journal::mailbox::{Acceptance, MESSAGE, fingerprint};
@@ -40,13 +41,14 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
     /// handler is in progress.
     ///
     /// # Errors
-    /// The journal has stopped.
+    /// The journal has stopped, or somebody has stopped the actor.
     pub(crate) async fn receive(&mut self) -> Result<bool, Arc<JournalError>> {
         while !self.ended || self.duplicates.len() > 0 {
             let room = self.has_room();
             tokio::select! {
                 biased;
                 error = self.shared.failed() => return Err(error),
+                error = poll_fn(|cx| self.mailbox.poll_asked_to_stop(cx)) => return Err(error),
                 // Before new messages, which may never cease.
                 _ = self.duplicates.answer(), if self.duplicates.len() > 0 => {}
                 received = self.receiver.recv(), if room && !self.ended => match received {

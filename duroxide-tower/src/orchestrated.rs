@@ -149,9 +149,6 @@ impl<A: DurableActor> Orchestrated<A> {
         context.begin(handling.id(), handling.attempts);
         let handled = AssertUnwindSafe(actor.handle(&mut context, message)).catch_unwind().await;
         let answer = handled.map_err(|panic| panic_text(&*panic))?;
-        if answer.is_err() {
-            context.take_back();
-        }
         let reply = serde_json::to_value(&answer).map_err(|error| text(&error))?;
         let size = reply.to_string().len();
         if size > ORCHESTRATED_REPLY_BYTES {

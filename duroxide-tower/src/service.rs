@@ -42,9 +42,10 @@ impl<A: DurableActor> DurableActorService<A> {
     ///
     /// # Errors
     /// [`JournalError::AlreadyActive`], [`JournalError::InvalidActorId`],
-    /// [`JournalError::Decode`] for a state or a waiting message that does not decode,
+    /// [`JournalError::Decode`] for a state that does not decode,
     /// [`JournalError::UnknownMessage`] for a waiting message of another type, or whatever is
-    /// wrong with the journal. Nothing is lost by any of them.
+    /// wrong with the journal. Nothing is lost by any of them. A waiting message of its type that
+    /// does not decode becomes a dead letter at its turn.
     pub async fn new(
         journal: &EventJournal,
         id: impl AsRef<str>,
@@ -172,7 +173,8 @@ impl<A: DurableActor, T: IntoRequest<A>> DurableActorService<A, T> {
     ///
     /// # Errors
     /// The journal has stopped ([`JournalError::is_fenced`] tells whether because of a newer
-    /// owner), or the state does not encode, decode or fit. Callers that wait are told; the handles
+    /// owner), the state does not encode, decode or fit, or somebody has stopped the actor by hand
+    /// ([`JournalError::Held`]; what was handled by then is durable soon). Callers that wait are told; the handles
     /// refuse new messages with the same error.
     pub async fn run(self) -> Result<(), Arc<JournalError>> {
         self.worker.run().await
@@ -193,12 +195,6 @@ impl<A: DurableActor> Recovered<A> {
     ) -> Result<Self, JournalError> {
         let mut mailbox: Mailbox<Work<A>> = journal.activate(name).await?;
         mailbox.require_known(|kind| kind == A::Message::NAME)?;
-        // All of them before the first is handled: an actor that cannot go on does not begin.
-        for delivery in mailbox.queued() {
-            if let Err(source) = delivery.payload().decode::<A::Message>() {
-                return Err(mailbox.undecodable(delivery, source));
-            }
-        }
         mailbox.restore(&mut actor)?;
         mailbox.baseline(&actor)?;
         Ok(Self { actor, mailbox })

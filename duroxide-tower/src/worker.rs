@@ -72,6 +72,9 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
             if self.intake.mailbox.end_run(&mut self.actor)? == Ended::TakenBack {
                 self.context.end(false);
             }
+            if let Some(error) = self.intake.mailbox.asked_to_stop() {
+                return Err(error);
+            }
             if self.context.is_stopping() {
                 return Ok(());
             }
@@ -87,7 +90,13 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
     }
 
     async fn handle(&mut self, mut delivery: Delivery<Work<A>>) -> Result<(), Arc<JournalError>> {
-        let message = self.message_of(&mut delivery)?;
+        let message = match self.message_of(&mut delivery) {
+            Ok(message) => message,
+            Err(error) => {
+                self.intake.mailbox.give_up(delivery, &error_text(&error));
+                return Ok(());
+            }
+        };
         self.context.begin(delivery.id(), delivery.attempts());
         match self.drive(delivery, message).await? {
             (Some(delivery), handled) => self.record(delivery, handled),
@@ -120,16 +129,13 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
     }
 
     /// The message to handle: as it came, or as it was stored.
-    fn message_of(
-        &self,
-        delivery: &mut Delivery<Work<A>>,
-    ) -> Result<A::Message, Arc<JournalError>> {
+    fn message_of(&self, delivery: &mut Delivery<Work<A>>) -> Result<A::Message, JournalError> {
         match delivery.work.as_mut().and_then(|work| work.message.take()) {
             Some(message) => Ok(message),
             None => delivery
                 .payload()
                 .decode()
-                .map_err(|source| Arc::new(self.intake.mailbox.undecodable(delivery, source))),
+                .map_err(|source| self.intake.mailbox.undecodable(delivery, source)),
         }
     }
 
@@ -143,9 +149,6 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
             (Some(failure), Ok(_)) => failure,
             (None, Ok(answer)) => match mailbox.encode(REPLY, &answer) {
                 Ok(reply) => {
-                    if answer.is_err() {
-                        self.context.take_back();
-                    }
                     if let Some(work) = &mut delivery.work {
                         work.answer = Some(answer);
                     }

@@ -114,7 +114,7 @@ async fn a_lane_that_cannot_start_is_named_and_started_again_and_the_other_works
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_decode_any_more_does_not_hold_up_the_other_lane() {
+async fn a_request_that_does_not_decode_any_more_holds_up_no_lane() {
     let store = Store::new();
     let orders = two_lanes();
     {
@@ -137,11 +137,15 @@ async fn a_request_that_does_not_decode_any_more_does_not_hold_up_the_other_lane
         .lanes(2)
         .layer(service_fn(|order: Order| async move { Ok::<_, Infallible>(order.1) }));
     assert_eq!(send(&service, Order(orders[1].clone(), 7)).await.unwrap(), 7);
+    // Another request under the same key.
     let error = send(&service, Order(orders[0].clone(), 7)).await.unwrap_err();
-    let CallError::NotAccepted { reason } = &error else { panic!("{error:?}") };
-    let cause = std::error::Error::source(reason).unwrap().to_string();
-    assert!(cause.contains("orders/lane-0-of-2"), "{cause}");
+    assert!(matches!(error, CallError::IdReused { .. }), "{error:?}");
     assert_eq!(send(&service, Order(orders[1].clone(), 7)).await.unwrap(), 7);
+    let lanes = journal.with_dead_letters().await.unwrap();
+    let letters = journal.dead_letters(&lanes[0]).await.unwrap();
+    assert_eq!(lanes.len(), 1);
+    assert_eq!((letters.len(), letters[0].attempts), (1, 2), "{letters:?}");
+    assert!(letters[0].error.contains("orders/lane-0-of-2"), "{letters:?}");
 }
 
 #[tokio::test]

@@ -67,7 +67,9 @@ impl DurableActor for Sum {
                 ctx.raise_event(&event, "numbers", &number.to_string()).unwrap();
             }
             Command::Later(number) => {
-                ctx.raise_event("nobody", "numbers", &number.to_string()).unwrap();
+                self.count += 1;
+                ctx.start_workflow("hear", "hear/1", "").unwrap();
+                ctx.raise_event("hear/1", "numbers", &number.to_string()).unwrap();
                 return Err("not now".into());
             }
             Command::Children(number) => {
@@ -160,16 +162,17 @@ async fn it_answers_remembers_and_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_it_sends_arrives_once_unless_it_says_no() {
+async fn what_it_sends_arrives_once_also_with_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::begin(folder.path()).await;
     let sum = world.sum("a");
     sum.ask(Command::Later(1)).await.unwrap().unwrap_err();
-    sum.ask(Command::Both("hear/1".into(), 2)).await.unwrap().unwrap();
+    let (count, _) = sum.ask(Command::Both("hear/1".into(), 2)).await.unwrap().unwrap();
+    assert_eq!(count, 2);
     sum.ask(Command::Both("hear/1".into(), 3)).await.unwrap().unwrap();
     let heard = world.client.wait_for_orchestration("hear/1", Duration::from_secs(50)).await;
     let duroxide::OrchestrationStatus::Completed { output, .. } = heard.unwrap() else { panic!() };
-    assert_eq!(output, "2 3");
+    assert_eq!(output, "1 2");
     sum.ask(Command::Children(40)).await.unwrap().unwrap();
     for child in ["a child", "another"] {
         while world.sum(child).ask(Command::Add(0)).await.unwrap().unwrap().1 < 41 {}

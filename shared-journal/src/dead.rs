@@ -40,6 +40,21 @@ impl DeadLetters {
         self.unsaved.insert(letter.sequence, letter);
     }
 
+    /// A letter has another content, if it is not gone.
+    pub(crate) fn replace(&mut self, letter: DeadLetter) {
+        if let Some(indexed) = self.index.get(&letter.sequence) {
+            self.bytes = self.bytes.saturating_sub(indexed.bytes);
+            self.push(letter);
+        }
+    }
+
+    /// Forgets all letters.
+    pub(crate) fn clear(&mut self) {
+        for sequence in self.sequences().collect::<Vec<_>>() {
+            self.remove(sequence);
+        }
+    }
+
     /// Forgets a letter. One that is gone already stays so.
     pub(crate) fn remove(&mut self, sequence: Sequence) {
         if let Some(indexed) = self.index.remove(&sequence) {

@@ -304,6 +304,7 @@ fn open(kind: u8, row: &[u8]) -> Result<(u8, &[u8]), EnvelopeError> {
 mod tests {
     use super::*;
     use crate::codec::{Codec, Payload};
+    use crate::event::RepairAction;
     use crate::id::{MessageId, MessageKey, Sequence};
 
     const HEADER: CommitHeader = CommitHeader {
@@ -333,6 +334,11 @@ mod tests {
             kind: Cow::Borrowed("account.deposit"),
             payload: Payload::new(Codec::MessagePack, &[0x80][..]),
             resend_of: None,
+        };
+        let repaired = |action| ActorEvent::Repaired {
+            by: Cow::Borrowed("ada"),
+            why: Cow::Borrowed("a test"),
+            action,
         };
         let events = [
             ActorEvent::Spawned { actor },
@@ -391,12 +397,34 @@ mod tests {
             ActorEvent::MessageProcessed { sequence: Sequence(6), reply: json("5") },
             received(7, None, None),
             ActorEvent::AttemptsCounted { sequence: Sequence(7), attempts: 1 },
+            received(8, None, None),
+            repaired(RepairAction::GivenUp { sequence: Sequence(8) }),
+            repaired(RepairAction::DeadLetterEdited {
+                letter: Box::new(DeadLetter {
+                    sequence: Sequence(8),
+                    id: None,
+                    kind: "account.deposit".to_owned(),
+                    payload: json("{}"),
+                    attempts: 0,
+                    error: "by hand".to_owned(),
+                    at_ms: HEADER.at_ms,
+                }),
+            }),
+            repaired(RepairAction::DeadLetterResent { sequence: Sequence(8) }),
+            repaired(RepairAction::DeadLetterDiscarded { sequence: Sequence(8) }),
+            repaired(RepairAction::Released),
+            repaired(RepairAction::StateReplaced { state: json("7") }),
+            repaired(RepairAction::Held),
         ];
         let events = events.chain(since_version_3.into_iter().filter(|_| version > 2));
         let mut bytes = Vec::new();
         let mut count = 0;
         for event in events {
             push_entry(&mut bytes, ActorNo(1), &event).unwrap();
+            count += 1;
+        }
+        if version > 2 {
+            push_entry(&mut bytes, ActorNo(2), &repaired(RepairAction::Deleted)).unwrap();
             count += 1;
         }
         let mut row = Vec::new();
@@ -422,7 +450,10 @@ mod tests {
         let (_, bytes) = decode_commit(&row).unwrap();
         // The header in the file of version 2 counts one too few.
         for entry in entries(&header_of(&row), bytes) {
-            record.apply(entry.unwrap().1, HEADER.stamp(), window).unwrap();
+            let (no, event) = entry.unwrap();
+            if no == header.no {
+                record.apply(event, HEADER.stamp(), window).unwrap();
+            }
         }
         (header, record)
     }

@@ -217,6 +217,46 @@ pub enum JournalError {
         /// The actor.
         actor: ActorId,
     },
+    /// Somebody has stopped the actor by hand, or prevents its start.
+    #[error("{actor} is held by {by}: {why}; release it before it is started again")]
+    Held {
+        /// The actor.
+        actor: ActorId,
+        /// Who holds it.
+        by: String,
+        /// Why.
+        why: String,
+    },
+    /// Whatever runs the actor does not listen when it is asked to stop.
+    #[error("{actor} is held now, and runs on until it ends by itself")]
+    CannotStop {
+        /// The actor.
+        actor: ActorId,
+    },
+    /// There is no such actor.
+    #[error("there is no actor {actor}")]
+    NoSuchActor {
+        /// The name.
+        actor: ActorId,
+    },
+    /// There is no such message that waits.
+    #[error("{actor} has no message {sequence} that waits")]
+    NoSuchMessage {
+        /// The actor.
+        actor: ActorId,
+        /// The message.
+        sequence: Sequence,
+    },
+    /// Who repairs, and why, cannot be written into the history.
+    #[error("{what} of a repair has {size} bytes; it needs one at least and {limit} at most")]
+    InvalidRepair {
+        /// What of it.
+        what: &'static str,
+        /// Its size, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The name cannot be an actor's.
     #[error("{actor} cannot name an actor: {reason}")]
     InvalidActorId {

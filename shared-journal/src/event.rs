@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Payload;
 use crate::id::{ActorId, MessageId, MessageKey, Sequence};
+use crate::record::DeadLetter;
 
 /// One fact of one actor.
 ///
@@ -13,7 +14,8 @@ use crate::id::{ActorId, MessageId, MessageKey, Sequence};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ActorEvent<'a> {
-    /// The actor exists from here on. The first event of every actor, once.
+    /// The actor exists from here on. The first event of every actor, once; and of one that is made
+    /// anew after it was deleted.
     Spawned {
         /// Its name.
         actor: ActorId,
@@ -118,6 +120,93 @@ pub enum ActorEvent<'a> {
         /// without a failure and without an outcome.
         attempts: u32,
     },
+    /// Somebody mended something by hand ([`Repair`](crate::Repair)).
+    Repaired {
+        /// Who.
+        #[serde(borrow)]
+        by: Cow<'a, str>,
+        /// Why.
+        #[serde(borrow)]
+        why: Cow<'a, str>,
+        /// What was done.
+        #[serde(borrow)]
+        action: RepairAction<'a>,
+    },
+}
+
+/// What was mended by hand. What does not apply any more when it becomes durable changes nothing.
+///
+/// Variants are stored by their order: new ones go to the end, none is ever removed or moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RepairAction<'a> {
+    /// The actor has another state.
+    StateReplaced {
+        /// The whole state.
+        #[serde(borrow)]
+        state: Payload<'a>,
+    },
+    /// A message that was received and not processed is a dead letter.
+    GivenUp {
+        /// Which message.
+        sequence: Sequence,
+    },
+    /// A dead letter has another content.
+    DeadLetterEdited {
+        /// The letter as it is now: the record that this event meets has not got it.
+        letter: Box<DeadLetter>,
+    },
+    /// A dead letter is to be sent again. The `MessageReceived` that does so follows, unless the actor
+    /// or the process was in the way.
+    DeadLetterResent {
+        /// Which message.
+        sequence: Sequence,
+    },
+    /// A dead letter is thrown away, by the `DeadLetterDiscarded` that follows.
+    DeadLetterDiscarded {
+        /// Which message.
+        sequence: Sequence,
+    },
+    /// The actor cannot be started.
+    Held,
+    /// The actor can be started again.
+    Released,
+    /// Everything that the journal knew of the actor is gone, but for its name and its counters.
+    Deleted,
+}
+
+impl RepairAction<'_> {
+    /// The name of the variant, for messages to people.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::StateReplaced { .. } => "StateReplaced",
+            Self::GivenUp { .. } => "GivenUp",
+            Self::DeadLetterEdited { .. } => "DeadLetterEdited",
+            Self::DeadLetterResent { .. } => "DeadLetterResent",
+            Self::DeadLetterDiscarded { .. } => "DeadLetterDiscarded",
+            Self::Held => "Held",
+            Self::Released => "Released",
+            Self::Deleted => "Deleted",
+        }
+    }
+
+    fn into_owned(self) -> RepairAction<'static> {
+        match self {
+            Self::StateReplaced { state } => {
+                RepairAction::StateReplaced { state: state.into_owned() }
+            }
+            Self::GivenUp { sequence } => RepairAction::GivenUp { sequence },
+            Self::DeadLetterEdited { letter } => RepairAction::DeadLetterEdited { letter },
+            Self::DeadLetterResent { sequence } => RepairAction::DeadLetterResent { sequence },
+            Self::DeadLetterDiscarded { sequence } => {
+                RepairAction::DeadLetterDiscarded { sequence }
+            }
+            Self::Held => RepairAction::Held,
+            Self::Released => RepairAction::Released,
+            Self::Deleted => RepairAction::Deleted,
+        }
+    }
 }
 
 impl ActorEvent<'_> {
@@ -138,6 +227,7 @@ impl ActorEvent<'_> {
             Self::Fingerprinted { .. } => "Fingerprinted",
             Self::RunBegan { .. } => "RunBegan",
             Self::AttemptsCounted { .. } => "AttemptsCounted",
+            Self::Repaired { .. } => "Repaired",
         }
     }
 
@@ -186,6 +276,11 @@ impl ActorEvent<'_> {
             Self::AttemptsCounted { sequence, attempts } => {
                 ActorEvent::AttemptsCounted { sequence, attempts }
             }
+            Self::Repaired { by, why, action } => ActorEvent::Repaired {
+                by: Cow::Owned(by.into_owned()),
+                why: Cow::Owned(why.into_owned()),
+                action: action.into_owned(),
+            },
         }
     }
 }

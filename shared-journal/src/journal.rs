@@ -9,7 +9,7 @@ use duroxide::providers::Provider;
 use crate::attach::attach_aside;
 use crate::cluster::{Founding, found};
 use crate::codec::Codec;
-use crate::engine::{Engine, Retry, unshare};
+use crate::engine::{Engine, Keep, Retry, unshare};
 use crate::error::JournalError;
 use crate::history::History;
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Sequence, ShardId};
@@ -17,6 +17,7 @@ use crate::limits::{Durability, Limits};
 use crate::mailbox::{Mailbox, Work};
 use crate::provider::{ActorProvider, RecordFilter};
 use crate::record::{DeadLetter, Outcome};
+use crate::repair::Repair;
 use crate::session::Session;
 use crate::verify::{VerifyReport, verify};
 
@@ -231,7 +232,7 @@ impl EventJournal {
         range: RangeInclusive<Sequence>,
     ) -> Result<usize, JournalError> {
         const AT_ONCE: usize = 4096;
-        let activation = self.engine.activate(actor.clone()).await?;
+        let activation = self.engine.activate_for_repair(actor.clone()).await?;
         // One that fails again is behind the end.
         let end = (*range.end()).min(activation.received);
         let mut session = Session::new(self.engine.clone(), actor.clone(), activation, &[]);
@@ -300,6 +301,19 @@ impl EventJournal {
         }
     }
 
+    /// Mends by hand, in the name of `by` and because of `why`; both are in the history of what is
+    /// mended.
+    ///
+    /// # Errors
+    /// [`JournalError::InvalidRepair`]: one of them is empty or too long.
+    pub fn repair(
+        &self,
+        by: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Result<Repair, JournalError> {
+        Repair::new(self.clone(), by.into(), why.into())
+    }
+
     /// The history of an actor, from the oldest commit that is kept
     /// ([`Limits::history_commits`]) to the newest at the time it gets there.
     pub fn history(&self, actor: &ActorId) -> History {
@@ -321,7 +335,7 @@ impl EventJournal {
     /// # Errors
     /// The journal has stopped.
     pub async fn checkpoint(&self) -> Result<(), JournalError> {
-        self.engine.checkpoint().await
+        self.engine.checkpoint(Keep::Usual).await
     }
 
     /// Makes a checkpoint, takes nothing more, and waits until everything is written. Actors that

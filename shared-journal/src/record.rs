@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::Payload;
 use crate::dead::DeadLetters;
+use crate::error::JournalError;
 use crate::id::{ActorId, Epoch, MessageId, MessageKey, Position, Sequence};
 use crate::outcomes::Outcomes;
 
@@ -41,6 +42,25 @@ pub(crate) struct ActorRecord {
     pub(crate) outbox: VecDeque<OutgoingMessage>,
     /// The results of steps of pending messages. Since version 2.
     pub(crate) steps: Vec<RecordedStep>,
+    /// It cannot be started. Since version 3.
+    pub(crate) held: Option<Held>,
+    /// It was deleted, and not spawned again. Its counters go on, so that nothing that is derived from
+    /// them is used twice. Since version 3.
+    pub(crate) deleted: bool,
+}
+
+/// Who holds an actor, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub(crate) by: String,
+    pub(crate) why: String,
+}
+
+impl Held {
+    pub(crate) fn error(&self, actor: &ActorId) -> JournalError {
+        let Self { by, why } = self.clone();
+        JournalError::Held { actor: actor.clone(), by, why }
+    }
 }
 
 /// Where and when a commit was made.

@@ -83,6 +83,8 @@ impl From<RecordV2<'_>> for ActorRecord {
             sent: old.sent,
             outbox: old.outbox,
             steps: old.steps,
+            held: None,
+            deleted: false,
         }
     }
 }

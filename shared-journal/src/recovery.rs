@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 
 use crate::error::IllegalEvent;
-use crate::event::ActorEvent;
+use crate::event::{ActorEvent, RepairAction};
 use crate::id::{MessageKey, Sequence};
 use crate::record::{
-    ActorRecord, DeadLetter, Outcome, OutgoingMessage, PendingMessage, RecordedOutcome,
+    ActorRecord, DeadLetter, Held, Outcome, OutgoingMessage, PendingMessage, RecordedOutcome,
     RecordedStep, Stamp, Transient,
 };
 
@@ -34,7 +34,7 @@ impl ActorRecord {
         window: Window,
     ) -> Result<(), IllegalEvent> {
         match (self.spawned, event) {
-            (false, ActorEvent::Spawned { .. }) => self.spawned = true,
+            (false, ActorEvent::Spawned { .. }) => (self.spawned, self.deleted) = (true, false),
 
             (true, ActorEvent::MessageReceived { sequence, key, kind, payload, resend_of })
                 if sequence.0.checked_sub(1) == Some(self.received.0) =>
@@ -72,20 +72,7 @@ impl ActorRecord {
                 if self.oldest_pending() == Some(sequence) =>
             {
                 if let Some(message) = self.pending.pop_front() {
-                    self.forget_steps(sequence);
-                    let error = error.into_owned();
-                    let outcome = || Outcome::Failed { attempts, error: error.clone() };
-                    self.record(&message, outcome, stamp, window);
-                    let PendingMessage { key, kind, payload, .. } = message;
-                    self.dead.push(DeadLetter {
-                        sequence,
-                        id: key.id(),
-                        kind,
-                        payload,
-                        attempts,
-                        error,
-                        at_ms: stamp.at_ms,
-                    });
+                    self.bury(message, attempts, error.into_owned(), stamp, window);
                 }
             }
 
@@ -154,9 +141,75 @@ impl ActorRecord {
                 }
             }
 
+            (true, ActorEvent::Repaired { by, why, action }) => {
+                self.repair(&by, &why, action, stamp, window);
+            }
+
+            // On its way while the actor was deleted.
+            (
+                false,
+                ActorEvent::Repaired { .. }
+                | ActorEvent::DeadLetterDiscarded { .. }
+                | ActorEvent::MessageDelivered { .. }
+                | ActorEvent::StepRecorded { .. },
+            ) if self.deleted => {}
+
             (_, event) => return Err(self.refuse(&event)),
         }
         Ok(())
+    }
+
+    /// What does not apply any more changes nothing: another operator may have been faster.
+    fn repair(
+        &mut self,
+        by: &str,
+        why: &str,
+        action: RepairAction<'_>,
+        stamp: Stamp,
+        window: Window,
+    ) {
+        match action {
+            RepairAction::StateReplaced { state } => self.state = Some(state.into_owned()),
+            RepairAction::GivenUp { sequence } => {
+                let index = self.pending_index(sequence);
+                if let Some(message) = index.and_then(|index| self.pending.remove(index)) {
+                    let attempts = message.attempts.unwrap_or(0);
+                    self.bury(message, attempts, given_up(by, why), stamp, window);
+                }
+            }
+            RepairAction::DeadLetterEdited { letter } => self.dead.replace(*letter),
+            // Done by the event that follows.
+            RepairAction::DeadLetterResent { .. } | RepairAction::DeadLetterDiscarded { .. } => {}
+            RepairAction::Held => {
+                self.held = Some(Held { by: by.to_owned(), why: why.to_owned() });
+            }
+            RepairAction::Released => self.held = None,
+            RepairAction::Deleted => {
+                let Self { received, sent, .. } = *self;
+                let mut dead = std::mem::take(&mut self.dead);
+                // Their rows go as well.
+                dead.clear();
+                *self = Self { received, sent, dead, deleted: true, ..Self::default() };
+            }
+        }
+    }
+
+    /// A message that is pending no more becomes a dead letter.
+    fn bury(
+        &mut self,
+        message: PendingMessage,
+        attempts: u32,
+        error: String,
+        stamp: Stamp,
+        window: Window,
+    ) {
+        let sequence = message.sequence;
+        self.forget_steps(sequence);
+        let outcome = || Outcome::Failed { attempts, error: error.clone() };
+        self.record(&message, outcome, stamp, window);
+        let PendingMessage { key, kind, payload, .. } = message;
+        let (id, at_ms) = (key.id(), stamp.at_ms);
+        self.dead.push(DeadLetter { sequence, id, kind, payload, attempts, error, at_ms });
     }
 
     fn forget_steps(&mut self, of: Sequence) {
@@ -173,9 +226,13 @@ impl ActorRecord {
     }
 
     fn pending_message(&mut self, sequence: Sequence) -> Option<&mut PendingMessage> {
-        // Received without gaps.
-        let index = sequence.0.checked_sub(self.oldest_pending()?.0)?;
-        self.pending.get_mut(usize::try_from(index).ok()?)
+        let index = self.pending_index(sequence)?;
+        self.pending.get_mut(index)
+    }
+
+    fn pending_index(&self, sequence: Sequence) -> Option<usize> {
+        // In order, with a gap where one was given up.
+        self.pending.binary_search_by_key(&sequence, |message| message.sequence).ok()
     }
 
     fn record(
@@ -242,6 +299,11 @@ impl ActorRecord {
         };
         format!("received up to {}, {pending}, {} dead letters", self.received, self.dead.len())
     }
+}
+
+/// What is kept of a message that was given up by hand.
+pub(crate) fn given_up(by: &str, why: &str) -> String {
+    format!("given up by {by}: {why}")
 }
 
 #[cfg(test)]

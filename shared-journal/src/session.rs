@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::Payload;
 use crate::dead::DeadTotals;
-use crate::engine::{Activation, Engine, Gate, Lease, Release, Shared, window};
+use crate::engine::{Activation, Engine, Gate, Halt, Lease, Release, Shared, window};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
@@ -24,6 +24,7 @@ pub(crate) struct Session {
     // announced through the engine.
     lease: Lease,
     dead: Arc<DeadTotals>,
+    halt: Arc<Halt>,
     engine: Arc<Engine>,
     actor: ActorId,
     position: Position,
@@ -68,6 +69,7 @@ impl Session {
         Self {
             lease: activation.lease,
             dead: activation.dead,
+            halt: activation.halt,
             engine,
             actor,
             position: activation.position,
@@ -125,6 +127,10 @@ impl Session {
                 let _ = relay.send(Sent { no, messages });
             }
         }
+    }
+
+    pub(crate) fn halt(&self) -> &Halt {
+        &self.halt
     }
 
     pub(crate) fn no(&self) -> ActorNo {

@@ -102,9 +102,10 @@ impl<A: DurableActor + Actor<Context = Context<A>>> DurableActixActor<A> {
     /// earlier process received and did not process comes next, then new messages.
     ///
     /// # Errors
-    /// The actor runs already in this process, its stored state or a received message does not
-    /// decode or has a type that is not listed, or the journal has stopped. Nothing is lost: the
-    /// actor can be started again when the cause is mended.
+    /// The actor runs already in this process, its stored state does not decode, a received message
+    /// has a type that is not listed, or the journal has stopped. Nothing is lost: the actor can be
+    /// started again when the cause is mended. A received message of a listed type that does not
+    /// decode becomes a dead letter at its turn.
     ///
     /// # Panics
     /// Outside of an actix system, as `Actor::start` does.

@@ -31,7 +31,7 @@ pub trait Host: Send + Sync + 'static {
     /// Starts an actor in the journal of its shard, with the state it had.
     ///
     /// # Errors
-    /// As [`EventJournal::activate`]; a state or a pending message that does not decode.
+    /// As [`EventJournal::activate`]; a state that does not decode, a pending message of an unknown type.
     async fn start(
         &self,
         journal: &EventJournal,

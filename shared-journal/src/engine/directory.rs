@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, Log, Progress, is_due};
+use super::halt::Halt;
 use super::recover::fold;
 use super::sizes::Sizes;
 use super::slot::{Slot, Slots};
@@ -19,7 +20,7 @@ use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
-use crate::record::{DeadLetter, Outcome, PendingMessage, RecordedStep};
+use crate::record::{ActorRecord, DeadLetter, Outcome, PendingMessage, RecordedStep};
 
 /// One request discards no more letters than this: commits stay small.
 const DISCARDED_AT_ONCE: usize = 4096;
@@ -57,22 +58,87 @@ pub(super) type Durable = oneshot::Receiver<Result<(), Arc<JournalError>>>;
 pub(super) type Discarded = (usize, Durable);
 
 pub(super) enum Request {
-    Activate { actor: ActorId, reply: Reply<Activation> },
-    Deactivate { no: ActorNo },
-    Outcome { actor: ActorId, id: MessageId, reply: Reply<Option<Outcome>> },
-    Number { actor: ActorId, reply: Reply<Option<ActorNo>> },
-    Outbox { actor: ActorId, reply: Reply<Option<Sent>> },
-    DeadLetters { actor: ActorId, after: Sequence, limit: usize, reply: Reply<Vec<DeadLetter>> },
-    Discard { actor: ActorId, range: RangeInclusive<Sequence>, reply: Reply<Discarded> },
-    List { filter: RecordFilter, after: ActorNo, limit: usize, reply: Reply<Page> },
-    Checkpoint { reply: oneshot::Sender<()> },
-    WriterDone { reply: oneshot::Sender<()> },
+    Activate {
+        actor: ActorId,
+        purpose: Purpose,
+        reply: Reply<Activation>,
+    },
+    /// Looks at an actor, if it exists.
+    Look {
+        actor: ActorId,
+        look: Look,
+    },
+    /// Asks a held actor to stop; answered when it does not run any more.
+    Stop {
+        actor: ActorId,
+        reply: Reply<()>,
+    },
+    Deactivate {
+        no: ActorNo,
+    },
+    Outcome {
+        actor: ActorId,
+        id: MessageId,
+        reply: Reply<Option<Outcome>>,
+    },
+    Number {
+        actor: ActorId,
+        reply: Reply<Option<ActorNo>>,
+    },
+    Outbox {
+        actor: ActorId,
+        reply: Reply<Option<Sent>>,
+    },
+    DeadLetters {
+        actor: ActorId,
+        after: Sequence,
+        limit: usize,
+        reply: Reply<Vec<DeadLetter>>,
+    },
+    Discard {
+        actor: ActorId,
+        range: RangeInclusive<Sequence>,
+        reply: Reply<Discarded>,
+    },
+    List {
+        filter: RecordFilter,
+        after: ActorNo,
+        limit: usize,
+        reply: Reply<Page>,
+    },
+    Checkpoint {
+        history: Keep,
+        reply: oneshot::Sender<()>,
+    },
+    WriterDone {
+        reply: oneshot::Sender<()>,
+    },
 }
+
+/// What an actor is activated for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Run,
+    /// One that is held, too.
+    Repair,
+}
+
+/// How much of the log a checkpoint leaves for histories.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// As [`Limits`](crate::Limits) say.
+    Usual,
+    /// The last commit.
+    Nothing,
+}
+
+pub(super) type Look = Box<dyn FnOnce(Result<Option<&ActorRecord>, JournalError>) + Send>;
 
 /// An actor as its history left it.
 pub(crate) struct Activation {
     pub(crate) lease: Lease,
     pub(crate) dead: Arc<DeadTotals>,
+    pub(crate) halt: Arc<Halt>,
     pub(crate) spawned: bool,
     pub(crate) position: Position,
     pub(crate) received: Sequence,
@@ -119,6 +185,8 @@ pub(super) struct Directory {
     checkpoint: Option<Checkpoint>,
     /// Whoever asked for a checkpoint while one was running.
     next_checkpoint: Vec<oneshot::Sender<()>>,
+    /// How much of the log the next checkpoint leaves.
+    keep: Keep,
     writer_done: Vec<oneshot::Sender<()>>,
 }
 
@@ -152,6 +220,7 @@ impl Directory {
             waiting: Vec::new(),
             checkpoint: None,
             next_checkpoint: Vec::new(),
+            keep: Keep::Usual,
             writer_done: Vec::new(),
         }
     }
@@ -226,6 +295,8 @@ impl Directory {
 
     fn serve_waiting(&mut self) -> Result<(), JournalError> {
         let mut later = Vec::new();
+        // The end of an actor first: somebody may wait for it.
+        self.waiting.sort_by_key(|(_, request)| !matches!(request, Request::Deactivate { .. }));
         for (after, request) in std::mem::take(&mut self.waiting) {
             if after > self.ticket {
                 later.push((after, request));
@@ -240,10 +311,18 @@ impl Directory {
     /// Answers a request, or gives it back because its time has not come.
     fn serve(&mut self, request: Request) -> Result<Option<Request>, JournalError> {
         match request {
-            Request::Activate { actor, reply } => {
+            Request::Activate { actor, purpose, reply } => {
                 // If nobody waits any more, the lease in the answer is dropped with it.
-                drop(reply.send(self.activate(&actor)));
+                drop(reply.send(self.activate(&actor, purpose)));
             }
+            Request::Look { actor, look } => self.look(&actor, look),
+            Request::Stop { actor, reply } => match self.stop(&actor) {
+                Ok(false) if !reply.is_closed() => {
+                    return Ok(Some(Request::Stop { actor, reply }));
+                }
+                Ok(_) => drop(reply.send(Ok(()))),
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Request::Deactivate { no } => self.deactivate(no),
             Request::Outcome { actor, id, reply } => match self.outcome(&actor, id) {
                 Ok(Known::Pending) if !reply.is_closed() => {
@@ -274,13 +353,18 @@ impl Directory {
             Request::List { filter, after, limit, reply } => {
                 drop(reply.send(self.list(filter, after, limit)));
             }
-            Request::Checkpoint { reply } => self.next_checkpoint.push(reply),
+            Request::Checkpoint { history, reply } => {
+                if history == Keep::Nothing {
+                    self.keep = history;
+                }
+                self.next_checkpoint.push(reply);
+            }
             Request::WriterDone { reply } => self.writer_done.push(reply),
         }
         Ok(None)
     }
 
-    fn activate(&mut self, actor: &ActorId) -> Result<Activation, JournalError> {
+    fn activate(&mut self, actor: &ActorId, purpose: Purpose) -> Result<Activation, JournalError> {
         let reserved = || actor.is_reserved().then(|| "its type is reserved".to_owned());
         if let Some(reason) = actor.invalid().or_else(reserved) {
             return Err(JournalError::InvalidActorId { actor: actor.clone(), reason });
@@ -292,13 +376,21 @@ impl Directory {
         let Some(slot) = self.slots.get_mut(no).filter(|slot| !slot.active) else {
             return Err(JournalError::AlreadyActive { actor: actor.clone() });
         };
+        if let Some(held) = slot.record.held.as_ref().filter(|_| purpose == Purpose::Run) {
+            let error = held.error(actor);
+            self.slots.evict(no);
+            return Err(error);
+        }
         slot.active = true;
         let totals = slot.totals.insert(Arc::default()).clone();
+        let halt = Arc::new(Halt::default());
+        slot.halt = (purpose == Purpose::Run).then(|| halt.clone());
         let record = &slot.record;
         totals.set(&record.dead);
         Ok(Activation {
             lease: Lease { shared: self.shared.clone(), no },
             dead: totals,
+            halt,
             spawned: record.spawned,
             position: slot.changed,
             received: record.received,
@@ -322,8 +414,38 @@ impl Directory {
         if let Some(slot) = self.slots.get_mut(no) {
             slot.active = false;
             slot.totals = None;
+            slot.halt = None;
         }
         self.slots.evict(no);
+    }
+
+    fn look(&mut self, actor: &ActorId, look: Look) {
+        let found = self.slots.find(&self.shared, actor);
+        match found {
+            Ok(Some(no)) => {
+                look(Ok(self.slots.get(no).map(|slot| &slot.record)));
+                self.slots.evict(no);
+            }
+            Ok(None) => look(Ok(None)),
+            Err(error) => look(Err(error)),
+        }
+    }
+
+    /// Whether the actor does not run, or is not held any more. If it runs, it is asked to stop.
+    fn stop(&mut self, actor: &ActorId) -> Result<bool, JournalError> {
+        let known = self.with(actor, |_, slot| {
+            let Some(held) = slot.record.held.as_ref().filter(|_| slot.active) else {
+                return Ok(true);
+            };
+            match &slot.halt {
+                Some(halt) if !halt.ask(held.error(actor)) => {
+                    Err(JournalError::CannotStop { actor: actor.clone() })
+                }
+                // One that is being repaired is left alone in a moment.
+                _ => Ok(false),
+            }
+        })?;
+        known.unwrap_or_else(|| Err(JournalError::NoSuchActor { actor: actor.clone() }))
     }
 
     fn outcome(&mut self, actor: &ActorId, id: MessageId) -> Result<Known, JournalError> {
@@ -426,7 +548,11 @@ impl Directory {
 
     fn begin_checkpoint(&mut self) -> Result<(), JournalError> {
         let waiting = std::mem::take(&mut self.next_checkpoint);
-        let from = self.log.oldest_of(self.shared.limits.history_commits);
+        let history = match std::mem::replace(&mut self.keep, Keep::Usual) {
+            Keep::Usual => self.shared.limits.history_commits,
+            Keep::Nothing => 1,
+        };
+        let from = self.log.oldest_of(history);
         self.measure(from)?;
         let keep = self.sizes.keep(from);
         let checkpoint = Checkpoint::plan(&self.slots, self.log, keep, waiting);

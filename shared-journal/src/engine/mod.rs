@@ -17,6 +17,7 @@ mod clock;
 mod closing;
 mod directory;
 mod gate;
+mod halt;
 mod inbox;
 mod letters;
 mod look;
@@ -41,10 +42,11 @@ pub(crate) use self::at_work::AtWork;
 use self::clock::Clock;
 use self::closing::Closing;
 pub(crate) use self::closing::Listener;
-pub(crate) use self::directory::{Activation, Lease, Page};
-use self::directory::{Directory, Mail, Request};
+pub(crate) use self::directory::{Activation, Keep, Lease, Page};
+use self::directory::{Directory, Mail, Purpose, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Gate, Release};
+pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 pub(crate) use self::letters::{read_letter, stored_letter};
 pub(crate) use self::look::{Look, reading};
@@ -63,7 +65,7 @@ use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
 use crate::outbox::{Relay, Sent};
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
-use crate::record::{DeadLetter, Outcome};
+use crate::record::{ActorRecord, DeadLetter, Outcome};
 use crate::recovery::Window;
 
 /// What the threads of one shard share.
@@ -216,7 +218,38 @@ impl Engine {
 
     /// Loads an actor and reserves it for the caller.
     pub(crate) async fn activate(&self, actor: ActorId) -> Result<Activation, JournalError> {
-        self.shared.ask(|reply| Request::Activate { actor, reply }).await?
+        let purpose = Purpose::Run;
+        self.shared.ask(|reply| Request::Activate { actor, purpose, reply }).await?
+    }
+
+    /// As [`activate`](Self::activate), of an actor that is held too.
+    pub(crate) async fn activate_for_repair(
+        &self,
+        actor: ActorId,
+    ) -> Result<Activation, JournalError> {
+        let purpose = Purpose::Repair;
+        self.shared.ask(|reply| Request::Activate { actor, purpose, reply }).await?
+    }
+
+    /// Looks at what is known of an actor, if it exists.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        actor: ActorId,
+        look: impl FnOnce(&ActorRecord) -> T + Send + 'static,
+    ) -> Result<Option<T>, JournalError> {
+        let seen = self.shared.ask(|reply| Request::Look {
+            actor,
+            look: Box::new(move |record| {
+                // If nobody waits any more, nobody is to see it.
+                drop(reply.send(record.map(|record| record.map(look))));
+            }),
+        });
+        seen.await?
+    }
+
+    /// Asks a held actor to stop, and waits until it has.
+    pub(crate) async fn stop(&self, actor: ActorId) -> Result<(), JournalError> {
+        self.shared.ask(|reply| Request::Stop { actor, reply }).await?
     }
 
     /// The outcome of a message; waits for it if the message was received and not yet processed.
@@ -258,7 +291,11 @@ impl Engine {
     }
 
     /// Writes events of an actor that need not be in its runs, and waits until they are durable.
-    async fn write(&self, no: ActorNo, events: &[ActorEvent<'_>]) -> Result<(), JournalError> {
+    pub(crate) async fn write(
+        &self,
+        no: ActorNo,
+        events: &[ActorEvent<'_>],
+    ) -> Result<(), JournalError> {
         let mut entries = Vec::new();
         for event in events {
             push_entry(&mut entries, no, event)
@@ -305,14 +342,14 @@ impl Engine {
     }
 
     /// Makes a checkpoint and waits for its end.
-    pub(crate) async fn checkpoint(&self) -> Result<(), JournalError> {
-        self.shared.ask(|reply| Request::Checkpoint { reply }).await
+    pub(crate) async fn checkpoint(&self, history: Keep) -> Result<(), JournalError> {
+        self.shared.ask(|reply| Request::Checkpoint { history, reply }).await
     }
 
     /// Takes no more submissions and waits until everything is written.
     pub(crate) async fn close(&self) -> Result<(), JournalError> {
         self.shared.ask_actors().await;
-        match self.checkpoint().await {
+        match self.checkpoint(Keep::Usual).await {
             // Closed before: that is what was asked for.
             Ok(()) | Err(JournalError::Closed) => {}
             Err(error) => return Err(error),

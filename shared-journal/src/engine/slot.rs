@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::Shared;
+use super::halt::Halt;
 use crate::dead::{DeadLetters, DeadTotals};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
@@ -28,6 +29,8 @@ pub(super) struct Slot {
     pub(super) active: bool,
     /// What its mailbox sees of its dead letters.
     pub(super) totals: Option<Arc<DeadTotals>>,
+    /// How the running actor is asked to stop. None while it is repaired.
+    pub(super) halt: Option<Arc<Halt>>,
 }
 
 #[derive(Default)]
@@ -197,6 +200,7 @@ impl Slots {
             dirty: false,
             active: false,
             totals: None,
+            halt: None,
         })
     }
 }

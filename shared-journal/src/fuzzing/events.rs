@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use arbitrary::{Result, Unstructured};
 
 use crate::codec::{Codec, Payload};
-use crate::event::ActorEvent;
+use crate::event::{ActorEvent, RepairAction};
 use crate::id::{ActorId, MessageId, MessageKey, Sequence};
-use crate::record::ActorRecord;
+use crate::record::{ActorRecord, DeadLetter};
 
 /// An event that can follow what is in the record, more often than not.
 pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Result<ActorEvent<'a>> {
@@ -15,7 +15,7 @@ pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Resul
     if !record.spawned && !u.ratio(1, 16)? {
         return Ok(ActorEvent::Spawned { actor: ActorId::new("t", "1") });
     }
-    Ok(match u.int_in_range(0..=16)? {
+    Ok(match u.int_in_range(0..=18)? {
         0 => ActorEvent::Spawned { actor: ActorId::new(text(u)?, text(u)?) },
         1..=4 => ActorEvent::MessageReceived {
             sequence: Sequence(near(u, record.received.0.wrapping_add(1))?),
@@ -53,11 +53,36 @@ pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Resul
             sequence: Sequence(near(u, oldest.0)?),
             attempts: u.arbitrary()?,
         },
+        16 | 17 => ActorEvent::Repaired { by: text(u)?, why: text(u)?, action: repair(u, record)? },
         _ => ActorEvent::StepRecorded {
             sequence: Sequence(near(u, oldest.0)?),
             step: text(u)?,
             result: payload(u)?,
         },
+    })
+}
+
+fn repair<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Result<RepairAction<'a>> {
+    let letter = Sequence(u.int_in_range(0..=9)?);
+    Ok(match u.int_in_range(0..=9)? {
+        0 => RepairAction::StateReplaced { state: payload(u)? },
+        1..=3 => RepairAction::GivenUp { sequence: Sequence(near(u, record.received.0)?) },
+        4 | 5 => {
+            let letter = DeadLetter {
+                sequence: letter,
+                id: None,
+                kind: "k".to_owned(),
+                payload: payload(u)?.into_owned(),
+                attempts: 1,
+                error: String::new(),
+                at_ms: u.arbitrary()?,
+            };
+            RepairAction::DeadLetterEdited { letter: Box::new(letter) }
+        }
+        6 => RepairAction::DeadLetterResent { sequence: letter },
+        7 => RepairAction::Held,
+        8 => RepairAction::Released,
+        _ => RepairAction::Deleted,
     })
 }
 

@@ -9,10 +9,10 @@ use crate::envelope::{
     CommitHeader, RecordHeader, decode_commit, decode_record, encode_commit, encode_record,
     entries, push_entry,
 };
-use crate::event::ActorEvent;
+use crate::event::{ActorEvent, RepairAction};
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, Sequence, ShardId};
 use crate::record::{ActorRecord, Outcome, Stamp};
-use crate::recovery::Window;
+use crate::recovery::{Window, given_up};
 
 const NO: ActorNo = ActorNo(1);
 const COMMITS: u64 = 64;
@@ -92,12 +92,16 @@ fn recovered(mut record: ActorRecord, tail: &[Vec<u8>], window: Window) -> Actor
 /// What an actor's events come to, in the simplest words.
 #[derive(Default)]
 struct Books {
+    spawned: bool,
     received: u64,
     stopped: bool,
     pending: BTreeSet<Sequence>,
     /// Processed or failed.
     done: u64,
-    dead: BTreeSet<Sequence>,
+    dead: BTreeMap<Sequence, Vec<u8>>,
+    /// What each message was, by its sequence.
+    content: BTreeMap<Sequence, Vec<u8>>,
+    held: bool,
     state: Option<Vec<u8>>,
     /// Name and result, by message.
     steps: BTreeMap<Sequence, Vec<(String, Vec<u8>)>>,
@@ -111,7 +115,8 @@ struct Books {
 impl Books {
     fn enter(&mut self, event: &ActorEvent<'_>) {
         match event {
-            ActorEvent::MessageReceived { sequence, resend_of, .. } => {
+            ActorEvent::MessageReceived { sequence, resend_of, payload, .. } => {
+                self.content.insert(*sequence, payload.bytes().to_vec());
                 self.received += 1;
                 self.stopped = false;
                 assert_eq!(sequence.0, self.received, "without gaps");
@@ -126,7 +131,7 @@ impl Books {
                 self.done += 1;
                 self.steps.remove(sequence);
                 if let ActorEvent::MessageFailed { .. } = event {
-                    self.dead.insert(*sequence);
+                    self.bury(*sequence);
                 }
             }
             ActorEvent::StateChanged { state } => self.state = Some(state.bytes().to_vec()),
@@ -163,12 +168,44 @@ impl Books {
                     self.attempts.insert(*sequence, *attempts);
                 }
             }
-            ActorEvent::Spawned { .. } => {}
+            ActorEvent::Spawned { .. } => self.spawned = true,
+            ActorEvent::Repaired { action, .. } if self.spawned => self.repair(action),
+            ActorEvent::Repaired { .. } => {}
+        }
+    }
+
+    fn bury(&mut self, sequence: Sequence) {
+        self.dead.insert(sequence, self.content[&sequence].clone());
+    }
+
+    fn repair(&mut self, action: &RepairAction<'_>) {
+        match action {
+            RepairAction::StateReplaced { state } => self.state = Some(state.bytes().to_vec()),
+            RepairAction::GivenUp { sequence } => {
+                if self.pending.remove(sequence) {
+                    self.done += 1;
+                    self.steps.remove(sequence);
+                    self.bury(*sequence);
+                }
+            }
+            RepairAction::DeadLetterEdited { letter } => {
+                if let Some(found) = self.dead.get_mut(&letter.sequence) {
+                    *found = letter.payload.bytes().to_vec();
+                }
+            }
+            RepairAction::Held => self.held = true,
+            RepairAction::Released => self.held = false,
+            RepairAction::Deleted => {
+                let Self { received, sent, .. } = *self;
+                *self = Self { received, sent, done: received, ..Self::default() };
+            }
+            RepairAction::DeadLetterResent { .. } | RepairAction::DeadLetterDiscarded { .. } => {}
         }
     }
 
     fn compare(&self, record: &ActorRecord) {
-        assert!(record.spawned);
+        assert_eq!((record.spawned, record.held.is_some()), (self.spawned, self.held));
+        assert!(record.spawned || record.deleted);
         assert_eq!(record.stopped, self.stopped);
         assert_eq!(record.received.0, self.received);
         let pending = record.pending.iter().map(|message| message.sequence);
@@ -178,7 +215,7 @@ impl Books {
             assert_eq!(message.fingerprint, self.fingerprints.get(&message.sequence).copied());
         }
         assert_eq!(self.received, self.done + self.pending.len() as u64);
-        assert!(record.dead.sequences().eq(self.dead.iter().copied()));
+        assert!(record.dead.sequences().eq(self.dead.keys().copied()));
         assert_eq!(record.state.as_ref().map(|state| state.bytes()), self.state.as_deref());
         assert_eq!(record.sent, self.sent);
         let outbox = record.outbox.iter().map(|message| (message.number, message.payload.bytes()));
@@ -205,6 +242,23 @@ fn window_holds(
         let bytes: usize = recorded.iter().map(|entry| entry.outcome.size()).sum();
         let newest = recorded.iter().last().map_or(0, |entry| entry.outcome.size());
         assert!(bytes <= window.bytes.max(newest), "{bytes} bytes of outcomes");
+    }
+    if let ActorEvent::Repaired { by, why, action } = event {
+        match action {
+            RepairAction::Deleted => return,
+            RepairAction::GivenUp { sequence } => {
+                let given = before.pending.iter().find(|it| it.sequence == *sequence);
+                let recorded = given.and_then(|it| it.key.id()).map(|id| (id, record.outcome(id)));
+                match recorded {
+                    Some((_, Some(Outcome::Failed { error, .. })))
+                        if *error == given_up(by, why) => {}
+                    Some((_, None)) | None => {}
+                    Some((id, Some(_))) => assert!(window.bytes < 40 || knows_twice(record, id)),
+                }
+                return;
+            }
+            _ => {}
+        }
     }
     let (ActorEvent::MessageProcessed { .. } | ActorEvent::MessageFailed { .. }) = event else {
         assert_eq!((&before.window, &before.generated), (&record.window, &record.generated));

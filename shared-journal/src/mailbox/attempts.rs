@@ -69,7 +69,7 @@ impl<W: Work> Mailbox<W> {
                 if self.run.is_empty()
                     && let Some(delivery) = self.queue.pop_front()
                 {
-                    self.give_up(delivery, DIED);
+                    self.bury(delivery, DIED);
                 }
                 return Ok(false);
             }
@@ -80,7 +80,7 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// The message becomes a dead letter when the run ends.
-    pub(super) fn give_up(&mut self, delivery: Delivery<W>, error: &str) {
+    pub(super) fn bury(&mut self, delivery: Delivery<W>, error: &str) {
         if let Some(left_out) = self.told_given_up.tell(Instant::now()) {
             tracing::error!(
                 actor = %self.actor(),

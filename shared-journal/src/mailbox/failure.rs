@@ -27,6 +27,20 @@ impl<W: Work> Mailbox<W> {
         self.restore(actor).map_err(Arc::new)
     }
 
+    /// No handler can be run for the message, and trying again cannot help: it does not decode. It
+    /// becomes a dead letter when the run ends, with one more attempt. Go on with
+    /// [`next`](Self::next), which may give it out once more: it ends in a run of its own.
+    pub fn give_up(&mut self, mut delivery: Delivery<W>, error: &str) {
+        delivery.alone = true;
+        if !self.run.is_empty() {
+            return self.queue.push_front(delivery);
+        }
+        self.steps.end();
+        self.attempt_ended(std::mem::take(&mut delivery.counted));
+        delivery.attempts += 1;
+        self.bury(delivery, shortened(error));
+    }
+
     /// As [`failed`](Self::failed), for an actor that is made anew.
     pub fn attempt_failed(&mut self, mut delivery: Delivery<W>, error: &str) {
         self.steps.end();
@@ -54,7 +68,7 @@ impl<W: Work> Mailbox<W> {
             self.outbox.take_back();
         }
         if self.run.is_empty() && attempts >= limit && !sabotaged("sabotage-poison") {
-            return self.give_up(delivery, shortened(error));
+            return self.bury(delivery, shortened(error));
         }
         self.run_bytes = 0;
         self.queue.push_front(delivery);

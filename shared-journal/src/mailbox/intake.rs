@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use rustc_hash::FxHashSet;
 use serde::Serialize;
@@ -157,9 +158,9 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// The messages that wait for their turn, in their order. Right after activation these are the
-    /// ones that an earlier process received: the adapter checks that it can decode them before it
-    /// starts the actor, with [`unknown`](Self::unknown) and [`undecodable`](Self::undecodable)
-    /// for what it cannot.
+    /// ones that an earlier process received: the adapter checks that it knows their types before it
+    /// starts the actor ([`require_known`](Self::require_known)). One that does not decode at its turn
+    /// is [given up](Self::give_up).
     pub fn queued(&self) -> impl Iterator<Item = &Delivery<W>> {
         self.queue.iter()
     }
@@ -230,6 +231,19 @@ impl<W: Work> Mailbox<W> {
     /// discarded. What was received before is no new message.
     pub fn check_dead_letters(&self, key: impl Into<MessageKey>) -> Result<(), JournalError> {
         self.session.check_dead(key.into())
+    }
+
+    /// Whether somebody has stopped the actor by hand ([`Repair::stop`](crate::Repair::stop)), with the
+    /// error that says who and why: the adapter ends the actor, as if the journal had stopped.
+    #[must_use]
+    pub fn asked_to_stop(&self) -> Option<Arc<JournalError>> {
+        self.session.halt().asked().cloned()
+    }
+
+    /// As [`asked_to_stop`](Self::asked_to_stop); registers the task, the last one to ask. An adapter
+    /// that never calls this cannot be asked.
+    pub fn poll_asked_to_stop(&mut self, cx: &Context<'_>) -> Poll<Arc<JournalError>> {
+        self.session.halt().poll_asked(cx)
     }
 
     /// Encodes [`MESSAGE`] or [`REPLY`] and checks its size: the last moment at which a message can

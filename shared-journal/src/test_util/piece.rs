@@ -141,7 +141,8 @@ impl Cutter {
             | ActorEvent::DeadLetterDiscarded { .. }
             | ActorEvent::Fingerprinted { .. }
             | ActorEvent::RunBegan { .. }
-            | ActorEvent::AttemptsCounted { .. } => {}
+            | ActorEvent::AttemptsCounted { .. }
+            | ActorEvent::Repaired { .. } => {}
         }
     }
 

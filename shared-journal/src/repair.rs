@@ -1,0 +1,377 @@
+//! Repair: what is stuck is seen and mended by hand, without the types of the application.
+
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+use tokio::sync::oneshot;
+
+use crate::codec::{Codec, CodecError, Payload};
+use crate::engine::{Activation, Keep, unshare};
+use crate::error::JournalError;
+use crate::event::{ActorEvent, RepairAction};
+use crate::id::{ActorId, MessageId, Sequence};
+use crate::journal::EventJournal;
+use crate::record::{DeadLetter, PendingMessage};
+use crate::session::Session;
+
+/// Longest name of who repairs, in bytes.
+pub const MAX_REPAIR_BY_BYTES: usize = 255;
+/// Longest reason of a repair, in bytes.
+pub const MAX_REPAIR_WHY_BYTES: usize = 1024;
+
+/// Mends what is stuck, in the name of somebody and for a reason, which become part of the history
+/// ([`ActorEvent::Repaired`]). From [`EventJournal::repair`], in the process that has the journal.
+///
+/// States and messages are text: JSON, also for what is stored as MessagePack. Nothing checks that a
+/// text is what the application's type wants: a state that is not refuses the actor's start, and a
+/// message that is not becomes a dead letter again.
+///
+/// What changes an actor is durable when the call returns `Ok`. A call that is dropped may or may not
+/// have been done. What a running actor has in its memory is not changed behind its back:
+/// those calls answer with [`JournalError::AlreadyActive`], and [`stop`](Self::stop) comes first.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use duroxide::providers::sqlite::SqliteProvider;
+/// # use shared_journal::{ActorId, EventJournal, JournalError};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let journal = EventJournal::open(Arc::new(SqliteProvider::new_in_memory().await?)).await?;
+/// let account = ActorId::new("account", "42");
+/// let repair = journal.repair("ada", "the import of Monday wrote cents for euros")?;
+/// let replaced = repair.replace_state(&account, r#"{"cents": 500}"#).await;
+/// assert!(matches!(replaced, Err(JournalError::NoSuchActor { .. })));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Repair {
+    journal: EventJournal,
+    by: String,
+    why: String,
+}
+
+/// A message that waits.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PendingText {
+    /// Its place in the receipt order.
+    pub sequence: Sequence,
+    /// Its id, if it has one.
+    pub id: Option<MessageId>,
+    /// The stable name of the message's type.
+    pub kind: String,
+    /// How many attempts were counted in the journal.
+    pub attempts: u32,
+    /// The message, or why it is no text.
+    pub text: Result<String, CodecError>,
+}
+
+impl Repair {
+    pub(crate) fn new(
+        journal: EventJournal,
+        by: String,
+        why: String,
+    ) -> Result<Self, JournalError> {
+        let texts =
+            [("the name", &by, MAX_REPAIR_BY_BYTES), ("the reason", &why, MAX_REPAIR_WHY_BYTES)];
+        for (what, text, limit) in texts {
+            let size = text.len();
+            if size == 0 || size > limit {
+                return Err(JournalError::InvalidRepair { what, size, limit });
+            }
+        }
+        Ok(Self { journal, by, why })
+    }
+
+    /// The last captured state of an actor, running or not, as text. None if none was captured.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchActor`]; [`JournalError::Encode`] if it is no text; the journal has
+    /// stopped.
+    pub async fn state_text(&self, actor: &ActorId) -> Result<Option<String>, JournalError> {
+        let state = self.look(actor, |record| record.state.clone()).await?;
+        state.map(|state| to_text(&state)).transpose().map_err(|source| encode(actor, source))
+    }
+
+    /// Gives an actor that does not run another state.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchActor`]; [`JournalError::AlreadyActive`]; [`JournalError::Encode`] if
+    /// `text` is not JSON; [`JournalError::TooLarge`]; the journal has stopped.
+    pub async fn replace_state(&self, actor: &ActorId, text: &str) -> Result<(), JournalError> {
+        let shared = self.journal.engine().shared();
+        self.apply(actor, |activation| {
+            let codec = activation.state.as_ref().map_or(shared.codec, Payload::codec);
+            let state = from_text(codec, text).map_err(|source| encode(actor, source))?;
+            let limit = shared.limits.state_bytes;
+            self.fits(actor, "the state", &state, limit)?;
+            Ok(RepairAction::StateReplaced { state })
+        })
+        .await
+    }
+
+    /// The messages that an actor received after `after` and has not processed, running or not, at
+    /// most `limit` of them. The first begin after `Sequence(0)`.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchActor`], or the journal has stopped.
+    pub async fn pending(
+        &self,
+        actor: &ActorId,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<PendingText>, JournalError> {
+        let pending = self.look(actor, move |record| {
+            let later = record.pending.iter().filter(|message| message.sequence > after);
+            later.take(limit).cloned().collect::<Vec<_>>()
+        });
+        Ok(pending.await?.into_iter().map(PendingText::from).collect())
+    }
+
+    /// Gives up one message that waits, the oldest or any other: it becomes a dead letter. Its sender
+    /// gets the outcome of one, if it asks. For an actor that does not run.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchActor`], [`JournalError::NoSuchMessage`];
+    /// [`JournalError::AlreadyActive`]; the journal has stopped.
+    pub async fn give_up(&self, actor: &ActorId, sequence: Sequence) -> Result<(), JournalError> {
+        self.apply(actor, |activation| {
+            if !activation.pending.iter().any(|message| message.sequence == sequence) {
+                return Err(JournalError::NoSuchMessage { actor: actor.clone(), sequence });
+            }
+            Ok(RepairAction::GivenUp { sequence })
+        })
+        .await?;
+        self.journal.engine().shared().count_dead_letter();
+        Ok(())
+    }
+
+    /// A dead letter as text.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchDeadLetter`]; [`JournalError::Encode`] if it is no text; the journal has
+    /// stopped.
+    pub async fn dead_letter_text(
+        &self,
+        actor: &ActorId,
+        sequence: Sequence,
+    ) -> Result<String, JournalError> {
+        let letter = self.letter(actor, sequence).await?;
+        to_text(&letter.payload).map_err(|source| encode(actor, source))
+    }
+
+    /// Gives a dead letter another content; its type stays. Of a running actor, too.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchDeadLetter`]; [`JournalError::Encode`] if `text` is not JSON;
+    /// [`JournalError::TooLarge`]; the journal has stopped.
+    pub async fn edit_dead_letter(
+        &self,
+        actor: &ActorId,
+        sequence: Sequence,
+        text: &str,
+    ) -> Result<(), JournalError> {
+        let mut letter = self.letter(actor, sequence).await?;
+        let codec = letter.payload.codec();
+        let payload = from_text(codec, text).map_err(|source| encode(actor, source))?;
+        let limit = self.journal.limits().message_bytes;
+        self.fits(actor, "the message", &payload, limit)?;
+        letter.payload = payload.into_owned();
+        let letter = Box::new(letter);
+        self.write(actor, &[self.event(RepairAction::DeadLetterEdited { letter })]).await
+    }
+
+    /// As [`EventJournal::resend_dead_letter`]. That it was asked for is in the history first.
+    ///
+    /// # Errors
+    /// As [`EventJournal::resend_dead_letter`].
+    pub async fn resend_dead_letter(
+        &self,
+        actor: &ActorId,
+        sequence: Sequence,
+    ) -> Result<(), JournalError> {
+        self.letter(actor, sequence).await?;
+        self.write(actor, &[self.event(RepairAction::DeadLetterResent { sequence })]).await?;
+        self.journal.resend_dead_letter(actor, sequence).await
+    }
+
+    /// Throws a dead letter away. Of a running actor, too.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchDeadLetter`], or the journal has stopped.
+    pub async fn discard_dead_letter(
+        &self,
+        actor: &ActorId,
+        sequence: Sequence,
+    ) -> Result<(), JournalError> {
+        self.letter(actor, sequence).await?;
+        let repaired = self.event(RepairAction::DeadLetterDiscarded { sequence });
+        self.write(actor, &[repaired, ActorEvent::DeadLetterDiscarded { sequence }]).await
+    }
+
+    /// Stops an actor and holds it: it cannot be started, in this process or a later one, until
+    /// [`release`](Self::release); the attempt is a [`JournalError::Held`]. What is sent to it
+    /// meanwhile is not accepted, or waits in the inbox of its shard.
+    ///
+    /// Waits until the actor has ended. A handler that awaits something is cut off, as when its process
+    /// dies, and no attempt is charged; one that never awaits cannot be stopped. The hold is
+    /// durable first, and stays if this call is dropped or fails.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchActor`]; [`JournalError::CannotStop`]; the journal has stopped.
+    pub async fn stop(&self, actor: &ActorId) -> Result<(), JournalError> {
+        self.write(actor, &[self.event(RepairAction::Held)]).await?;
+        self.journal.engine().stop(actor.clone()).await
+    }
+
+    /// A held actor can be started again. It is not started: whoever starts actors does that.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchActor`], or the journal has stopped.
+    pub async fn release(&self, actor: &ActorId) -> Result<(), JournalError> {
+        self.write(actor, &[self.event(RepairAction::Released)]).await
+    }
+
+    /// Deletes an actor that does not run: its state, messages that wait, dead letters, recorded
+    /// outcomes, what it sent and has not arrived, a hold. One that is started under its name begins
+    /// empty.
+    ///
+    /// Two things stay: its name, and the numbers of its last received and sent message, so that no id
+    /// that is derived from them is ever used twice. Its earlier events stay in the log until that is
+    /// truncated ([`Limits::history_commits`](crate::Limits::history_commits)), which
+    /// [`purge_history`](Self::purge_history) does at once. After that the store does not return
+    /// them; their bytes are in free pages until the store writes over them.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchActor`]; [`JournalError::AlreadyActive`]; the journal has stopped.
+    pub async fn delete(&self, actor: &ActorId) -> Result<(), JournalError> {
+        self.apply(actor, |_| Ok(RepairAction::Deleted)).await
+    }
+
+    /// Truncates the log but for its last commit: makes a checkpoint and waits for it. The histories of
+    /// *all* actors begin anew with it.
+    ///
+    /// # Errors
+    /// The journal has stopped.
+    pub async fn purge_history(&self) -> Result<(), JournalError> {
+        self.journal.engine().checkpoint(Keep::Nothing).await
+    }
+
+    fn log(&self, actor: &ActorId, action: &RepairAction<'_>) {
+        let action = action.name();
+        tracing::info!(%actor, by = self.by, why = self.why, action, "an actor is repaired by hand");
+    }
+
+    fn event<'e>(&'e self, action: RepairAction<'e>) -> ActorEvent<'e> {
+        ActorEvent::Repaired { by: Cow::Borrowed(&self.by), why: Cow::Borrowed(&self.why), action }
+    }
+
+    /// Does something to an actor that does not run, with the right to write its history.
+    async fn apply(
+        &self,
+        actor: &ActorId,
+        decide: impl FnOnce(&Activation) -> Result<RepairAction<'static>, JournalError>,
+    ) -> Result<(), JournalError> {
+        let engine = self.journal.engine();
+        let activation = engine.activate_for_repair(actor.clone()).await?;
+        if !activation.spawned {
+            return Err(JournalError::NoSuchActor { actor: actor.clone() });
+        }
+        let action = decide(&activation)?;
+        self.log(actor, &action);
+        let (durable, outcome) = oneshot::channel();
+        {
+            let mut session = Session::new(engine.clone(), actor.clone(), activation, &[]);
+            session.push(&self.event(action))?;
+            session
+                .submit(Box::new(move |outcome| drop(durable.send(outcome))))
+                .map_err(unshare)?;
+        }
+        outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
+    }
+
+    /// Writes events of an actor that may run.
+    async fn write(&self, actor: &ActorId, events: &[ActorEvent<'_>]) -> Result<(), JournalError> {
+        let missing = || JournalError::NoSuchActor { actor: actor.clone() };
+        self.look(actor, |_| ()).await?;
+        let no = self.journal.engine().number(actor.clone()).await?.ok_or_else(missing)?;
+        if let Some(ActorEvent::Repaired { action, .. }) = events.first() {
+            self.log(actor, action);
+        }
+        self.journal.engine().write(no, events).await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        actor: &ActorId,
+        look: impl FnOnce(&crate::record::ActorRecord) -> T + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let seen = self
+            .journal
+            .engine()
+            .look(actor.clone(), |record| record.spawned.then(|| look(record)));
+        let missing = || JournalError::NoSuchActor { actor: actor.clone() };
+        seen.await?.flatten().ok_or_else(missing)
+    }
+
+    /// The content of a dead letter.
+    async fn letter(
+        &self,
+        actor: &ActorId,
+        sequence: Sequence,
+    ) -> Result<DeadLetter, JournalError> {
+        let before = Sequence(sequence.0.saturating_sub(1));
+        let letters = self.journal.dead_letters_page(actor, before, 1).await?;
+        let letter = letters.into_iter().find(|letter| letter.sequence == sequence);
+        letter.ok_or_else(|| JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence })
+    }
+
+    fn fits(
+        &self,
+        actor: &ActorId,
+        what: &'static str,
+        payload: &Payload<'_>,
+        limit: usize,
+    ) -> Result<(), JournalError> {
+        let size = payload.bytes().len();
+        if size <= limit {
+            return Ok(());
+        }
+        Err(JournalError::TooLarge { actor: actor.clone(), what, size, limit })
+    }
+}
+
+impl From<PendingMessage> for PendingText {
+    fn from(message: PendingMessage) -> Self {
+        Self {
+            sequence: message.sequence,
+            id: message.key.id(),
+            text: to_text(&message.payload),
+            kind: message.kind,
+            attempts: message.attempts.unwrap_or(0),
+        }
+    }
+}
+
+fn encode(actor: &ActorId, source: CodecError) -> JournalError {
+    JournalError::Encode { actor: actor.clone(), what: "the text", source }
+}
+
+/// A payload as text. JSON is what it is, to the last digit.
+fn to_text(payload: &Payload<'_>) -> Result<String, CodecError> {
+    if payload.codec() == Codec::Json {
+        // Whatever stands there is to be seen, also if it is no JSON any more.
+        return Ok(String::from_utf8_lossy(payload.bytes()).into_owned());
+    }
+    Ok(serde_json::to_string(&payload.decode::<serde_json::Value>()?)?)
+}
+
+/// A payload from text.
+fn from_text(codec: Codec, text: &str) -> Result<Payload<'static>, CodecError> {
+    if codec == Codec::Json {
+        serde_json::from_str::<IgnoredAny>(text)?;
+        return Ok(Payload::new(codec, text.as_bytes().to_vec()));
+    }
+    Payload::encode(codec, &serde_json::from_str::<serde_json::Value>(text)?)
+}
