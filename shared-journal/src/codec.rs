@@ -1,9 +1,13 @@
 //! How messages, replies and states become bytes.
 
+mod fingerprint;
+
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use self::fingerprint::fingerprint;
 
 /// The encoding of payloads and states, chosen when a journal is built.
 ///
@@ -32,6 +36,16 @@ pub enum CodecError {
     /// MessagePack could not be read.
     #[error("MessagePack: {0}")]
     MessagePackDecode(#[from] rmp_serde::decode::Error),
+    /// The value cannot be written so that it comes back as it is.
+    #[error("{type_name}{path}: {reason}")]
+    Refused {
+        /// The Rust type of the whole value.
+        type_name: &'static str,
+        /// Where in it, for example `.readings[3].value`; empty for the value itself.
+        path: String,
+        /// What is wrong there.
+        reason: String,
+    },
 }
 
 impl Codec {

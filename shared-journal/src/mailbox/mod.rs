@@ -28,3 +28,4 @@ mod steps;
 pub use self::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
 pub use self::intake::Mailbox;
 pub use self::steps::{StepError, Steps};
+pub use crate::codec::fingerprint;
