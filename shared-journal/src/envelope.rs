@@ -314,7 +314,7 @@ mod tests {
                 to: ActorId::new("account", "44"),
                 id: MessageId::from(6),
                 kind: Cow::Borrowed("account.deposit"),
-                payload: Payload::new(Codec::MessagePack, &[0x80][..]),
+                payload: Payload::new(Codec::CompactMessagePack, &[0x80][..]),
             },
             received(5, Some(8), None),
             ActorEvent::ActorStopped,
