@@ -66,6 +66,28 @@ pub trait DurableActor: Actor + DurableState + Unpin {
     ///
     /// A type stays in the list as long as a journal may hold a message of it.
     type Messages: MessageList<Self>;
+
+    /// For an actor with a `Context<Self>` of actix's, what happens to messages that reach it past
+    /// its journal. With a [`DurableContext`](crate::DurableContext) there is no such way.
+    const INNER_ADDRESS: InnerAddress = InnerAddress::Refuse;
+}
+
+/// What happens to messages that reach a wrapped actor past its journal: through its own
+/// `ctx.address()`, or through `from_registry()`.
+///
+/// Nobody can tell their types before they are handled, so it is all of them or none. Messages of
+/// `ctx.notify`, `notify_later`, streams and intervals do not come this way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum InnerAddress {
+    /// They are refused, with an error in the log: their senders get `MailboxError::Closed`. Give
+    /// away [`durable_recipient`](crate::DurableEffects::durable_recipient) or
+    /// [`DurableActixActor::address_in`](crate::DurableActixActor::address_in) instead.
+    #[default]
+    Refuse,
+    /// They are handled as plain actix does it. For an actor to whose inner address only messages
+    /// are sent that are not durable: a listed one would not be journaled there.
+    Plain,
 }
 
 /// A tuple of message types that the actor `A` handles durably.

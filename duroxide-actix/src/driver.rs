@@ -1,8 +1,9 @@
 //! The driver: runs an actor's handlers for the messages of its durable mailbox.
 //!
 //! Both ways into this crate end here. A message comes in through [`Driver::offer`], in the middle
-//! of a poll of the actor's context; the run of everything that came in ends in [`Driver::poll`],
-//! at the end of that poll.
+//! of a poll of the actor's context; the run of everything that came in ends in [`Driver::end_run`],
+//! at the end of that poll. What else ran in it (intervals, futures, messages that are not durable)
+//! may have changed the state: [`Driver::touch`] says so, and the state is captured then as well.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -10,8 +11,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix::{Actor, ActorContext, ActorState};
-use shared_journal::mailbox::{Acceptance, Acknowledge, Delivery, MESSAGE, Resolution};
-use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Payload};
+use shared_journal::mailbox::{
+    Acceptance, Acknowledge, Delivery, Ended, MESSAGE, Resolution, error_text, panic_text,
+};
+use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Origin, Payload};
 
 use crate::actor::DurableActor;
 use crate::alarm::Alarm;
@@ -20,7 +23,6 @@ use crate::error::AskError;
 use crate::host::Host;
 use crate::job::{BoxJob, Job};
 use crate::message::Table;
-use crate::panic::panic_text;
 
 /// A message for the driver.
 pub(crate) struct Offer<A: Actor> {
@@ -33,15 +35,19 @@ pub(crate) struct Driver<A: Actor> {
     mailbox: Mailbox<BoxJob<A>>,
     table: Arc<Table<A>>,
     alarm: Arc<Alarm>,
-    /// What handlers of the run sent to the actor itself. Accepted at the end of the run, in its
-    /// commit; forgotten when the run goes back.
-    own: Vec<Offer<A>>,
+    /// What was sent to the actor itself. Accepted at the end of the run, in its commit; what
+    /// handlers of the run sent is forgotten when the run goes back.
+    own: Vec<(Origin, Offer<A>)>,
+    /// Something other than a durable handler may have changed the state since it was captured.
+    touched: bool,
     /// Messages that were received before. Answered when the run is submitted: the journal knows
     /// nothing of the first one before that.
     duplicates: Vec<(MessageId, BoxJob<A>, Option<Acknowledge>)>,
     /// Waits for the disk to catch up.
     room: Option<Pin<Box<dyn Future<Output = ()>>>>,
     failed: Option<Arc<JournalError>>,
+    /// The journal is about to close, and waits for an answer.
+    closing: bool,
 }
 
 impl<A: DurableActor> Driver<A>
@@ -55,9 +61,12 @@ where
             table,
             alarm: Arc::default(),
             own: Vec::new(),
+            // By `started`.
+            touched: true,
             duplicates: Vec::new(),
             room: None,
             failed: None,
+            closing: false,
         }
     }
 
@@ -70,12 +79,43 @@ where
     }
 
     pub(crate) fn effects(&self) -> Effects {
-        Effects { outbox: self.mailbox.outbox().clone(), steps: self.mailbox.steps().clone() }
+        Effects::of(&self.mailbox)
     }
 
-    /// Whether something was sent that can be written now.
-    pub(crate) fn has_sent(&self) -> bool {
-        !self.mailbox.is_busy() && !self.mailbox.outbox().is_empty() && self.failed.is_none()
+    /// Something that is no durable handler ran, and may have changed the state.
+    pub(crate) fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    /// Whether [`end_run`](Self::end_run) has something to do.
+    pub(crate) fn has_run(&self) -> bool {
+        self.has_something_to_write() || !self.duplicates.is_empty() || self.closing
+    }
+
+    fn has_something_to_write(&self) -> bool {
+        !self.mailbox.is_busy()
+            && self.failed.is_none()
+            && (self.touched
+                || !self.own.is_empty()
+                || self.mailbox.has_run()
+                || self.mailbox.has_unwritten())
+    }
+
+    /// At the end of a poll: looks whether the journal is about to close. Then the run ends.
+    pub(crate) fn poll_closing(&mut self, cx: &Context<'_>) {
+        self.closing |= self.failed.is_none() && self.mailbox.poll_closing(cx);
+    }
+
+    /// Says that nothing can be submitted now that is not.
+    pub(crate) fn answer_closing(&mut self) {
+        if std::mem::take(&mut self.closing) {
+            self.mailbox.answer_closing();
+        }
+    }
+
+    /// Whether the actor must end, because the journal has.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// Whether nothing waits to be handled.
@@ -86,7 +126,7 @@ where
     /// Whether the actor should take no further message for now.
     pub(crate) fn is_full(&self, capacity: usize) -> bool {
         (self.mailbox.is_busy() && self.mailbox.len() >= capacity.max(1))
-            || !self.mailbox.has_room()
+            || !self.mailbox.is_ready()
     }
 
     /// As [`is_full`](Self::is_full); if it is, the task is woken when the disk has caught up.
@@ -100,11 +140,17 @@ where
             }
             return false;
         }
-        let room = self.room.get_or_insert_with(|| Box::pin(self.mailbox.room()));
-        if room.as_mut().poll(cx).is_pending() {
-            return true;
+        // What it was held back for may be over, and something else hold it back since.
+        for _ in 0..2 {
+            if self.mailbox.is_ready() {
+                break;
+            }
+            let ready = self.room.get_or_insert_with(|| Box::pin(self.mailbox.ready()));
+            if ready.as_mut().poll(cx).is_pending() {
+                return true;
+            }
+            self.room = None;
         }
-        self.room = None;
         let full = self.is_full(capacity);
         if !full {
             // What waits in the mailbox was held back; it needs another poll.
@@ -121,6 +167,10 @@ where
 
     fn accept(&mut self, Offer { mut job, key, acknowledge }: Offer<A>) {
         let name = job.name();
+        let fingerprint = match key {
+            MessageKey::Caller(_) => job.fingerprint(),
+            _ => None,
+        };
         let payload = match self.mailbox.encode_with(MESSAGE, |codec| job.encode(codec)) {
             Ok(payload) => payload,
             Err(error) => {
@@ -129,11 +179,16 @@ where
             }
         };
         job.accepted(&self.alarm);
-        match self.mailbox.accept(key, name, payload, job, acknowledge) {
+        match self.mailbox.accept(key, name, payload, fingerprint, job, acknowledge) {
             Ok(Acceptance::Accepted) => {}
             Ok(Acceptance::Duplicate(job, acknowledge)) => {
                 if let Some(id) = key.id() {
                     self.duplicates.push((id, job, acknowledge));
+                }
+            }
+            Ok(Acceptance::Reused(job)) => {
+                if let Some(id) = key.id() {
+                    job.refuse(AskError::IdReused { id });
                 }
             }
             Err(error) => self.fail(error),
@@ -146,10 +201,13 @@ where
         while self.failed.is_none()
             && ctx.state() == ActorState::Running
             && !ctx.is_held()
-            && self.mailbox.has_room()
-            && let Some(delivery) = self.mailbox.next()
+            && self.mailbox.is_ready()
         {
-            self.handle(delivery, act, ctx);
+            match self.mailbox.next() {
+                Ok(Some(delivery)) => self.handle(delivery, act, ctx),
+                Ok(None) => break,
+                Err(error) => self.fail(error),
+            }
         }
     }
 
@@ -170,22 +228,26 @@ where
         }
         ctx.enter(delivery.id());
         let started = catch_unwind(AssertUnwindSafe(|| job.start(act, ctx)));
-        let notified = ctx.leave();
+        ctx.leave();
+        // What runs from here on is not this handler's, unless it says so.
+        self.mailbox.outbox().set_running(Origin::default());
+        self.own.extend(ctx.take_notified());
         let reply = match started {
+            // With `ctx.wait` it is done when the wait ends.
+            Ok(()) if ctx.has_waits() => Poll::Pending,
             Ok(()) => self.reply(&mut job, None),
             Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
         };
         delivery.work = Some(job);
         match reply {
             Poll::Ready(Ok(reply)) => self.mailbox.processed(delivery, reply),
-            Poll::Ready(Err(error)) => return self.panicked(delivery, &error, act),
+            Poll::Ready(Err(error)) => self.attempt_failed(delivery, &error, act, ctx),
             Poll::Pending => {
                 if let Err(error) = self.mailbox.in_progress(delivery) {
                     self.fail(error);
                 }
             }
         }
-        self.own.extend(notified);
     }
 
     /// The encoded reply of a handler, or what it died of.
@@ -195,8 +257,8 @@ where
         cx: Option<&mut Context<'_>>,
     ) -> Poll<Result<Payload<'static>, String>> {
         job.poll(self.mailbox.codec(), cx).map(|reply| match reply {
-            Ok(reply) => self.mailbox.check_reply(reply).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(reply) => self.mailbox.check_reply(reply).map_err(|error| error_text(&error)),
+            Err(error) => Err(error_text(&error)),
         })
     }
 
@@ -208,33 +270,38 @@ where
         ctx: &mut A::Context,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        self.go_on(act, ctx, cx);
+        self.end_run(act, ctx);
+        if self.has_failed() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The first half of [`poll`](Self::poll); the run is still to end.
+    pub(crate) fn go_on(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) {
         if let Some(error) = self.alarm.heard(cx)
             && self.failed.is_none()
         {
             let error = error.clone();
             self.fail(error);
         }
-        self.own.extend(ctx.take_notified());
         self.poll_in_progress(act, ctx, cx);
         self.handle_all(act, ctx);
         // A handler that began just now is to wake the actor too.
         self.poll_in_progress(act, ctx, cx);
-        self.end_run(act);
-        if self.failed.is_some() {
-            return Poll::Ready(());
-        }
-        if !self.mailbox.is_empty()
+        if self.failed.is_none()
+            && !self.mailbox.is_empty()
             && !self.mailbox.is_busy()
             && !ctx.is_held()
-            && self.mailbox.has_room()
+            && self.mailbox.is_ready()
         {
             // The next run, after others had their turn.
             cx.waker().wake_by_ref();
         }
-        Poll::Pending
     }
 
     fn poll_in_progress(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) {
+        if ctx.has_waits() {
+            return;
+        }
         let Some(mut job) = self.mailbox.in_progress_mut().and_then(|it| it.work.take()) else {
             return;
         };
@@ -247,41 +314,54 @@ where
         {
             match reply {
                 Ok(reply) => self.mailbox.processed(delivery, reply),
-                Err(error) => {
-                    let error = ctx.last_panic().unwrap_or(error);
-                    self.panicked(delivery, &error, act);
-                }
+                Err(error) => self.attempt_failed(delivery, &error, act, ctx),
             }
         }
     }
 
-    /// The actor's context panicked while a handler was in progress.
+    /// A future that a handler spawned panicked. If that handler is not done it has failed;
+    /// otherwise what it left in the state is undone, with the run.
+    pub(crate) fn future_panicked(
+        &mut self,
+        origin: Origin,
+        error: &str,
+        act: &mut A,
+        ctx: &mut A::Context,
+    ) {
+        if origin != self.mailbox.outbox().not_done() {
+            tracing::error!(actor = %self.actor(), panic = error, "a future that a durable handler left behind panicked; the actor goes back to its last captured state");
+        }
+        self.own.extend(ctx.take_notified());
+        if self.context_panicked(error) {
+            ctx.taken_back();
+        }
+        self.restore(act);
+    }
+
+    /// What runs in the actor's context panicked. Whether there was a message to blame for it.
     pub(crate) fn context_panicked(&mut self, error: &str) -> bool {
-        match self.mailbox.take_in_progress() {
-            Some(delivery) => {
-                self.own.clear();
-                self.mailbox.panicked(delivery, error);
-                true
-            }
-            None => false,
+        self.forget_own();
+        if let Some(delivery) = self.mailbox.take_in_progress() {
+            self.mailbox.attempt_failed(delivery, error);
+            return true;
+        }
+        let blamed = self.mailbox.has_handled();
+        if blamed {
+            self.mailbox.run_failed(error);
+        }
+        blamed
+    }
+
+    fn restore(&mut self, act: &mut A) {
+        if let Err(error) = self.mailbox.restore(act) {
+            self.fail(Arc::new(error));
         }
     }
 
-    /// Puts the last captured state into an actor.
-    ///
-    /// # Errors
-    /// The stored state does not decode.
-    pub(crate) fn restore(mailbox: &Mailbox<BoxJob<A>>, act: &mut A) -> Result<(), JournalError> {
-        let Some(state) = mailbox.state() else {
-            return Ok(());
-        };
-        let state = state.decode().map_err(|source| JournalError::Decode {
-            place: mailbox.place(),
-            what: "state".into(),
-            source,
-        })?;
-        act.restore(state);
-        Ok(())
+    /// Forgets what the handlers of the run sent to the actor itself.
+    fn forget_own(&mut self) {
+        let outbox = self.mailbox.outbox();
+        self.own.retain(|(origin, _)| !outbox.is_of_run(*origin));
     }
 
     pub(crate) fn mailbox(&mut self) -> &mut Mailbox<BoxJob<A>> {
@@ -289,38 +369,34 @@ where
     }
 
     /// The actor stops of its own will: captures what it has and says so in its history.
-    pub(crate) fn stop(&mut self, act: &A) {
-        self.end_run(act);
-        if self.failed.is_none()
-            && let Err(error) = self.mailbox.stopped(act.snapshot())
-        {
-            self.fail(error);
-        }
+    pub(crate) fn stop(&mut self, act: &mut A, ctx: &mut A::Context) {
+        self.end_run(act, ctx);
+        self.last(|mailbox| mailbox.stopped(act));
     }
 
     /// The actor ends because nobody can send to it any more.
-    pub(crate) fn finish(&mut self, act: &A) {
-        self.end_run(act);
+    pub(crate) fn finish(&mut self, act: &mut A, ctx: &mut A::Context) {
+        self.end_run(act, ctx);
+        self.last(|mailbox| mailbox.capture(act));
+    }
+
+    /// If what the actor has cannot be stored, it ends as it was before.
+    fn last(
+        &mut self,
+        write: impl FnOnce(&mut Mailbox<BoxJob<A>>) -> Result<Ended, Arc<JournalError>>,
+    ) {
         if self.failed.is_none()
-            && let Err(error) = self.mailbox.capture(act.snapshot())
+            && let Err(error) = write(&mut self.mailbox)
         {
             self.fail(error);
         }
     }
 
-    /// Submits what was handled and accepted since the last time.
-    pub(crate) fn end_run(&mut self, act: &A) {
-        if !self.mailbox.is_busy() {
-            for offer in std::mem::take(&mut self.own) {
-                self.accept(offer);
-            }
-            if self.failed.is_none()
-                && (self.mailbox.has_run() || self.mailbox.has_unwritten())
-                && let Err(error) = self.mailbox.end_run_and_receive(act.snapshot())
-            {
-                self.fail(error);
-            }
-        }
+    /// Submits what was handled and accepted since the last time, and what else changed the state.
+    pub(crate) fn end_run(&mut self, act: &mut A, ctx: &mut A::Context) {
+        self.own.extend(ctx.take_notified());
+        while self.has_something_to_write() && self.submit(act, ctx) {}
+        self.answer_closing();
         for (id, job, acknowledge) in std::mem::take(&mut self.duplicates) {
             match &self.failed {
                 None => {
@@ -331,11 +407,48 @@ where
         }
     }
 
-    fn panicked(&mut self, delivery: Delivery<BoxJob<A>>, error: &str, act: &mut A) {
-        self.own.clear();
-        self.mailbox.panicked(delivery, error);
-        if let Err(error) = Self::restore(&self.mailbox, act) {
-            self.fail(Arc::new(error));
+    /// Submits a run. Whether there may be more to submit.
+    fn submit(&mut self, act: &mut A, ctx: &mut A::Context) -> bool {
+        let sealed = match self.mailbox.seal(act) {
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => {
+                // The state could not be stored, and is what it was.
+                self.touched = false;
+                self.forget_own();
+                ctx.taken_back();
+                return false;
+            }
+            Err(error) => {
+                self.fail(error);
+                return false;
+            }
+        };
+        for (_, offer) in std::mem::take(&mut self.own) {
+            self.accept(offer);
+        }
+        if self.failed.is_some() {
+            return false;
+        }
+        // A message that was given up is written without a state, and the state after it.
+        self.touched &= !sealed.is_current();
+        ctx.run_ended();
+        if let Err(error) = self.mailbox.submit_sealed(sealed) {
+            self.fail(error);
+        }
+        self.touched
+    }
+
+    fn attempt_failed(
+        &mut self,
+        delivery: Delivery<BoxJob<A>>,
+        error: &str,
+        act: &mut A,
+        ctx: &mut A::Context,
+    ) {
+        self.forget_own();
+        ctx.taken_back();
+        if let Err(error) = self.mailbox.failed(delivery, error, act) {
+            self.fail(error);
         }
     }
 

@@ -1,20 +1,25 @@
 //! What a handler does besides changing the state: it sends, and it has side effects.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, Context, Handler, Message, Recipient, SpawnHandle};
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, ready};
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared_journal::mailbox::Work;
 use shared_journal::workflow::{Due, Missed, TimerId, WorkflowResult};
-use shared_journal::{ActorId, DurableMessage, Outbox, OutboxError, StepError, Steps};
+use shared_journal::{ActorId, DurableMessage, Mailbox, Outbox, OutboxError, StepError, Steps};
 
 use crate::actor::DurableActor;
 use crate::context::DurableContext;
+use crate::wrapper::DurableActixActor;
 
 /// Sending from a durable actor, exactly once, and side effects whose results are recorded.
 ///
@@ -78,6 +83,46 @@ pub trait DurableEffects<A: DurableActor> {
     /// # Errors
     /// [`OutboxError::NoActor`] if this is not the context of a durable actor that runs.
     fn outbox(&mut self) -> Result<Outbox, OutboxError>;
+
+    /// The actor as its callers reach it, to be given away: what is sent there goes through the
+    /// journal. Also in `started`, and where the actor is constructed.
+    ///
+    /// For a wrapped actor that is not the same as `ctx.address()`, the address of the actor inside,
+    /// past its journal ([`InnerAddress`](crate::InnerAddress)). None outside of a durable actor, and
+    /// for a wrapped actor that a node runs, which has no address.
+    ///
+    /// ```
+    /// # use actix::prelude::*;
+    /// # use duroxide_actix::journal::{DurableMessage, DurableState};
+    /// # use duroxide_actix::{DurableActor, DurableEffects};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Default, DurableState)]
+    /// # #[durable(actor_type = "meter")]
+    /// # struct Meter { sum: u64 }
+    /// # #[derive(Message, Serialize, Deserialize, DurableMessage)]
+    /// # #[rtype(result = "()")]
+    /// # #[durable(name = "meter.value")]
+    /// # struct Value(u64);
+    /// # impl DurableActor for Meter { type Messages = (Value,); }
+    /// # impl Handler<Value> for Meter {
+    /// #     type Result = ();
+    /// #     fn handle(&mut self, value: Value, _: &mut Self::Context) { self.sum += value.0; }
+    /// # }
+    /// # fn subscribe(_: Recipient<Value>) {}
+    /// impl Actor for Meter {
+    ///     type Context = Context<Self>;
+    ///     fn started(&mut self, ctx: &mut Self::Context) {
+    ///         if let Some(recipient) = ctx.durable_recipient::<Value>() {
+    ///             subscribe(recipient); // was: ctx.address().recipient()
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn durable_recipient<M>(&mut self) -> Option<Recipient<M>>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send;
 
     /// The side effects of the message that is being handled, for a future that has more than one.
     /// None if this is not the context of a durable actor that runs.
@@ -246,6 +291,15 @@ impl<A: DurableActor + Actor<Context = Self>> DurableEffects<A> for DurableConte
         self.own_outbox().ok_or(OutboxError::NoActor)
     }
 
+    fn durable_recipient<M>(&mut self) -> Option<Recipient<M>>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        Some(actix::AsyncContext::address(self).recipient())
+    }
+
     fn steps(&mut self) -> Option<Steps> {
         self.own_steps()
     }
@@ -253,7 +307,17 @@ impl<A: DurableActor + Actor<Context = Self>> DurableEffects<A> for DurableConte
 
 impl<A: DurableActor + Actor<Context = Self>> DurableEffects<A> for Context<A> {
     fn outbox(&mut self) -> Result<Outbox, OutboxError> {
-        current().map(|effects| effects.outbox).ok_or(OutboxError::NoActor)
+        let effects = current().ok_or(OutboxError::NoActor)?;
+        Ok(effects.outbox_of(self.handle()))
+    }
+
+    fn durable_recipient<M>(&mut self) -> Option<Recipient<M>>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        DurableActixActor::<A>::address_in(self).map(actix::Addr::recipient)
     }
 
     fn steps(&mut self) -> Option<Steps> {
@@ -266,6 +330,32 @@ impl<A: DurableActor + Actor<Context = Self>> DurableEffects<A> for Context<A> {
 pub(crate) struct Effects {
     pub(crate) outbox: Outbox,
     pub(crate) steps: Steps,
+    /// The address of the shell of a wrapped actor, as a `WeakAddr<DurableActixActor<A>>`.
+    pub(crate) shell: Option<Rc<dyn Any>>,
+    /// Of a wrapped actor: its futures that surely are no handler's.
+    pub(crate) of_start: Rc<RefCell<FxHashSet<SpawnHandle>>>,
+}
+
+impl Effects {
+    pub(crate) fn of<W: Work>(mailbox: &Mailbox<W>) -> Self {
+        Self {
+            outbox: mailbox.outbox().clone(),
+            steps: mailbox.steps().clone(),
+            shell: None,
+            of_start: Rc::default(),
+        }
+    }
+
+    /// The outbox, for the code of a wrapped actor that runs now.
+    fn outbox_of(&self, future: SpawnHandle) -> Outbox {
+        let running = self.outbox.running();
+        if running.is_handler() || self.of_start.borrow().contains(&future) {
+            return self.outbox.of(running);
+        }
+        // Nobody tells whose future runs while a handler is not done. If it is that handler's, what
+        // it sends must not stay when the handler fails.
+        self.outbox.of(self.outbox.not_done())
+    }
 }
 
 thread_local! {
@@ -273,7 +363,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Effects>> = const { RefCell::new(None) };
 }
 
-fn current() -> Option<Effects> {
+pub(crate) fn current() -> Option<Effects> {
     CURRENT.with_borrow(Option::clone)
 }
 

@@ -75,6 +75,7 @@ where
             Some(form) => ctx.offer(Offer::new(form, message, sender, extras), act),
             None if ctx.table().is_some() && extras.is_some() => refuse::<M>(extras),
             None => {
+                ctx.enter_plain();
                 ctx.current = extras;
                 <A as Handler<M>>::handle(act, message, ctx).handle(ctx, sender);
                 ctx.current = None;

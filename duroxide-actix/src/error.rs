@@ -37,14 +37,18 @@ pub enum AskError {
         /// What the last attempt died of.
         error: Arc<str>,
     },
-    /// A message with this id was received before, so it was not handled again; its reply is no
-    /// longer in the dedup window.
-    #[error(
-        "message {id} was handled before, but its reply is no longer recorded; \
-         see Limits::dedup_count and Limits::dedup_age"
-    )]
-    DuplicateExpired {
+    /// A message with this id was received before, so it was not handled again; there was no room
+    /// to keep its reply ([`Limits::dedup_bytes`](shared_journal::Limits::dedup_bytes)).
+    #[error("message {id} was handled before, but its reply is not kept; see Limits::dedup_bytes")]
+    AlreadyProcessed {
         /// The message.
+        id: MessageId,
+    },
+    /// The id was used before, for another message. This one was not handled and will not be; send
+    /// it under an id of its own.
+    #[error("id {id} was used before for another message; this one needs an id of its own")]
+    IdReused {
+        /// The id.
         id: MessageId,
     },
     /// The actor does not list messages of this type as durable, so neither an id nor a durable

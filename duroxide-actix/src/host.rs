@@ -1,7 +1,7 @@
 //! What the driver needs of a context.
 
-use actix::{Actor, AsyncContext, Context};
-use shared_journal::MessageId;
+use actix::{Actor, ActorContext, ActorState, AsyncContext, Context};
+use shared_journal::{MessageId, Origin};
 
 use crate::driver::Offer;
 
@@ -10,13 +10,11 @@ pub(crate) trait Host<A: Actor<Context = Self>>: AsyncContext<A> {
     /// The handler of a message begins.
     fn enter(&mut self, _: Option<MessageId>) {}
 
-    /// A handler has returned. What it sent to itself with `notify` is part of its run.
-    fn leave(&mut self) -> Vec<Offer<A>> {
-        Vec::new()
-    }
+    /// A handler has returned.
+    fn leave(&mut self) {}
 
-    /// What the actor sent to itself outside of a handler.
-    fn take_notified(&mut self) -> Vec<Offer<A>> {
+    /// What the actor sent to itself with `notify`.
+    fn take_notified(&mut self) -> Vec<(Origin, Offer<A>)> {
         Vec::new()
     }
 
@@ -25,10 +23,18 @@ pub(crate) trait Host<A: Actor<Context = Self>>: AsyncContext<A> {
         self.waiting()
     }
 
-    /// What the last future of a handler panicked with.
-    fn last_panic(&mut self) -> Option<String> {
-        None
-    }
+    /// The actor waits for a future, and would go on after it.
+    fn has_waits(&self) -> bool;
+
+    /// What the handlers of the run did has not happened: the futures that they spawned end.
+    fn taken_back(&mut self) {}
+
+    /// What the handlers of the run did has happened.
+    fn run_ended(&mut self) {}
 }
 
-impl<A: Actor<Context = Self>> Host<A> for Context<A> {}
+impl<A: Actor<Context = Self>> Host<A> for Context<A> {
+    fn has_waits(&self) -> bool {
+        self.waiting() && self.state() == ActorState::Running
+    }
+}

@@ -22,6 +22,9 @@ pub(crate) trait Job<A: Actor>: Send {
     /// Encodes the message.
     fn encode(&self, codec: Codec) -> Result<Payload<'static>, CodecError>;
 
+    /// What the message is about, if that can be said.
+    fn fingerprint(&self) -> Option<u64>;
+
     /// Whether `payload` is a message of this type, decoding it if it was not yet.
     fn decode(&mut self, payload: &Payload<'_>) -> Result<(), CodecError>;
 
@@ -133,6 +136,10 @@ where
         }
     }
 
+    fn fingerprint(&self) -> Option<u64> {
+        (self.form.fingerprint)(self.message.as_ref()?).ok()
+    }
+
     fn decode(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
         if self.message.is_none() {
             self.message = Some((self.form.decode)(payload)?);
@@ -201,7 +208,7 @@ where
             }),
             _ => {
                 self.sender = None;
-                self.fail(|fate| AskError::DuplicateExpired { id: fate.id() });
+                self.fail(|fate| AskError::AlreadyProcessed { id: fate.id() });
             }
         }
     }

@@ -79,13 +79,16 @@
 //! the message is in the mailbox, in memory; [`DurableSend::tell`] waits until it is durable.
 //!
 //! A message type that is not listed is handled as before: its reply does not wait for the disk,
-//! so it may tell of a state that a crash takes back.
+//! so it may tell of a state that a crash takes back. What it changes in the state, and what
+//! intervals, streams and futures change, is stored at the end of the poll of the actor in which
+//! they ran ([`DurableContext`]).
 //!
 //! # When a handler panics
 //!
 //! The state goes back to the last captured one, the message is tried again, and after
 //! [`Limits::attempts`](journal::Limits::attempts) it becomes a dead letter. A handler whose reply
-//! is dropped unsent counts as one that panicked. This needs `panic = "unwind"`, the default.
+//! is dropped unsent counts as one that panicked. What the handler sent is taken back; what others
+//! sent meanwhile, an interval for example, stays. This needs `panic = "unwind"`, the default.
 //!
 //! # Features
 //!
@@ -103,7 +106,6 @@ mod error;
 mod host;
 mod job;
 mod message;
-mod panic;
 mod send;
 mod start;
 #[cfg(feature = "test-util")]
@@ -112,7 +114,7 @@ mod virtual_actors;
 mod workflow;
 mod wrapper;
 
-pub use actor::{DurableActor, MessageList};
+pub use actor::{DurableActor, InnerAddress, MessageList};
 pub use cluster::{ActixHost, ActorRef, ClusterActors, WrappedHost};
 pub use context::DurableContext;
 pub use effects::{DurableEffects, Receiver};
@@ -122,6 +124,6 @@ pub use send::DurableSend;
 /// The journal: [`EventJournal`](journal::EventJournal) and what the types of an actor implement.
 pub use shared_journal as journal;
 pub use start::StartDurable;
-pub use virtual_actors::VirtualActors;
+pub use virtual_actors::{RESUMED_AT_ONCE, VirtualActors};
 pub use workflow::{WorkflowActorRef, WorkflowActors};
 pub use wrapper::{DurableActixActor, Forward};

@@ -9,6 +9,7 @@ use actix::{Actor, Handler, Message};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared_journal::mailbox::fingerprint;
 use shared_journal::{Codec, CodecError, DurableMessage, Payload};
 
 use crate::actor::{DurableActor, MessageList};
@@ -113,6 +114,7 @@ pub(crate) struct Form<M: Message> {
     pub(crate) name: &'static str,
     pub(crate) encode: fn(Codec, &M) -> Result<Payload<'static>, CodecError>,
     pub(crate) decode: fn(&Payload<'_>) -> Result<M, CodecError>,
+    pub(crate) fingerprint: fn(&M) -> Result<u64, CodecError>,
     pub(crate) encode_result: fn(Codec, &M::Result) -> Result<Payload<'static>, CodecError>,
     pub(crate) decode_result: fn(&Payload<'_>) -> Result<M::Result, CodecError>,
     message: PhantomData<fn(M)>,
@@ -128,6 +130,7 @@ where
             name: M::NAME,
             encode: Payload::encode,
             decode: |payload| payload.decode(),
+            fingerprint: |message| fingerprint(M::NAME, message),
             encode_result: Payload::encode,
             decode_result: |payload| payload.decode(),
             message: PhantomData,

@@ -85,7 +85,7 @@ pub(crate) fn synced<A: DurableActor>(
 where
     A::Context: crate::host::Host<A>,
 {
-    Driver::restore(&mailbox, act)?;
-    mailbox.baseline(act.snapshot())?;
+    mailbox.restore(act)?;
+    mailbox.baseline(act)?;
     Ok(Driver::new(mailbox, table))
 }

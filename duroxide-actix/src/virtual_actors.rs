@@ -1,18 +1,21 @@
 //! Virtual actors: they exist by name, start with the first message, and leave memory when others
 //! are needed more.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix::{Actor, Addr, WeakAddr};
-use futures::FutureExt;
+use actix::{Actor, Addr, Arbiter, System, WeakAddr};
 use futures::future::{LocalBoxFuture, Shared};
+use futures::{FutureExt, StreamExt};
 use lru::LruCache;
 use rustc_hash::FxHashMap;
-use shared_journal::{EventJournal, JournalError};
+use shared_journal::mailbox::error_text;
+use shared_journal::{ActorId, EventJournal, JournalError};
+use tokio::sync::oneshot;
 
 use crate::actor::DurableActor;
 use crate::context::DurableContext;
@@ -25,6 +28,12 @@ use crate::start::StartDurable;
 /// let go, it handles what is in its mailbox, and leaves memory; its state is in the journal. An
 /// actor whose address somebody keeps stays as long as that. The idea of actors that need not be
 /// created or destroyed is that of [Orleans].
+///
+/// What earlier processes acknowledged and did not process is *resumed*: the actors of this type that
+/// [`pending`](EventJournal::pending) lists start by themselves, [`RESUMED_AT_ONCE`] at a time, handle
+/// it, and leave memory again. They come on top of `capacity` and push nobody out. It begins in
+/// [`new`](Self::new), or outside of an actix system with the first `get`; the log says how many
+/// there are, and which of them cannot start.
 ///
 /// Lives on one arbiter, and so do its actors; clones share them. With several arbiters, give each
 /// its own and divide the ids among them: an actor runs in one place only
@@ -71,6 +80,8 @@ struct Inner<A: Actor> {
     journal: EventJournal,
     create: Box<dyn Fn(&str) -> A>,
     actors: RefCell<Actors<A>>,
+    /// Resuming has begun.
+    resumed: Cell<bool>,
 }
 
 struct Actors<A: Actor> {
@@ -82,6 +93,12 @@ struct Actors<A: Actor> {
     /// When so many are leaving, those that have left are forgotten.
     forget_at: usize,
 }
+
+/// How many actors are resumed at once.
+pub const RESUMED_AT_ONCE: usize = 16;
+
+/// One that takes longer goes on beside the next: it must not hold the others up.
+const RESUMING: Duration = Duration::from_secs(5);
 
 /// The least [`Actors::forget_at`].
 const FORGET_AT: usize = 64;
@@ -106,9 +123,14 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> VirtualActors<A> {
             journal: journal.clone(),
             create: Box::new(create),
             actors: RefCell::new(actors),
+            resumed: Cell::new(false),
         };
         inner.actors.borrow_mut().active.resize(capacity);
-        Self { inner: Rc::new(inner) }
+        let this = Self { inner: Rc::new(inner) };
+        if System::try_current().is_some() && Arbiter::try_current().is_some() {
+            this.inner.resume_once();
+        }
+        this
     }
 
     /// The address of an actor, which is started if it is not in memory.
@@ -122,6 +144,7 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> VirtualActors<A> {
     /// The next `get` tries again.
     pub async fn get(&self, id: impl AsRef<str>) -> Result<Addr<A>, Arc<JournalError>> {
         let id = id.as_ref();
+        self.inner.resume_once();
         let start = {
             let mut actors = self.inner.actors.borrow_mut();
             if let Some(address) = actors.present(id) {
@@ -135,7 +158,9 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> VirtualActors<A> {
                 start
             })
         };
-        start.await
+        let address = start.await?;
+        // One that was resumed would leave with this address.
+        Ok(self.inner.actors.borrow_mut().present(id).unwrap_or(address))
     }
 
     /// How many actors are in memory because of their use; one that is passivated and not gone yet
@@ -168,6 +193,101 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
         actors.keep(id, address.clone());
         Ok(address)
     }
+
+    /// Begins to resume, the first time.
+    fn resume_once(self: &Rc<Self>) {
+        if !self.resumed.replace(true) {
+            actix::spawn(Self::resume(Rc::downgrade(self), self.journal.clone()));
+        }
+    }
+
+    /// Starts the actors that have something left to do, until they have done it.
+    async fn resume(inner: Weak<Self>, journal: EventJournal) {
+        let actor_type = A::ACTOR_TYPE;
+        let pending = match journal.pending().await {
+            Ok(pending) => pending,
+            Err(error) => {
+                let error = error_text(&error);
+                tracing::error!(
+                    actor_type,
+                    error,
+                    "what is pending cannot be listed, and waits until its actors are asked for"
+                );
+                return;
+            }
+        };
+        // Holding the journal would keep it open.
+        drop(journal);
+        let pending: Vec<_> =
+            pending.into_iter().filter(|actor| actor.actor_type() == actor_type).collect();
+        if pending.is_empty() {
+            return;
+        }
+        tracing::info!(
+            actor_type,
+            actors = pending.len(),
+            "actors resume what was received before"
+        );
+        let failed = Cell::new(0_usize);
+        let (inner, count) = (&inner, &failed);
+        futures::stream::iter(pending)
+            .for_each_concurrent(RESUMED_AT_ONCE, |actor| async move {
+                if let Err(error) = Self::resume_one(inner, &actor).await {
+                    count.set(count.get() + 1);
+                    let error = error_text(&*error);
+                    tracing::warn!(%actor, error, "an actor cannot resume; what it received waits");
+                }
+            })
+            .await;
+        tracing::info!(actor_type, failed = failed.get(), "actors have resumed");
+    }
+
+    async fn resume_one(inner: &Weak<Self>, actor: &ActorId) -> Result<(), Arc<JournalError>> {
+        let Some(this) = inner.upgrade() else {
+            return Ok(());
+        };
+        let id = actor.id();
+        if this.actors.borrow_mut().is_known(id) {
+            return Ok(());
+        }
+        let id = Rc::<str>::from(id);
+        let (idle, told) = oneshot::channel();
+        let start = Self::start_resumed(inner.clone(), id.clone(), idle).boxed_local().shared();
+        this.actors.borrow_mut().starting.insert(id, start.clone());
+        drop(this);
+        let _address = match start.await {
+            // It runs elsewhere, where what is pending is done.
+            Err(error) if matches!(*error, JournalError::AlreadyActive { .. }) => return Ok(()),
+            started => started?,
+        };
+        // Dropped without a word if the actor ends.
+        let _ = actix::clock::timeout(RESUMING, told).await;
+        Ok(())
+    }
+
+    /// As [`start`](Self::start), for an actor that leaves when it is done with what is pending.
+    async fn start_resumed(
+        inner: Weak<Self>,
+        id: Rc<str>,
+        idle: oneshot::Sender<()>,
+    ) -> Started<A> {
+        let gone = || Arc::new(JournalError::Closed);
+        let (actor, journal) = {
+            let inner = inner.upgrade().ok_or_else(gone)?;
+            ((inner.create)(&id), inner.journal.clone())
+        };
+        let create = |ctx: &mut DurableContext<A>| {
+            ctx.tell_when_idle(idle);
+            actor
+        };
+        let started = A::create_durable(&journal, &id, create).await;
+        let inner = inner.upgrade().ok_or_else(gone)?;
+        let mut actors = inner.actors.borrow_mut();
+        actors.starting.remove(&id);
+        let address = started.map_err(Arc::new)?;
+        actors.let_go(id, &address);
+        Ok(address)
+    }
 }
 
 impl<A: Actor<Context = DurableContext<A>>> Actors<A> {
@@ -188,7 +308,20 @@ impl<A: Actor<Context = DurableContext<A>>> Actors<A> {
         let Some((id, passivated)) = self.active.push(id, address) else {
             return;
         };
-        self.leaving.insert(id, passivated.downgrade());
+        self.let_go(id, &passivated);
+    }
+
+    /// Whether the actor is in memory or on its way there, as far as is known.
+    fn is_known(&mut self, id: &str) -> bool {
+        let is_leaving = |left: &WeakAddr<A>| left.upgrade().is_some();
+        self.active.contains(id)
+            || self.starting.contains_key(id)
+            || self.leaving.get(id).is_some_and(is_leaving)
+    }
+
+    /// Remembers an actor that is not kept.
+    fn let_go(&mut self, id: Rc<str>, address: &Addr<A>) {
+        self.leaving.insert(id, address.downgrade());
         if self.leaving.len() >= self.forget_at {
             self.leaving.retain(|_, address| address.upgrade().is_some());
             // Twice as many as are left: on average each is looked at a fixed number of times.

@@ -500,8 +500,8 @@ fn a_journal_moves_to_as_many_shards_as_are_wanted() {
             let builder = Cluster::builder("diaries", shards).lease(Duration::from_secs(2));
             let cluster = builder.host(ActixHost::new(|_| Diary::default()));
             let cluster = cluster.join(stores[turn].provider().await).await.unwrap();
-            for diary in diaries(&cluster) {
-                assert_eq!(diary.ask_with_id(id, Write(100)).await.unwrap(), 1, "as before");
+            for (n, diary) in (0..).zip(diaries(&cluster)) {
+                assert_eq!(diary.ask_with_id(id, Write(n)).await.unwrap(), 1, "as before");
                 diary.ask(Write(200)).await.unwrap();
             }
             cluster.leave().await.unwrap();

@@ -18,10 +18,30 @@ struct Counter {
     count: u64,
     /// Does not stop when it is told to.
     stubborn: bool,
+    /// How often a handler that panics was tried.
+    tries: u32,
+    /// Its state cannot be stored.
+    is_spoilt: bool,
+    /// Notifies itself so often when it has started.
+    notifies: u64,
 }
 
 impl Actor for Counter {
     type Context = DurableContext<Self>;
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.notifies == 0 {
+            return;
+        }
+        for _ in 0..self.notifies {
+            ctx.notify(Add(1));
+        }
+        ctx.run_interval(Duration::from_millis(1), |it, ctx| {
+            if it.notifies > 0 {
+                it.notifies -= 1;
+                ctx.notify(Add(1));
+            }
+        });
+    }
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         if self.stubborn { Running::Continue } else { Running::Stop }
     }
@@ -31,15 +51,18 @@ impl DurableState for Counter {
     const ACTOR_TYPE: &'static str = "counter";
     type State = u64;
     fn snapshot(&self) -> impl Serialize {
+        assert!(!self.is_spoilt, "on purpose");
         self.count
     }
     fn restore(&mut self, count: u64) {
         self.count = count;
+        self.is_spoilt = false;
     }
 }
 
 impl DurableActor for Counter {
-    type Messages = (Add, AddTwice, AddLater, AddThenPanic, TellId, Forever);
+    type Messages =
+        (Add, AddTwice, AddLater, AddThenPanic, TellId, Forever, LeaveBehind, AddAndStop, Spoil);
 }
 
 #[derive(Message, Serialize, Deserialize)]
@@ -68,9 +91,35 @@ struct TellId;
 #[rtype(result = "()")]
 struct Forever;
 
+/// Leaves a future behind that notifies; then it panics so often. Or the future does.
+#[derive(Message, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "u64")]
+#[durable(name = "counter.leave_behind")]
+struct LeaveBehind {
+    panics: u32,
+    then_panic: bool,
+}
+
+/// Sends itself a message, and has a state that cannot be stored, twice.
+#[derive(Message, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "()")]
+#[durable(name = "counter.spoil")]
+struct Spoil;
+
+/// Waits, adds, and stops the actor in the wait.
+#[derive(Message, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "u64")]
+#[durable(name = "counter.add_and_stop")]
+struct AddAndStop;
+
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Stop;
+
+/// Sends itself a durable message, though it is not durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct NotifyAdd(u64);
 
 #[derive(Message)]
 #[rtype(result = "u64")]
@@ -103,6 +152,53 @@ impl Handler<Forever> for Counter {
     type Result = ();
     fn handle(&mut self, forever: Forever, ctx: &mut Self::Context) {
         ctx.notify(forever);
+    }
+}
+
+impl Handler<LeaveBehind> for Counter {
+    type Result = u64;
+    fn handle(&mut self, it: LeaveBehind, ctx: &mut Self::Context) -> u64 {
+        let LeaveBehind { panics, then_panic } = it;
+        let later = tokio::task::yield_now().into_actor(self);
+        ctx.spawn(later.map(move |(), counter, ctx: &mut Self::Context| {
+            ctx.notify(Add(100));
+            if then_panic {
+                counter.count += 1000;
+                panic!("left behind, on purpose");
+            }
+        }));
+        self.count += 1;
+        self.tries += 1;
+        assert!(self.tries > panics, "on purpose");
+        self.count
+    }
+}
+
+impl Handler<Spoil> for Counter {
+    type Result = ();
+    fn handle(&mut self, _: Spoil, ctx: &mut Self::Context) {
+        ctx.notify(Add(1));
+        self.tries += 1;
+        self.is_spoilt = self.tries < 3;
+    }
+}
+
+impl Handler<AddAndStop> for Counter {
+    type Result = u64;
+    fn handle(&mut self, _: AddAndStop, ctx: &mut Self::Context) -> u64 {
+        let later = tokio::task::yield_now().into_actor(self);
+        ctx.wait(later.map(|(), counter, ctx: &mut Self::Context| {
+            counter.count += 1;
+            ctx.stop();
+        }));
+        7
+    }
+}
+
+impl Handler<NotifyAdd> for Counter {
+    type Result = ();
+    fn handle(&mut self, add: NotifyAdd, ctx: &mut Self::Context) {
+        ctx.notify(Add(add.0));
     }
 }
 
@@ -340,5 +436,84 @@ fn a_loop_of_messages_to_itself_lets_others_through() {
         }
         counter.send(Stop).await.unwrap();
         gone(&journal, &actor()).await;
+    });
+}
+
+#[test]
+fn a_panic_takes_back_nothing_that_others_sent_to_the_actor() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter { notifies: 30, ..Counter::default() };
+        let counter = counter.start_durable(&journal, "1").await.unwrap();
+        // `started` and the interval send 30 each, and so does a handler that is not durable.
+        for _ in 0..30 {
+            counter.do_send(NotifyAdd(1));
+            assert!(counter.send(AddThenPanic(1000)).await.is_err());
+        }
+        while counter.send(Count).await.unwrap() < 90 {
+            counter.send(AddThenPanic(1000)).await.unwrap_err();
+        }
+        assert_eq!(counter.send(Count).await.unwrap(), 90);
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        assert_eq!(counter.send(Count).await.unwrap(), 90);
+    });
+}
+
+#[test]
+fn what_a_failed_attempt_left_behind_sends_nothing() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        let left = LeaveBehind { panics: 2, then_panic: false };
+        assert_eq!(counter.send(left).await.unwrap(), 1);
+        while counter.send(Count).await.unwrap() < 101 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(counter.send(Add(0)).await.unwrap(), 101, "one of three futures is left");
+    });
+}
+
+#[test]
+fn a_future_that_was_left_behind_and_panics_leaves_nothing_in_the_state() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        let left = LeaveBehind { panics: 0, then_panic: true };
+        assert_eq!(counter.send(left).await.unwrap(), 1);
+        for n in 1..20 {
+            // The actor goes on.
+            let count = counter.send(Add(0)).await.unwrap();
+            assert!(count == 1 || count == 101, "{n}: {count}");
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn a_stop_in_a_wait_ends_the_message_and_the_actor() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        assert_eq!(counter.send(AddAndStop).await.unwrap(), 7);
+        gone(&journal, &actor()).await;
+        assert!(journal.pending().await.unwrap().is_empty());
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        assert_eq!(counter.send(Count).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn what_a_run_whose_state_cannot_be_stored_sent_to_itself_is_sent_once() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let counter = Counter::default().start_durable(&journal, "1").await.unwrap();
+        counter.send(Spoil).await.unwrap();
+        assert_eq!(counter.send(Add(10)).await.unwrap(), 11);
     });
 }

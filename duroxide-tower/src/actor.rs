@@ -110,6 +110,8 @@ pub struct ActorContext {
     sent: usize,
     message: Option<MessageId>,
     attempts: u32,
+    /// Why this attempt has failed, although the handler did not panic.
+    failure: Option<String>,
     stopping: bool,
 }
 
@@ -121,7 +123,15 @@ impl ActorContext {
 
     /// Of an actor whose side effects cannot be recorded.
     pub(crate) fn without_journal(outbox: Outbox) -> Self {
-        Self { outbox, steps: None, sent: 0, message: None, attempts: 0, stopping: false }
+        Self {
+            outbox,
+            steps: None,
+            sent: 0,
+            message: None,
+            attempts: 0,
+            failure: None,
+            stopping: false,
+        }
     }
 
     /// The actor's name.
@@ -174,7 +184,17 @@ impl ActorContext {
     pub(crate) fn begin(&mut self, message: Option<MessageId>, attempts: u32) {
         self.message = message;
         self.attempts = attempts;
+        self.failure = None;
         self.sent = self.outbox.len();
+    }
+
+    /// This attempt has failed, as if the handler had panicked: whatever it answers does not count.
+    pub(crate) fn fail(&mut self, failure: String) {
+        self.failure = Some(failure);
+    }
+
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     /// The handler answered with an error: it has sent nothing.

@@ -149,7 +149,8 @@ fn delivered<A: DurableActor>(
         Err(CallError::DeadLetter { attempts, error, .. }) => {
             return Delivered::Failed { attempts, error };
         }
-        Err(CallError::DuplicateExpired { .. }) => return Delivered::Expired,
+        Err(CallError::AlreadyProcessed { .. }) => return Delivered::AlreadyProcessed,
+        Err(CallError::IdReused { .. }) => return Delivered::IdReused,
         Err(CallError::Unreadable { source, .. }) => {
             return Delivered::Refused(source.to_string().into());
         }

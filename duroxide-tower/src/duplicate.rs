@@ -129,7 +129,7 @@ where
         Ok(Some(Outcome::Failed { attempts, error })) => {
             Err(CallError::DeadLetter { id, attempts, error: error.into() })
         }
-        Ok(_) => Err(CallError::DuplicateExpired { id }),
+        Ok(_) => Err(CallError::AlreadyProcessed { id }),
         Err(error) => {
             Err(CallError::OutcomeUnknown { id, source: Interruption::Journal(Arc::new(error)) })
         }

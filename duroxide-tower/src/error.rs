@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use shared_journal::{CodecError, JournalError, MessageId};
+use shared_journal::{ActorId, CodecError, JournalError, MessageId};
 
 use crate::message::Keyed;
 
@@ -46,12 +46,31 @@ pub enum CallError<E> {
         /// What the last attempt died of.
         error: Arc<str>,
     },
-    /// The id was used before, and the journal has let go of what was answered then
-    /// ([`Limits::dedup_count`](shared_journal::Limits::dedup_count)). The message was not handled
+    /// The service inside a [`DurableLayer`](crate::DurableLayer) had no final outcome for the
+    /// request ([`final_when`](crate::DurableLayer::final_when)), or was not ready. It is kept as a
+    /// dead letter. A request with the same id takes it from there and tries again.
+    #[error("request {id} has no final outcome after {attempts} attempts: {error}")]
+    NoFinalOutcome {
+        /// The request.
+        id: MessageId,
+        /// How often it was tried.
+        attempts: u32,
+        /// The outcome of the last attempt.
+        error: Arc<str>,
+    },
+    /// The id was used before; there was no room to keep what was answered then
+    /// ([`Limits::dedup_bytes`](shared_journal::Limits::dedup_bytes)). The message was not handled
     /// again.
-    #[error("message {id} was processed before; its reply is no longer kept")]
-    DuplicateExpired {
+    #[error("message {id} was handled before, but its reply is not kept; see Limits::dedup_bytes")]
+    AlreadyProcessed {
         /// The message.
+        id: MessageId,
+    },
+    /// The id was used before, for another message. This one was not handled and will not be; send
+    /// it under an id of its own.
+    #[error("id {id} was used before for another message; this one needs an id of its own")]
+    IdReused {
+        /// The id.
         id: MessageId,
     },
     /// The id was used before, and what was answered then does not decode into today's types. The
@@ -70,12 +89,12 @@ pub enum CallError<E> {
 
 impl<E> CallError<E> {
     /// Whether the same message can be sent again, with the same id, and may succeed: after a
-    /// pause if the mailbox was full, else through the handle of a service that was started again.
+    /// pause if the mailbox was full or a request had no final outcome, else through the handle of a service that was started again.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::NotAccepted { reason } => reason.is_retryable(),
-            Self::OutcomeUnknown { .. } => true,
+            Self::OutcomeUnknown { .. } | Self::NoFinalOutcome { .. } => true,
             _ => false,
         }
     }
@@ -86,9 +105,18 @@ impl<E> CallError<E> {
         match self {
             Self::OutcomeUnknown { id, .. }
             | Self::DeadLetter { id, .. }
-            | Self::DuplicateExpired { id }
+            | Self::AlreadyProcessed { id }
+            | Self::IdReused { id }
+            | Self::NoFinalOutcome { id, .. }
             | Self::Unreadable { id, .. } => Some(*id),
             Self::NotAccepted { .. } | Self::Domain(_) => None,
+        }
+    }
+
+    pub(crate) fn refused(reason: Refusal) -> Self {
+        match reason {
+            Refusal::IdReused { id } => Self::IdReused { id },
+            reason => Self::NotAccepted { reason },
         }
     }
 
@@ -114,6 +142,29 @@ pub enum Refusal {
     /// The service could not start, or has ended with this error.
     #[error("the actor's service has ended with an error")]
     Failed(#[source] Arc<JournalError>),
+    /// The actor has ended with a panic outside of a handler. A lane of a
+    /// [`DurableLayer`](crate::DurableLayer) is started again after a pause.
+    #[error("{actor} has ended with a panic: {panic}")]
+    Panicked {
+        /// The actor, or the lane.
+        actor: ActorId,
+        /// The text of the panic.
+        panic: Arc<str>,
+    },
+    /// A [`DurableLayer`](crate::DurableLayer) has made another service durable under the same
+    /// name, which still exists, so nobody could say which of the two a request that was recovered
+    /// belongs to.
+    #[error(
+        "{route} of the durable layer {layer:?} has another service already; clone the durable \
+         service, give each route a name of its own with `DurableLayer::for_route`, or apply the \
+         layer once, around the whole router"
+    )]
+    RouteTaken {
+        /// The name of the layer.
+        layer: Arc<str>,
+        /// The name of the route.
+        route: Route,
+    },
     /// The encoded message is over
     /// [`Limits::message_bytes`](shared_journal::Limits::message_bytes).
     #[error("the message has {size} bytes, the limit is {limit}")]
@@ -123,6 +174,12 @@ pub enum Refusal {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The id was used before, for another message.
+    #[error("id {id} was used before for another message")]
+    IdReused {
+        /// The id.
+        id: MessageId,
+    },
     /// The message does not encode.
     #[error("the message does not encode")]
     Encode(#[source] Box<JournalError>),
@@ -130,7 +187,7 @@ pub enum Refusal {
 
 impl Refusal {
     fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full | Self::Closed | Self::Failed(_))
+        matches!(self, Self::Full | Self::Closed | Self::Failed(_) | Self::Panicked { .. })
     }
 }
 
@@ -153,6 +210,33 @@ pub enum Interruption {
     /// The journal stopped before the answer was durable.
     #[error("the journal stopped before the answer was durable")]
     Journal(#[source] Arc<JournalError>),
+    /// The actor panicked outside of a handler before the answer was durable.
+    #[error("{actor} has ended with a panic: {panic}")]
+    Panicked {
+        /// The actor, or the lane.
+        actor: ActorId,
+        /// The text of the panic.
+        panic: Arc<str>,
+    },
+}
+
+/// What a [`DurableLayer`](crate::DurableLayer) was applied to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Route {
+    /// It has no name.
+    Unnamed,
+    /// That of [`for_route`](crate::DurableLayer::for_route).
+    Named(Arc<str>),
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unnamed => f.write_str("the route without a name"),
+            Self::Named(name) => write!(f, "the route {name:?}"),
+        }
+    }
 }
 
 /// The error of the service inside a [`DurableLayer`](crate::DurableLayer), as it was recorded.

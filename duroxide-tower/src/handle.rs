@@ -123,7 +123,7 @@ impl<A: DurableActor> DurableHandle<A> {
             return Err(self.refused());
         };
         let Keyed { id, message } = message.into();
-        let (key, id) = self.shared.key(id);
+        let (key, id) = self.shared.key_to_keep(id);
         let (acknowledge, acknowledged) = oneshot::channel();
         let (refuse, mut refused) = oneshot::channel();
         let shared = self.shared.clone();
@@ -132,7 +132,7 @@ impl<A: DurableActor> DurableHandle<A> {
         if self.sender.is_closed() {
             // As in `response`: perhaps nobody takes it out of the channel.
             return match refused.try_recv() {
-                Ok(reason) => Err(CallError::NotAccepted { reason }),
+                Ok(reason) => Err(CallError::refused(reason)),
                 Err(_) => Err(self.shared.unknown(id)),
             };
         }
@@ -142,7 +142,7 @@ impl<A: DurableActor> DurableHandle<A> {
                 Err(CallError::OutcomeUnknown { id, source: Interruption::Journal(error) })
             }
             Err(_) => match refused.await {
-                Ok(reason) => Err(CallError::NotAccepted { reason }),
+                Ok(reason) => Err(CallError::refused(reason)),
                 Err(_) => Err(self.shared.unknown(id)),
             },
         }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use shared_journal::mailbox::{Acceptance, MESSAGE};
+use shared_journal::mailbox::{Acceptance, MESSAGE, fingerprint};
 use shared_journal::{DurableMessage, JournalError, Mailbox, MessageId, MessageKey};
 use tokio::sync::mpsc;
 
 use crate::actor::DurableActor;
 use crate::duplicate::Duplicates;
+use crate::error::Refusal;
 use crate::message::{IntoRequest, Pending, Request};
 use crate::shared::Shared;
 
@@ -88,6 +89,10 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
 
     fn accept(&mut self, request: Request<A>) -> Result<(), Arc<JournalError>> {
         let Request { message, key, caller, acknowledge } = request;
+        let fingerprint = match key {
+            MessageKey::Caller(_) => fingerprint(A::Message::NAME, &message).ok(),
+            _ => None,
+        };
         let payload = match self.mailbox.encode(MESSAGE, &message) {
             Ok(payload) => payload,
             Err(error) => {
@@ -97,7 +102,9 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
         };
         let (key, id) = match key {
             MessageKey::Anonymous => self.shared.key(None),
-            MessageKey::Caller(id) | MessageKey::Generated(id) => (key, id),
+            MessageKey::Caller(id) | MessageKey::Generated(id) | MessageKey::Transient(id) => {
+                (key, id)
+            }
         };
         let work = Pending {
             id,
@@ -106,9 +113,13 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             caller,
             shared: self.shared.clone(),
         };
-        let accepted = self.mailbox.accept(key, A::Message::NAME, payload, work, acknowledge)?;
-        if let Acceptance::Duplicate(work, acknowledge) = accepted {
-            self.duplicates.push(id, work.caller, acknowledge, &self.mailbox);
+        let name = A::Message::NAME;
+        match self.mailbox.accept(key, name, payload, fingerprint, work, acknowledge)? {
+            Acceptance::Accepted => {}
+            Acceptance::Duplicate(work, acknowledge) => {
+                self.duplicates.push(id, work.caller, acknowledge, &self.mailbox);
+            }
+            Acceptance::Reused(work) => work.caller.refuse(Refusal::IdReused { id }),
         }
         Ok(())
     }

@@ -55,9 +55,6 @@ impl<R, E> Caller<R, E> {
         match (self, answer) {
             // A caller that does not wait any more is no error: what it sent is handled.
             (Self::Ask(caller), answer) => drop(caller.send(answer)),
-            (Self::Tell(caller), Err(CallError::NotAccepted { reason })) => {
-                drop(caller.send(reason));
-            }
             (Self::Callback(callback), answer) => {
                 // A panic here would end the writer, and with it the journal.
                 if catch_unwind(AssertUnwindSafe(|| callback(answer))).is_err() {
@@ -69,7 +66,10 @@ impl<R, E> Caller<R, E> {
     }
 
     pub(crate) fn refuse(self, reason: Refusal) {
-        self.answer(Err(CallError::NotAccepted { reason }));
+        match self {
+            Self::Tell(caller) => drop(caller.send(reason)),
+            caller => caller.answer(Err(CallError::refused(reason))),
+        }
     }
 }
 

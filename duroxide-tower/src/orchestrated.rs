@@ -9,6 +9,7 @@ use duroxide::runtime::registry::{ActivityRegistryBuilder, OrchestrationRegistry
 use duroxide::{ActivityContext, Client};
 use futures::FutureExt;
 use shared_journal::cluster::{Cluster, SendError};
+use shared_journal::mailbox::panic_text;
 use shared_journal::workflow::{
     Handling, ORCHESTRATED_REPLY_BYTES, OrchestratedActor, OrchestratedError, orchestrated,
     run_orchestrated,
@@ -16,7 +17,6 @@ use shared_journal::workflow::{
 use shared_journal::{ActorId, DurableMessage, Limits, MessageId};
 
 use crate::actor::{ActorContext, DurableActor};
-use crate::worker::text_of;
 
 /// A [`DurableActor`] that is a duroxide orchestration: no journal and no place of its own. A message is
 /// handled wherever a worker is free, in some ten to a hundred milliseconds; between messages the
@@ -141,25 +141,25 @@ impl<A: DurableActor> Orchestrated<A> {
                 .map_err(|error| format!("the state does not decode: {error}"))?;
             actor.restore(state);
         }
+        actor.restored();
         let message = serde_json::from_value(handling.message.clone())
             .map_err(|error| format!("the message {} does not decode: {error}", handling.kind))?;
         let outbox = handling.outbox(A::ACTOR_TYPE, Limits::default().message_bytes);
         let mut context = ActorContext::without_journal(outbox.clone());
         context.begin(handling.id(), handling.attempts);
         let handled = AssertUnwindSafe(actor.handle(&mut context, message)).catch_unwind().await;
-        let answer = handled.map_err(|panic| text_of(&*panic))?;
+        let answer = handled.map_err(|panic| panic_text(&*panic))?;
         if answer.is_err() {
             context.take_back();
         }
-        let reply = serde_json::to_value(&answer).map_err(|error| text(&error))?;
-        let size = reply.to_string().len();
+        let handled =
+            handling.handled(&actor.snapshot(), &answer, &outbox).map_err(|error| text(&error))?;
+        let size = handled.reply_bytes();
         if size > ORCHESTRATED_REPLY_BYTES {
             return Err(format!(
                 "the reply has {size} bytes, the limit is {ORCHESTRATED_REPLY_BYTES}"
             ));
         }
-        let handled =
-            handling.handled(&actor.snapshot(), &reply, &outbox).map_err(|error| text(&error))?;
         serde_json::to_string(&handled).map_err(|error| text(&error))
     }
 }

@@ -11,7 +11,7 @@ use crate::intake::{Intake, Work};
 use crate::limits::DEFAULT_CAPACITY;
 use crate::message::{Envelope, IntoRequest};
 use crate::shared::Shared;
-use crate::worker::{Worker, restore, undecodable_state};
+use crate::worker::Worker;
 
 /// A durable actor that is ready to run.
 ///
@@ -199,8 +199,8 @@ impl<A: DurableActor> Recovered<A> {
                 return Err(mailbox.undecodable(delivery, source));
             }
         }
-        restore(&mut actor, &mailbox).map_err(|source| undecodable_state(&mailbox, source))?;
-        mailbox.baseline(actor.snapshot())?;
+        mailbox.restore(&mut actor)?;
+        mailbox.baseline(&actor)?;
         Ok(Self { actor, mailbox })
     }
 }

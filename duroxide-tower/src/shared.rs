@@ -3,15 +3,33 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use shared_journal::{JournalError, MessageId, MessageKey};
+use shared_journal::{ActorId, JournalError, MessageId, MessageKey};
 use tokio::sync::Notify;
 
-use crate::error::{CallError, Interruption, Refusal};
+use crate::error::{CallError, Interruption, Refusal, Route};
+
+/// Why a service ended before its time.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    Journal(Arc<JournalError>),
+    Panicked { actor: ActorId, panic: Arc<str> },
+    RouteTaken { layer: Arc<str>, route: Route },
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Journal(error) => Self::Failed(error),
+            Failure::Panicked { actor, panic } => Self::Panicked { actor, panic },
+            Failure::RouteTaken { layer, route } => Self::RouteTaken { layer, route },
+        }
+    }
+}
 
 /// Why the service failed, if it did, and a source of message ids.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    failure: OnceLock<Arc<JournalError>>,
+    failure: OnceLock<Failure>,
     failed: Notify,
     ids: u128,
     next_id: AtomicU64,
@@ -27,14 +45,23 @@ impl Shared {
         })
     }
 
-    /// The key of a message, and the id in it: an error can reveal it, so every message has one.
+    /// The key of a message that is asked, and the id in it: an error can reveal it, so every
+    /// message has one.
     pub(crate) fn key(&self, chosen: Option<MessageId>) -> (MessageKey, MessageId) {
         match chosen {
             Some(id) => (MessageKey::Caller(id), id),
             None => {
                 let id = self.new_id();
-                (MessageKey::Generated(id), id)
+                (MessageKey::Transient(id), id)
             }
+        }
+    }
+
+    /// As [`key`](Self::key), for a message whose sender may ask for it later in any case.
+    pub(crate) fn key_to_keep(&self, chosen: Option<MessageId>) -> (MessageKey, MessageId) {
+        match self.key(chosen) {
+            (MessageKey::Transient(id), _) => (MessageKey::Generated(id), id),
+            key => key,
         }
     }
 
@@ -49,18 +76,30 @@ impl Shared {
     ///
     /// Before the receiver is dropped: whoever finds the channel closed finds the reason here.
     pub(crate) fn fail(&self, error: Arc<JournalError>) -> Arc<JournalError> {
-        let first = self.failure.get_or_init(|| error).clone();
-        self.failed.notify_waiters();
-        first
+        self.fail_with(Failure::Journal(error.clone()));
+        match self.failure.get() {
+            Some(Failure::Journal(first)) => first.clone(),
+            _ => error,
+        }
     }
 
-    /// Waits until the service has failed. Cancel-safe.
+    /// As [`fail`](Self::fail), for a panic that ends the service.
+    pub(crate) fn panicked(&self, actor: &ActorId, panic: &str) {
+        self.fail_with(Failure::Panicked { actor: actor.clone(), panic: panic.into() });
+    }
+
+    pub(crate) fn fail_with(&self, failure: Failure) {
+        let _ = self.failure.set(failure);
+        self.failed.notify_waiters();
+    }
+
+    /// Waits until the service has failed because of the journal. Cancel-safe.
     pub(crate) async fn failed(&self) -> Arc<JournalError> {
         loop {
             let mut failed = std::pin::pin!(self.failed.notified());
             // Registered before the check: a failure between the two is not missed.
             failed.as_mut().enable();
-            if let Some(error) = self.failure.get() {
+            if let Some(Failure::Journal(error)) = self.failure.get() {
                 return error.clone();
             }
             failed.await;
@@ -69,22 +108,20 @@ impl Shared {
 
     /// Why nothing is accepted any more, given that the channel is closed.
     pub(crate) fn refusal(&self) -> Refusal {
-        match self.failure.get() {
-            Some(error) => Refusal::Failed(error.clone()),
-            None => Refusal::Closed,
-        }
+        self.failure().unwrap_or(Refusal::Closed)
     }
 
     /// The refusal of a service that is known to have failed.
     pub(crate) fn failure(&self) -> Option<Refusal> {
-        self.failure.get().cloned().map(Refusal::Failed)
+        self.failure.get().cloned().map(Refusal::from)
     }
 
     /// Why an answer never came, given that nobody is left to send it.
     pub(crate) fn unknown<E>(&self, id: MessageId) -> CallError<E> {
-        let source = match self.failure.get() {
-            Some(error) => Interruption::Journal(error.clone()),
-            None => Interruption::Ended,
+        let source = match self.failure.get().cloned() {
+            Some(Failure::Journal(error)) => Interruption::Journal(error),
+            Some(Failure::Panicked { actor, panic }) => Interruption::Panicked { actor, panic },
+            Some(Failure::RouteTaken { .. }) | None => Interruption::Ended,
         };
         CallError::OutcomeUnknown { id, source }
     }

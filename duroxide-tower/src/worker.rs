@@ -1,14 +1,13 @@
 //! The loop of a service: from the mailbox through the actor and back.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use futures::FutureExt;
-use shared_journal::mailbox::{self, Delivery, REPLY};
-use shared_journal::{CodecError, JournalError, Mailbox};
+use shared_journal::JournalError;
+use shared_journal::mailbox::{Delivery, Ended, REPLY, error_text, panic_text};
 
 use crate::actor::{ActorContext, DurableActor};
 use crate::intake::{Intake, Work};
@@ -31,10 +30,16 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
 
     /// The service's whole life.
     pub(crate) async fn run(mut self) -> Result<(), Arc<JournalError>> {
-        match self.work().await {
-            Ok(()) => Ok(()),
+        match AssertUnwindSafe(self.work()).catch_unwind().await {
+            Ok(Ok(())) => Ok(()),
             // While the channel is still open: its closing tells the callers to look here.
-            Err(error) => Err(self.intake.shared.fail(error)),
+            Ok(Err(error)) => Err(self.intake.shared.fail(error)),
+            Err(panic) => {
+                self.intake.shared.panicked(self.context.actor_id(), &panic_text(&*panic));
+                // An actor that panics once more as it is dropped must not do so while unwinding.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
+                resume_unwind(panic)
+            }
         }
     }
 
@@ -46,31 +51,32 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
             self.intake.fill()?;
             self.handle_waiting().await?;
         }
-        // The replies of the last run do not wait for the hook.
-        self.intake.mailbox.end_run(self.actor.snapshot())?;
         self.actor.stopped(&mut self.context).await;
-        if self.context.is_stopping() {
-            self.intake.mailbox.stopped(self.actor.snapshot())?;
+        // If what the hook left cannot be stored, the actor ends as it was before it.
+        let _ = if self.context.is_stopping() {
+            self.intake.mailbox.stopped(&mut self.actor)?
         } else {
-            self.intake.mailbox.end_run(self.actor.snapshot())?;
-        }
+            self.intake.mailbox.end_run(&mut self.actor)?
+        };
         self.intake.finish().await
     }
 
-    /// Handles until no message waits, or the actor stops: then the run is not ended.
+    /// Handles until no message waits, or the actor stops, and ends the run.
     async fn handle_waiting(&mut self) -> Result<(), Arc<JournalError>> {
         loop {
             while !self.context.is_stopping()
-                && let Some(delivery) = self.intake.mailbox.next()
+                && let Some(delivery) = self.intake.mailbox.next()?
             {
                 self.handle(delivery).await?;
+            }
+            if self.intake.mailbox.end_run(&mut self.actor)? == Ended::TakenBack {
+                self.context.end(false);
             }
             if self.context.is_stopping() {
                 return Ok(());
             }
-            self.intake.mailbox.end_run(self.actor.snapshot())?;
-            if !self.intake.mailbox.has_room() {
-                self.intake.mailbox.room().await;
+            if !self.intake.mailbox.is_ready() {
+                self.intake.mailbox.ready().await;
             }
             if self.intake.mailbox.is_empty() {
                 return Ok(());
@@ -133,8 +139,9 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
         handled: Handled<A>,
     ) -> Result<(), Arc<JournalError>> {
         let mailbox = &mut self.intake.mailbox;
-        let failure = match handled {
-            Ok(answer) => match mailbox.encode(REPLY, &answer) {
+        let failure = match (self.context.take_failure(), handled) {
+            (Some(failure), Ok(_)) => failure,
+            (None, Ok(answer)) => match mailbox.encode(REPLY, &answer) {
                 Ok(reply) => {
                     if answer.is_err() {
                         self.context.take_back();
@@ -146,46 +153,11 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
                     self.context.end(true);
                     return Ok(());
                 }
-                Err(error) => format!("{error}: {}", source_of(&error)),
+                Err(error) => error_text(&error),
             },
-            Err(panic) => text_of(&*panic),
+            (_, Err(panic)) => panic_text(&*panic),
         };
-        mailbox.panicked(delivery, &failure);
         self.context.end(false);
-        restore(&mut self.actor, mailbox)
-            .map_err(|source| Arc::new(undecodable_state(mailbox, source)))
-    }
-}
-
-/// Puts the last captured state into the actor, if there is one.
-pub(crate) fn restore<A: DurableActor>(
-    actor: &mut A,
-    mailbox: &Mailbox<Work<A>>,
-) -> Result<(), CodecError> {
-    if let Some(state) = mailbox.state() {
-        actor.restore(state.decode()?);
-    }
-    Ok(())
-}
-
-/// The error for a state that does not decode.
-pub(crate) fn undecodable_state<W: mailbox::Work>(
-    mailbox: &Mailbox<W>,
-    source: CodecError,
-) -> JournalError {
-    JournalError::Decode { place: mailbox.place(), what: "state".to_owned(), source }
-}
-
-fn source_of(error: &JournalError) -> String {
-    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
-}
-
-pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&'static str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a text".to_owned()
+        mailbox.failed(delivery, &failure, &mut self.actor)
     }
 }

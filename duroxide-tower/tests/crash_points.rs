@@ -13,6 +13,7 @@ use duroxide_tower::{
     async_trait,
 };
 use serde::{Deserialize, Serialize};
+use shared_journal::Limits;
 
 #[derive(Default, DurableState)]
 #[durable(actor_type = "counter")]
@@ -42,7 +43,9 @@ const MESSAGES: u64 = 20;
 /// Sends twenty messages under their own ids, whatever became of them in an earlier life.
 async fn count(store: &str) -> Result<(), Box<dyn std::error::Error>> {
     let provider = Arc::new(SqliteProvider::new(store, None).await?);
-    let journal = EventJournal::open(provider).await?;
+    // A message that is handled while its processes die is given up after so many of them.
+    let limits = Limits { attempts: 10, ..Limits::default() };
+    let journal = EventJournal::builder().limits(limits).open(provider).await?;
     let (service, counter) = DurableActorService::new(&journal, "1", Counter::default()).await?;
     let running = tokio::spawn(service.run());
     for number in 1..=MESSAGES {

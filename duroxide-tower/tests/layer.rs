@@ -6,6 +6,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use duroxide_tower::error::Refusal;
 use duroxide_tower::{CallError, Durable, DurableLayer, EventJournal, JournalError, MessageId};
@@ -76,6 +77,7 @@ fn layer(journal: &EventJournal) -> DurableLayer<Order> {
     DurableLayer::new(journal, "orders", |order: &Order| {
         order.key.as_deref().map(MessageId::from_key)
     })
+    .backoff(Duration::ZERO, Duration::ZERO)
 }
 
 fn send(
@@ -104,7 +106,7 @@ async fn a_repeated_key_has_one_effect_and_one_response() {
 
 #[tokio::test]
 async fn an_accepted_request_is_completed_after_a_restart() {
-    for lanes_after in [16, 3] {
+    for lanes_after in [16, 3, 40] {
         let store = Store::new();
         let (mut shop, mut called) = Shop::new();
         {
@@ -169,16 +171,19 @@ async fn the_inner_service_is_called_after_the_receipt_is_durable() {
 }
 
 #[tokio::test]
-async fn errors_are_recorded_and_panics_are_dead_letters() {
+async fn final_errors_are_recorded_and_panics_are_dead_letters() {
     let journal = in_memory().await;
-    let (shop, _called) = Shop::new();
-    let orders = layer(&journal).layer(shop.clone());
+    let (shop, mut called) = Shop::new();
+    let all = layer(&journal).final_when(|_: Result<&usize, &String>| true);
+    let orders = all.layer(shop.clone());
     for _ in 0..2 {
         let Err(CallError::Domain(error)) = send(&orders, order("a", "bad")).await else {
             panic!("no error of the service");
         };
         assert_eq!(error.message, "sold out");
     }
+    assert_eq!(called.recv().await.unwrap(), "bad");
+    assert!(called.try_recv().is_err(), "an error that was final was tried again");
     for _ in 0..2 {
         let Err(CallError::DeadLetter { error, .. }) = send(&orders, order("b", "bomb")).await
         else {
@@ -199,10 +204,9 @@ async fn a_service_that_is_not_ready_answers_nothing() {
     let (mut shop, mut called) = Shop::new();
     shop.ready = false;
     let orders = layer(&journal).layer(shop);
-    let Err(CallError::DeadLetter { error, .. }) = send(&orders, order("a", "tea")).await else {
-        panic!("no dead letter");
-    };
-    assert!(error.contains("not ready: shut"), "{error}");
+    let error = send(&orders, order("a", "tea")).await.unwrap_err();
+    assert!(matches!(error, CallError::NoFinalOutcome { attempts: 3, .. }), "{error}");
+    assert!(error.to_string().contains("not ready: shut"), "{error}");
     assert!(called.try_recv().is_err());
 }
 
@@ -212,15 +216,21 @@ async fn a_layer_that_cannot_start_says_why() {
     let (shop, _called) = Shop::new();
     let first = layer(&journal).start(shop.clone()).await.unwrap();
     let error = layer(&journal).start(shop.clone()).await.unwrap_err();
-    assert!(matches!(*error, JournalError::AlreadyActive { .. }), "{error}");
+    let is_active = |refusal: &Refusal| matches!(refusal, Refusal::Failed(cause) if matches!(**cause, JournalError::AlreadyActive { .. }));
+    assert!(is_active(&error), "{error:?}");
 
-    let second = layer(&journal).layer(shop);
+    let second = layer(&journal).layer(shop.clone());
     let error = send(&second, order("a", "tea")).await.unwrap_err();
-    let CallError::NotAccepted { reason: Refusal::Failed(cause) } = error else {
-        panic!("{error:?}");
-    };
-    assert!(matches!(*cause, JournalError::AlreadyActive { .. }), "{cause}");
+    assert!(matches!(&error, CallError::NotAccepted { reason } if is_active(reason)), "{error:?}");
     assert_eq!(send(&first, order("a", "tea")).await.unwrap(), 1);
+
+    let names = ["", "actors:x", "a\0b", &"x".repeat(256)];
+    for name in names {
+        let layer = DurableLayer::new(&journal, name, |_: &Order| None);
+        let error = layer.start(shop.clone()).await.unwrap_err();
+        let Refusal::Failed(cause) = &error else { panic!("{error:?}") };
+        assert!(matches!(**cause, JournalError::InvalidActorId { .. }), "{cause}");
+    }
 }
 
 #[tokio::test]
@@ -241,4 +251,18 @@ async fn places_are_bounded_and_given_back() {
     assert_pending!(ready.poll());
     drop(second);
     soon("readiness", ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn numbers_out_of_range_are_taken_for_the_nearest() {
+    let journal = in_memory().await;
+    let (shop, _called) = Shop::new();
+    let most = layer(&journal).lanes(usize::MAX).capacity(usize::MAX);
+    assert_eq!(most.actors().count(), duroxide_tower::MAX_LANES);
+    let least = layer(&journal).lanes(0).capacity(0);
+    assert_eq!(least.actors().count(), 1);
+    let orders = [most.for_route("most").layer(shop.clone()), least.layer(shop)];
+    for (n, orders) in orders.iter().enumerate() {
+        assert_eq!(send(orders, order("a", "tea")).await.unwrap(), n + 1);
+    }
 }

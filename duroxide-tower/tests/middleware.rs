@@ -3,12 +3,15 @@
 mod support;
 
 use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use duroxide_tower::{CallError, Keyed};
+use duroxide_tower::error::InnerError;
+use duroxide_tower::{CallError, DurableLayer, Keyed, MessageId};
 use support::{Gate, Op, Refused, Running, in_memory, soon};
 use tower::retry::Policy;
-use tower::{BoxError, ServiceBuilder, ServiceExt};
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
 /// Tries again what may be tried again; the id in the request makes that safe.
 #[derive(Clone)]
@@ -83,4 +86,46 @@ async fn handles_and_futures_go_where_they_are_needed() {
     let answer = running.ledger.try_ask(Op::Add(1)).unwrap();
     anywhere(&answer);
     assert_eq!(soon("a reply", answer).await.unwrap(), [1]);
+}
+
+/// Asks again with the same request, which has its key in it.
+#[derive(Clone)]
+struct WithItsKey;
+
+type Answered = Result<usize, CallError<InnerError>>;
+
+impl Policy<String, usize, CallError<InnerError>> for WithItsKey {
+    type Future = Ready<()>;
+
+    fn retry(&mut self, _: &mut String, result: &mut Answered) -> Option<Ready<()>> {
+        result.as_ref().is_err_and(CallError::is_retryable).then(|| ready(()))
+    }
+
+    fn clone_request(&mut self, request: &String) -> Option<String> {
+        Some(request.clone())
+    }
+}
+
+#[tokio::test]
+async fn a_retry_around_the_layer_goes_on_where_its_attempts_ended() {
+    let journal = in_memory().await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let stack = ServiceBuilder::new()
+        .retry(WithItsKey)
+        .layer(
+            DurableLayer::new(&journal, "orders", |key: &String| Some(MessageId::from_key(key)))
+                .backoff(Duration::ZERO, Duration::ZERO),
+        )
+        .concurrency_limit(2)
+        .service(service_fn(move |_: String| {
+            let call = counted.fetch_add(1, Ordering::SeqCst) + 1;
+            ready((call >= 8).then_some(call).ok_or("connection refused"))
+        }));
+    // Three attempts for each of the first two requests, and two for the third.
+    assert_eq!(soon("a reply", stack.oneshot("tea".to_owned())).await.unwrap(), 8);
+    assert_eq!(calls.load(Ordering::SeqCst), 8);
+    for lane in DurableLayer::new(&journal, "orders", |_: &String| None).actors() {
+        assert!(journal.dead_letters(&lane).await.unwrap().is_empty());
+    }
 }

@@ -2,7 +2,10 @@
 
 mod support;
 
-use duroxide_tower::{CallError, Keyed};
+use duroxide_tower::{
+    ActorContext, CallError, DurableActor, DurableActorService, DurableState, Keyed, async_trait,
+};
+use serde::Serialize;
 use support::{Gate, Op, Running, in_memory, name, soon};
 
 #[tokio::test]
@@ -38,4 +41,53 @@ async fn a_panic_after_an_await_is_a_panic_too() {
     let error = soon("an answer", poison).await.unwrap_err();
     assert!(matches!(error, CallError::DeadLetter { .. }), "{error}");
     assert_eq!(soon("a reply", behind).await.unwrap(), [1]);
+}
+
+/// An actor that panics where nobody asked it.
+struct Broken;
+
+impl DurableState for Broken {
+    const ACTOR_TYPE: &'static str = "broken";
+    type State = ();
+
+    fn snapshot(&self) -> impl Serialize {}
+
+    fn restore(&mut self, (): ()) {}
+}
+
+/// While it is dropped because of the first panic, too.
+impl Drop for Broken {
+    fn drop(&mut self) {
+        panic!("once more");
+    }
+}
+
+#[async_trait]
+impl DurableActor for Broken {
+    type Message = Op;
+    type Reply = ();
+    type Error = ();
+
+    async fn handle(&mut self, _: &mut ActorContext, _: Op) -> Result<(), ()> {
+        Ok(())
+    }
+
+    async fn started(&mut self, _: &mut ActorContext) {
+        panic!("not today");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_outside_of_a_handler_ends_the_actor_and_its_callers_are_told_of_what() {
+    let journal = in_memory().await;
+    let (service, broken) = DurableActorService::new(&journal, "1", Broken).await.unwrap();
+    let waiting = broken.try_ask(Op::Add(1)).unwrap();
+    let panic = tokio::spawn(service.run()).await.unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"not today"));
+    for error in [soon("an answer", waiting).await, broken.ask(Op::Add(2)).await] {
+        let error = error.unwrap_err();
+        let CallError::NotAccepted { reason } = &error else { panic!("{error:?}") };
+        assert_eq!(reason.to_string(), "broken/1 has ended with a panic: not today");
+        assert!(error.is_retryable());
+    }
 }

@@ -36,6 +36,35 @@ pub fn attach(
     Ok(PortableActorProvider::new(provider.clone()))
 }
 
+/// Opens the store that [`JournalReader::open`](crate::JournalReader::open) uses for `provider`: it
+/// makes and migrates nothing, and refuses to be written. None if there is no journal.
+///
+/// Blocks as [`attach`] does.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_to_read(
+    provider: &Arc<dyn Provider>,
+) -> Result<Option<Arc<dyn ActorProvider>>, JournalError> {
+    if let Some(store) = crate::sqlite::attach_to_read(provider) {
+        return Ok(store?.map(|store| store as Arc<dyn ActorProvider>));
+    }
+    #[cfg(feature = "postgres")]
+    if let Some(store) = crate::postgres::attach_to_read(provider) {
+        return Ok(store?.map(|store| store as Arc<dyn ActorProvider>));
+    }
+    // Of the others none is opened before it is used.
+    attach(provider, Durability::PowerLoss).map(Some)
+}
+
+/// As [`attach_to_read`], from a task.
+pub(crate) async fn attach_to_read_aside(
+    provider: Arc<dyn Provider>,
+) -> Result<Option<Arc<dyn ActorProvider>>, JournalError> {
+    let attached = tokio::task::spawn_blocking(move || attach_to_read(&provider));
+    attached.await.map_err(|_| JournalError::Closed)?
+}
+
 /// As [`attach`], from a task.
 pub(crate) async fn attach_aside(
     provider: Arc<dyn Provider>,

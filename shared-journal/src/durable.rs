@@ -41,8 +41,14 @@ pub trait DurableState {
     fn snapshot(&self) -> impl Serialize;
 
     /// Puts a stored state into an actor that was just constructed, or into one whose handler
-    /// panicked. It must replace everything that [`snapshot`](Self::snapshot) covers.
+    /// failed. It must replace everything that [`snapshot`](Self::snapshot) covers.
     fn restore(&mut self, state: Self::State);
+
+    /// Called whenever the durable state was put into the actor: at each start, also the first
+    /// one, and each time it goes back to the last durable state because a message failed. Fields
+    /// that are derived from the state and not stored (an index, a cache, `#[durable(skip)]`) are
+    /// made anew here. Does nothing by default.
+    fn restored(&mut self) {}
 }
 
 /// A message that can be stored under a stable name.

@@ -18,11 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
-use crate::record::ActorRecord;
+use crate::record::{ActorRecord, Stamp};
+use crate::record_v2::RecordV2;
 
 const MAGIC: &[u8; 3] = b"DXJ";
-/// The newest version. 2: steps. Letters and answers are still as in version 1.
-pub(crate) const VERSION: u8 = 2;
+/// The newest version. 2: steps. 3: the journal's clock, attempts, fingerprints, transient outcomes.
+/// Letters and answers are still as in version 1.
+pub(crate) const VERSION: u8 = 3;
 const PREFIX: usize = MAGIC.len() + 2;
 const CHECKSUM: usize = 4;
 /// The kind of a commit.
@@ -44,6 +46,32 @@ pub(crate) struct CommitHeader {
     pub(crate) at_ms: u64,
     /// The number of entries.
     pub(crate) entries: u64,
+    /// Milliseconds by the journal's own clock: see [`Stamp`]. Since version 3.
+    pub(crate) clock_ms: u64,
+}
+
+impl CommitHeader {
+    pub(crate) fn stamp(&self) -> Stamp {
+        let Self { position, epoch, at_ms, clock_ms, .. } = *self;
+        Stamp { position, epoch, at_ms, clock_ms }
+    }
+}
+
+/// What a commit of version 1 or 2 says of itself.
+#[derive(Deserialize)]
+struct HeaderV2 {
+    shard: ShardId,
+    position: Position,
+    epoch: Epoch,
+    at_ms: u64,
+    entries: u64,
+}
+
+impl From<HeaderV2> for CommitHeader {
+    fn from(old: HeaderV2) -> Self {
+        let HeaderV2 { shard, position, epoch, at_ms, entries } = old;
+        Self { shard, position, epoch, at_ms, entries, clock_ms: at_ms }
+    }
 }
 
 /// What a record says of itself.
@@ -121,7 +149,13 @@ pub(crate) fn encode_commit(
 
 /// Reads a commit: its header, and its entries still encoded.
 pub(crate) fn decode_commit(row: &[u8]) -> Result<(CommitHeader, &[u8]), EnvelopeError> {
-    Ok(postcard::take_from_bytes(open(COMMIT, row)?.1)?)
+    match open(COMMIT, row)? {
+        (1 | 2, body) => {
+            let (header, entries) = postcard::take_from_bytes::<HeaderV2>(body)?;
+            Ok((header.into(), entries))
+        }
+        (_, body) => Ok(postcard::take_from_bytes(body)?),
+    }
 }
 
 /// The entries of a commit, one by one. Ends after the first that does not decode, and with an error
@@ -167,7 +201,12 @@ pub(crate) fn decode_record(row: &[u8]) -> Result<(RecordHeader, ActorRecord), E
     // What version 2 added stands at the end, and is empty: a list of no steps.
     let body = if version == 1 { Cow::Owned([body, &[0]].concat()) } else { Cow::Borrowed(body) };
     let (header, rest) = postcard::take_from_bytes(&body)?;
-    let (record, rest) = postcard::take_from_bytes(rest)?;
+    let (record, rest) = if version < 3 {
+        let (record, rest) = postcard::take_from_bytes::<RecordV2<'_>>(rest)?;
+        (record.into(), rest)
+    } else {
+        postcard::take_from_bytes(rest)?
+    };
     if !rest.is_empty() {
         return Err(EnvelopeError::Content(format!("{} bytes follow the record", rest.len())));
     }
@@ -255,7 +294,7 @@ fn open(kind: u8, row: &[u8]) -> Result<(u8, &[u8]), EnvelopeError> {
 mod tests {
     use super::*;
     use crate::codec::{Codec, Payload};
-    use crate::id::{MessageId, Sequence};
+    use crate::id::{MessageId, MessageKey, Sequence};
 
     const HEADER: CommitHeader = CommitHeader {
         shard: ShardId(0),
@@ -263,6 +302,7 @@ mod tests {
         epoch: Epoch(3),
         at_ms: 1_700_000_000_000,
         entries: 16,
+        clock_ms: 1_700_000_000_000,
     };
 
     /// What a version can say.
@@ -277,6 +317,13 @@ mod tests {
                 payload: json(r#"{"cents":5}"#),
                 resend_of: resend_of.map(Sequence),
             };
+        let transient = |sequence| ActorEvent::MessageReceived {
+            sequence: Sequence(sequence),
+            key: MessageKey::Transient(MessageId::from(9)),
+            kind: Cow::Borrowed("account.deposit"),
+            payload: Payload::new(Codec::CompactMessagePack, &[0x80][..]),
+            resend_of: None,
+        };
         let events = [
             ActorEvent::Spawned { actor },
             received(1, Some(99), None),
@@ -325,13 +372,31 @@ mod tests {
             result: json("true"),
         };
         let events = events.into_iter().chain((version > 1).then_some(step));
+        let since_version_3 = [
+            ActorEvent::Fingerprinted { sequence: Sequence(5), fingerprint: 1 << 63 },
+            ActorEvent::RunBegan { through: Sequence(5) },
+            ActorEvent::AttemptsCounted { sequence: Sequence(5), attempts: 2 },
+            transient(6),
+            ActorEvent::MessageProcessed { sequence: Sequence(5), reply: json("5") },
+            ActorEvent::MessageProcessed { sequence: Sequence(6), reply: json("5") },
+            received(7, None, None),
+            ActorEvent::AttemptsCounted { sequence: Sequence(7), attempts: 1 },
+        ];
+        let events = events.chain(since_version_3.into_iter().filter(|_| version > 2));
         let mut bytes = Vec::new();
+        let mut count = 0;
         for event in events {
             push_entry(&mut bytes, ActorNo(1), &event).unwrap();
+            count += 1;
         }
         let mut row = Vec::new();
-        encode_commit(&HEADER, &bytes, &mut row).unwrap();
+        let header = CommitHeader { entries: count, ..HEADER };
+        encode_commit(&header, &bytes, &mut row).unwrap();
         row
+    }
+
+    fn header_of(row: &[u8]) -> CommitHeader {
+        decode_commit(row).unwrap().0
     }
 
     fn sample_record(version: u8) -> (RecordHeader, ActorRecord) {
@@ -346,9 +411,8 @@ mod tests {
         let row = sample(version);
         let (_, bytes) = decode_commit(&row).unwrap();
         // The header in the file of version 2 counts one too few.
-        let counted = CommitHeader { entries: 15 + u64::from(version), ..HEADER };
-        for entry in entries(&counted, bytes) {
-            record.apply(entry.unwrap().1, HEADER.at_ms, window).unwrap();
+        for entry in entries(&header_of(&row), bytes) {
+            record.apply(entry.unwrap().1, HEADER.stamp(), window).unwrap();
         }
         (header, record)
     }
@@ -363,13 +427,15 @@ mod tests {
         };
         for version in 1..=VERSION {
             let expected = sample(version);
-            let (_, expected_entries) = decode_commit(&expected).unwrap();
+            let (header, expected_entries) = decode_commit(&expected).unwrap();
+            let header = if version < 3 { HEADER } else { header };
             let commit = fixture("commit", version);
-            assert_eq!(decode_commit(&commit).unwrap(), (HEADER, expected_entries));
+            assert_eq!(decode_commit(&commit).unwrap(), (header, expected_entries));
             assert_eq!(decode_record(&fixture("record", version)).unwrap(), sample_record(version));
         }
         let (header, record) = sample_record(VERSION);
-        assert_eq!(record.steps.len(), 1);
+        assert_eq!(record.transient.recorded.len(), 1);
+        assert_eq!(record.pending[0].attempts, Some(1));
         assert_eq!(fixture("commit", VERSION), sample(VERSION));
         assert_eq!(fixture("record", VERSION), encode_record(&header, &record).unwrap());
     }

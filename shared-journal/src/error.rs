@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::cluster::Founding;
 use crate::codec::CodecError;
 use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
+use crate::owner::Owner;
 
 /// The source of an error in a store.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -42,6 +43,54 @@ pub enum JournalError {
         /// How that was seen.
         reason: String,
     },
+    /// A field of [`Limits`](crate::Limits), or an option of a builder, has a value with which nothing
+    /// would work.
+    #[error("{field} cannot be {value}; allowed is {allowed}")]
+    InvalidLimits {
+        /// The field or option.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed, in words.
+        allowed: &'static str,
+    },
+    /// The database was opened by a symbolic link, and a journal is beside the link, where earlier
+    /// versions put it, instead of beside the database itself.
+    #[error(
+        "{link} is a symbolic link, and its journal is {journal}, beside the file it points to; {}",
+        if *both {
+            format!("but another journal is at {beside}: stop everything that uses either, keep the \
+                     one that you want at {journal}, and move the other away with its -wal and -shm")
+        } else {
+            format!("the one at {beside} is of an earlier version: stop everything that uses it, \
+                     and move it there with its -wal and -shm")
+        }
+    )]
+    BesideLink {
+        /// The link.
+        link: String,
+        /// The journal beside the link.
+        beside: String,
+        /// Where the journal belongs.
+        journal: String,
+        /// Whether there is one as well.
+        both: bool,
+    },
+    /// The journal would be on a file system of another machine. SQLite's WAL needs memory that is
+    /// shared by everybody who uses it, so two machines could own the journal at once.
+    #[error(
+        "{store} is on a network file system ({kind} at {mount}), where SQLite cannot keep two \
+         machines apart; put the database on a local disk, or use PostgreSQL; if no other machine \
+         ever has it, give the builder a SqliteActorProvider"
+    )]
+    NetworkFileSystem {
+        /// The file.
+        store: String,
+        /// The kind of file system.
+        kind: String,
+        /// Where it is mounted.
+        mount: String,
+    },
     /// The store was written by another version of this crate that this one cannot read.
     #[error(
         "{store} has schema version {found}, this version of shared-journal reads up to \
@@ -73,6 +122,12 @@ pub enum JournalError {
         /// The store.
         store: String,
     },
+    /// There is nothing to read.
+    #[error("{store} has no journal yet; it is made when a process opens one")]
+    NoJournal {
+        /// The store.
+        store: String,
+    },
     /// A journal is to be copied to where one is already.
     #[error("{store} has a journal already; copy into an empty store")]
     NotEmpty {
@@ -81,12 +136,17 @@ pub enum JournalError {
     },
     /// Another journal opened the shard after this one. Nothing that this one computed since its
     /// last commit was released.
-    #[error("{shard:?} was opened by a newer owner; this one ({epoch:?}) has stopped")]
+    #[error(
+        "{shard:?} was opened by a newer owner{}; this one ({epoch:?}) has stopped",
+        by.as_ref().map_or_else(String::new, |by| format!(", {by}"))
+    )]
     Fenced {
         /// The shard.
         shard: ShardId,
         /// The epoch of the owner that was replaced.
         epoch: Epoch,
+        /// The newer owner, if the store keeps who it is.
+        by: Option<Box<Owner>>,
     },
     /// Stored bytes are not what was written.
     #[error("{store}: {place} is corrupt: {reason}")]

@@ -95,6 +95,29 @@ pub enum ActorEvent<'a> {
         #[serde(borrow)]
         result: Payload<'a>,
     },
+    /// What the message just received is about: another message under its id is told from the
+    /// same one that comes again.
+    Fingerprinted {
+        /// Which message.
+        sequence: Sequence,
+        /// See [`fingerprint`](crate::mailbox::fingerprint).
+        fingerprint: u64,
+    },
+    /// Messages that an earlier process received are about to be handled together. If this process
+    /// dies, one of them may be why.
+    RunBegan {
+        /// The last of them.
+        through: Sequence,
+    },
+    /// A received message is about to be handled alone, or is handled and takes its time. If this
+    /// process dies, that was an attempt.
+    AttemptsCounted {
+        /// Which message.
+        sequence: Sequence,
+        /// How many attempts it has had, this one included. Less than before if the attempt ended
+        /// without a failure and without an outcome.
+        attempts: u32,
+    },
 }
 
 impl ActorEvent<'_> {
@@ -112,6 +135,9 @@ impl ActorEvent<'_> {
             Self::ActorStopped => "ActorStopped",
             Self::DeadLetterDiscarded { .. } => "DeadLetterDiscarded",
             Self::StepRecorded { .. } => "StepRecorded",
+            Self::Fingerprinted { .. } => "Fingerprinted",
+            Self::RunBegan { .. } => "RunBegan",
+            Self::AttemptsCounted { .. } => "AttemptsCounted",
         }
     }
 
@@ -153,6 +179,13 @@ impl ActorEvent<'_> {
                 step: Cow::Owned(step.into_owned()),
                 result: result.into_owned(),
             },
+            Self::Fingerprinted { sequence, fingerprint } => {
+                ActorEvent::Fingerprinted { sequence, fingerprint }
+            }
+            Self::RunBegan { through } => ActorEvent::RunBegan { through },
+            Self::AttemptsCounted { sequence, attempts } => {
+                ActorEvent::AttemptsCounted { sequence, attempts }
+            }
         }
     }
 }

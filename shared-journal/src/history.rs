@@ -12,7 +12,8 @@ use crate::engine::{Checked, Engine, From, Scan};
 use crate::envelope::entries;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
-use crate::id::{ActorId, ActorNo, Epoch, Position};
+use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+use crate::provider::ActorProvider;
 
 /// One event of an actor, and where and when it became durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl std::fmt::Debug for History {
 }
 
 struct Reader {
-    engine: Arc<Engine>,
+    store: Arc<dyn ActorProvider>,
     actor: ActorId,
     no: Option<ActorNo>,
     scan: Scan,
@@ -57,11 +58,23 @@ struct Reader {
 impl History {
     pub(crate) fn new(engine: Arc<Engine>, actor: ActorId) -> Self {
         let shared = engine.shared();
-        let scan = Scan::new(shared.provider.clone(), shared.shard, From::Oldest);
+        let (store, shard, name) = (shared.provider.clone(), shared.shard, actor.clone());
+        let number = Box::pin(async move { engine.number(name).await });
+        Self::read(store, shard, actor, number)
+    }
+
+    /// From a store that blocks between attempts. `number` is that of the actor, if there is one.
+    pub(crate) fn read(
+        store: Arc<dyn ActorProvider>,
+        shard: ShardId,
+        actor: ActorId,
+        number: BoxFuture<'static, Result<Option<ActorNo>, JournalError>>,
+    ) -> Self {
+        let scan = Scan::new(store.clone(), shard, From::Oldest);
         let reading = async move {
-            let no = engine.number(actor.clone()).await?;
+            let no = number.await?;
             let at_end = no.is_none();
-            Reader { engine, actor, no, scan, found: VecDeque::new(), at_end }.read().await
+            Reader { store, actor, no, scan, found: VecDeque::new(), at_end }.read().await
         };
         Self { reading: Box::pin(reading), found: VecDeque::new(), ended: false }
     }
@@ -90,7 +103,7 @@ impl Reader {
                 let Checked { header, body, .. } = self.scan.check(commit)?;
                 for entry in entries(&header, body) {
                     let (no, event) = entry.map_err(|error| JournalError::Corrupt {
-                        store: self.engine.shared().provider.location(),
+                        store: self.store.location(),
                         place: Place::shard(header.shard).at(header.position).of(&self.actor),
                         reason: error.to_string(),
                     })?;

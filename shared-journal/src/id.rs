@@ -147,6 +147,10 @@ pub enum MessageKey {
     /// An adapter made it, so that the sender can ask again should the outcome be unknown.
     /// Recorded in a window of its own: such ids never push out those that senders chose.
     Generated(MessageId),
+    /// An adapter made it for a sender in this process, which learns it only if the outcome is
+    /// unknown. Recorded until the sender must have its reply: with the next commit of the same
+    /// owner that has an outcome of this actor.
+    Transient(MessageId),
 }
 
 impl MessageKey {
@@ -155,7 +159,7 @@ impl MessageKey {
     pub const fn id(self) -> Option<MessageId> {
         match self {
             Self::Anonymous => None,
-            Self::Caller(id) | Self::Generated(id) => Some(id),
+            Self::Caller(id) | Self::Generated(id) | Self::Transient(id) => Some(id),
         }
     }
 }

@@ -8,7 +8,7 @@ use duroxide::providers::Provider;
 use crate::attach::attach_aside;
 use crate::cluster::{Founding, found};
 use crate::codec::Codec;
-use crate::engine::{Engine, unshare};
+use crate::engine::{Engine, Retry, unshare};
 use crate::error::JournalError;
 use crate::history::History;
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Sequence, ShardId};
@@ -68,8 +68,9 @@ impl EventJournal {
     /// When this returns, everything in the store is recovered, and earlier owners are fenced.
     ///
     /// # Errors
-    /// [`JournalError::UnsupportedProvider`], or whatever is wrong with the store: it cannot be
-    /// opened, is not a journal, is of a newer version, is corrupt.
+    /// [`JournalError::UnsupportedProvider`], [`JournalError::InvalidLimits`], or whatever is wrong
+    /// with the store: it cannot be opened, is not a journal, is of a newer version, is corrupt, or is
+    /// where it cannot be ([`JournalError::BesideLink`], [`JournalError::NetworkFileSystem`]).
     pub async fn open(provider: Arc<dyn Provider>) -> Result<Self, JournalError> {
         Self::builder().open(provider).await
     }
@@ -115,8 +116,7 @@ impl EventJournal {
         let pending = std::mem::take(&mut activation.pending);
         let steps = std::mem::take(&mut activation.steps);
         metrics::gauge!("journal_active_actors").increment(1.0);
-        let keys = pending.iter().map(|message| message.key).collect();
-        let session = Session::new(self.engine.clone(), actor.clone(), activation, keys);
+        let session = Session::new(self.engine.clone(), actor.clone(), activation, &pending);
         Ok(Mailbox::new(session, pending, steps))
     }
 
@@ -196,10 +196,9 @@ impl EventJournal {
         };
         let (durable, outcome) = tokio::sync::oneshot::channel();
         {
-            let mut session =
-                Session::new(self.engine.clone(), actor.clone(), activation, Vec::new());
+            let mut session = Session::new(self.engine.clone(), actor.clone(), activation, &[]);
             // Without its id: the id's recorded outcome is that of the first time.
-            let Some(next) = session.admit(MessageKey::Anonymous) else {
+            let Ok(next) = session.admit(MessageKey::Anonymous, None) else {
                 return Err(JournalError::Closed);
             };
             session.push(&Session::received_event(
@@ -253,7 +252,7 @@ impl EventJournal {
     }
 
     /// Makes a checkpoint, takes nothing more, and waits until everything is written. Actors that
-    /// still run find the journal closed.
+    /// still run submit what they have (for a second at most), and then find the journal closed.
     ///
     /// Without it nothing durable is lost; the next start has more to read.
     ///
@@ -357,6 +356,8 @@ impl EventJournalBuilder {
     /// # Errors
     /// As [`EventJournal::open`].
     pub async fn open(self, provider: Arc<dyn Provider>) -> Result<EventJournal, JournalError> {
+        // Before a file is made.
+        self.limits.check()?;
         let store = attach_aside(provider, self.durability).await?;
         self.open_on(store).await
     }
@@ -369,8 +370,16 @@ impl EventJournalBuilder {
         self,
         provider: Arc<dyn ActorProvider>,
     ) -> Result<EventJournal, JournalError> {
+        self.limits.check()?;
         if let Some(store) = provider.clone().cluster() {
-            found(&*store, &Founding { cluster: String::new(), shards: 1 }).await?;
+            let mut retry = Retry::new(self.limits.commit_retry);
+            let wanted = Founding { cluster: String::new(), shards: 1 };
+            while let Err(error) = found(&*store, &wanted).await {
+                match retry.again().filter(|_| error.is_retryable()) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(error),
+                }
+            }
         }
         self.open_shard(provider, SHARD).await
     }

@@ -35,32 +35,39 @@ mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
+mod guard;
 mod history;
 mod id;
+mod ids;
 mod journal;
 mod limits;
 pub mod mailbox;
 mod outbox;
 mod outcomes;
+mod owner;
 pub mod portable;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod provider;
 #[cfg(feature = "provider-test")]
 pub mod provider_test;
+mod reader;
 mod record;
+mod record_v2;
 mod recovery;
 mod reshard;
 mod sabotage;
 mod session;
 pub mod sqlite;
+#[cfg(any(test, feature = "provider-test"))]
+mod sum;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod verify;
 pub mod workflow;
 
-pub use attach::attach;
+pub use attach::{attach, attach_to_read};
 pub use codec::{Codec, CodecError, Payload};
 pub use copy::{CopyReport, copy};
 pub use durable::{DurableMessage, DurableState};
@@ -72,8 +79,10 @@ pub use id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, Sequence,
 pub use journal::{EventJournal, EventJournalBuilder, JournalStats};
 pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 pub use mailbox::{Mailbox, StepError, Steps};
-pub use outbox::{Outbox, OutboxError};
+pub use outbox::{Origin, Outbox, OutboxError};
+pub use owner::Owner;
 pub use provider::ActorProvider;
+pub use reader::{ActorView, JournalReader, JournalView};
 pub use record::{DeadLetter, Outcome, PendingMessage};
 pub use reshard::reshard;
 pub use shared_journal_derive::{DurableMessage, DurableState};

@@ -2,12 +2,20 @@
 
 use std::time::Duration;
 
+use crate::error::JournalError;
+
 /// Longest actor type, in bytes. Longer ones are refused with `InvalidActorId`.
 pub const MAX_ACTOR_TYPE_BYTES: usize = 255;
 /// Longest actor id, in bytes. Longer ones are refused with `InvalidActorId`.
 pub const MAX_ACTOR_ID_BYTES: usize = 1024;
 
+/// Half of what a row of SQLite holds: what is stored with a value needs room as well.
+pub(crate) const MAX_VALUE_BYTES: u64 = 512 << 20;
+const MAX_LOG_BYTES: u64 = 1 << 40;
+const MAX_COMMIT_RETRY: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// What bounds a journal. Set through [`EventJournalBuilder::limits`](crate::EventJournalBuilder::limits).
+/// A value that is not allowed is [`JournalError::InvalidLimits`] when the journal is opened.
 ///
 /// ```
 /// use shared_journal::Limits;
@@ -20,44 +28,70 @@ pub const MAX_ACTOR_ID_BYTES: usize = 1024;
 pub struct Limits {
     /// Largest encoded message, in bytes. Default 1 MiB. A larger one is refused with `TooLarge`
     /// before anything is written.
+    ///
+    /// Allowed: 1 byte to 512 MiB.
     pub message_bytes: usize,
     /// Largest encoded reply, in bytes. Default 16 MiB: replies are kept in the dedup window. A
     /// larger one counts as a panic of its handler.
+    ///
+    /// Allowed: 1 byte to 512 MiB.
     pub reply_bytes: usize,
     /// Largest encoded state of one actor, in bytes. Default 64 MiB: SQLite's own limit for a row
     /// is 1 GiB, and a state is written whole each time it changes. Beyond it the run that made
     /// the state fails with `TooLarge`.
+    ///
+    /// Allowed: 1 byte to 512 MiB.
     pub state_bytes: usize,
     /// Bytes that may wait for the disk. Default 64 MiB. Beyond it, actors wait before they take
     /// their next message, so their mailboxes fill and callers feel it.
+    ///
+    /// Allowed: 1 byte to 1 TiB. With 1 each commit has one submission.
     pub waiting_bytes: usize,
     /// Messages an actor handles before its state is captured. Default 256: the cost of a capture
     /// is shared by so many, and a panic makes at most so many be handled again.
+    ///
+    /// Allowed: 1 to 65,536: replies wait for the end of their run.
     pub run_messages: usize,
     /// Recorded replies per actor, by count. Default 1,024. The oldest goes first; its id is then
     /// a new message.
+    ///
+    /// Allowed: 1 or more.
     pub dedup_count: usize,
     /// Recorded replies per actor, by age since receipt. Default 24 hours.
+    ///
+    /// Allowed: any. With 0 an id is forgotten when its message is processed.
     pub dedup_age: Duration,
     /// Recorded replies per actor, by the bytes of the replies. Default 16 MiB. The oldest go
     /// first; the newest always stays.
+    ///
+    /// Allowed: any.
     pub dedup_bytes: usize,
     /// How often a panicking message is tried before it becomes a dead letter. Default 3. The last
     /// attempt is always made alone, so a message that panics in the middle of a run is tried at
     /// least twice.
+    ///
+    /// Allowed: 1 to 1,000: a poison message must end.
     pub attempts: u32,
     /// Bytes of log since the last checkpoint that start the next one. Default 32 MiB: recovery
     /// reads at most about twice as much. With hundreds of thousands of actors that change at
     /// random a checkpoint would write more than that; then it waits for more to come together,
     /// at most for half of [`tail_bytes`](Self::tail_bytes).
+    ///
+    /// Allowed: 4 KiB to 1 TiB.
     pub checkpoint_bytes: usize,
     /// Bytes of log since the last finished checkpoint beyond which commits wait for the
     /// checkpoint. Default 256 MiB; reached only if the disk cannot keep up.
+    ///
+    /// Allowed: 4 KiB to 1 TiB.
     pub tail_bytes: usize,
     /// Commits kept behind the checkpoint so that histories can be read. Default 1,000.
+    ///
+    /// Allowed: any.
     pub history_commits: u64,
-    /// How long a commit is tried again while the store is busy or full. Default 10 s. After
-    /// that the journal stops with the store's error.
+    /// How long a commit or a read is tried again after its first failure, while the store is busy,
+    /// full or away. Default 10 s. After that the journal stops with the store's error.
+    ///
+    /// Allowed: up to 7 days. There is one retry at least, also with 0.
     pub commit_retry: Duration,
 }
 
@@ -81,6 +115,40 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether a journal can work with these.
+    ///
+    /// # Errors
+    /// [`JournalError::InvalidLimits`] for the first that it cannot.
+    pub(crate) fn check(&self) -> Result<(), JournalError> {
+        let value = 1..=MAX_VALUE_BYTES;
+        let log = 4 << 10..=MAX_LOG_BYTES;
+        within("message_bytes", self.message_bytes as u64, value.clone(), "1 byte to 512 MiB")?;
+        within("reply_bytes", self.reply_bytes as u64, value.clone(), "1 byte to 512 MiB")?;
+        within("state_bytes", self.state_bytes as u64, value, "1 byte to 512 MiB")?;
+        within("waiting_bytes", self.waiting_bytes as u64, 1..=MAX_LOG_BYTES, "1 byte to 1 TiB")?;
+        within("run_messages", self.run_messages as u64, 1..=65_536, "1 to 65,536")?;
+        within("dedup_count", self.dedup_count as u64, 1..=u64::MAX, "1 or more")?;
+        within("attempts", self.attempts, 1..=1000, "1 to 1,000")?;
+        within("checkpoint_bytes", self.checkpoint_bytes as u64, log.clone(), "4 KiB to 1 TiB")?;
+        within("tail_bytes", self.tail_bytes as u64, log, "4 KiB to 1 TiB")?;
+        within("commit_retry", self.commit_retry, ..=MAX_COMMIT_RETRY, "up to 7 days")
+    }
+}
+
+/// Whether an option's value is one that is allowed.
+pub(crate) fn within<T: PartialOrd + std::fmt::Debug>(
+    field: &'static str,
+    value: T,
+    range: impl std::ops::RangeBounds<T>,
+    allowed: &'static str,
+) -> Result<(), JournalError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(JournalError::InvalidLimits { field, value: format!("{value:?}"), allowed })
+}
+
 /// What a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -90,4 +158,99 @@ pub enum Durability {
     /// A killed process, but not a power cut or a crash of the operating system: a commit is in
     /// the system's hands, not yet on the disk. About ten times faster for a single message.
     ProcessCrash,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sum::Sum;
+
+    type Set = fn(&mut Limits, u64);
+
+    /// Every field, and which of 0, 1 and its maximum are allowed.
+    const FIELDS: &[(&str, Set, [bool; 3])] = &[
+        ("message_bytes", |it, n| it.message_bytes = n as usize, [false, true, false]),
+        ("reply_bytes", |it, n| it.reply_bytes = n as usize, [false, true, false]),
+        ("state_bytes", |it, n| it.state_bytes = n as usize, [false, true, false]),
+        ("waiting_bytes", |it, n| it.waiting_bytes = n as usize, [false, true, false]),
+        ("run_messages", |it, n| it.run_messages = n as usize, [false, true, false]),
+        ("dedup_count", |it, n| it.dedup_count = n as usize, [false, true, true]),
+        ("dedup_age", |it, n| it.dedup_age = time(n), [true, true, true]),
+        ("dedup_bytes", |it, n| it.dedup_bytes = n as usize, [true, true, true]),
+        ("attempts", |it, n| it.attempts = n as u32, [false, true, false]),
+        ("checkpoint_bytes", |it, n| it.checkpoint_bytes = n as usize, [false, false, false]),
+        ("tail_bytes", |it, n| it.tail_bytes = n as usize, [false, false, false]),
+        ("history_commits", |it, n| it.history_commits = n, [true, true, true]),
+        ("commit_retry", |it, n| it.commit_retry = time(n), [true, true, false]),
+    ];
+
+    fn time(n: u64) -> Duration {
+        if n == u64::MAX { Duration::MAX } else { Duration::from_nanos(n) }
+    }
+
+    #[test]
+    fn every_field_is_allowed_or_named() {
+        Limits::default().check().unwrap();
+        let fields = format!("{:?}", Limits::default()).matches(": ").count();
+        assert_eq!(fields, FIELDS.len(), "each field has a line");
+        for (field, set, expected) in FIELDS {
+            for (value, expected) in [0, 1, u64::MAX].into_iter().zip(expected) {
+                let mut limits = Limits::default();
+                set(&mut limits, value);
+                match limits.check() {
+                    Ok(()) => assert!(expected, "{limits:?}"),
+                    Err(error @ JournalError::InvalidLimits { field: named, .. }) => {
+                        assert!(!expected && named == *field, "{error}");
+                    }
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        }
+    }
+
+    /// What is allowed works: with it a message is handled, acknowledged, and found again.
+    #[cfg(feature = "test-util")]
+    #[tokio::test]
+    async fn every_value_that_is_allowed_works() {
+        use crate::mailbox::{Mailbox, Resolution, Work};
+        use crate::{ActorId, EventJournal, test_util::MemoryActorProvider};
+
+        struct Told(tokio::sync::oneshot::Sender<Resolution>);
+        impl Work for Told {
+            fn resolve(self, resolution: Resolution) {
+                drop(self.0.send(resolution));
+            }
+        }
+        async fn tell(mailbox: &mut Mailbox<Told>) {
+            let payload = mailbox.encode("the message", &1).unwrap();
+            let (told, resolved) = tokio::sync::oneshot::channel();
+            mailbox.accept(None, "add", payload, None, Told(told), None).unwrap();
+            let delivery = mailbox.next().unwrap().unwrap();
+            let reply = mailbox.encode("the reply", &1).unwrap();
+            mailbox.processed(delivery, reply);
+            let _ = mailbox.end_run(&mut Sum(1)).unwrap();
+            let resolved = tokio::time::timeout(Duration::from_secs(20), resolved).await;
+            assert!(matches!(resolved, Ok(Ok(Resolution::Processed))), "{resolved:?}");
+        }
+        for (field, set, _) in FIELDS {
+            for value in [0, 1, u64::MAX] {
+                let mut limits = Limits::default();
+                set(&mut limits, value);
+                let open = EventJournal::builder().limits(limits.clone());
+                let Ok(journal) = open.open_on(MemoryActorProvider::new()).await else {
+                    assert!(limits.check().is_err());
+                    continue;
+                };
+                let mut mailbox = journal.activate(&ActorId::new("one", "1")).await.unwrap();
+                mailbox.baseline(&Sum(0)).unwrap();
+                for _ in 0..3 {
+                    tell(&mut mailbox).await;
+                }
+                drop(mailbox);
+                journal.checkpoint().await.unwrap();
+                println!("{field} {value}");
+                journal.close().await.unwrap();
+            }
+        }
+    }
 }

@@ -6,11 +6,15 @@
 //! once and under one id, and writes that it arrived. Everything goes to an address of an actor;
 //! duroxide's instances have addresses too ([`workflow`](crate::workflow)).
 //!
+//! Not everything in it is a handler's: intervals, streams and messages that are not durable send as
+//! well. Each message has its [`Origin`], and only what handlers of the run put there is taken back
+//! with them.
+//!
 //! The idea is the [transactional outbox].
 //!
 //! [transactional outbox]: https://microservices.io/patterns/data/transactional-outbox.html
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -28,6 +32,21 @@ const ENTRY_BYTES: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Outbox {
     shared: Arc<Shared>,
+    /// Of what is put there while no handler is known to run.
+    origin: Origin,
+}
+
+/// Where something that an actor sends comes from: the call of a handler, or, by default, code
+/// that is no durable handler's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin(u64);
+
+impl Origin {
+    /// Whether it comes from a handler.
+    #[must_use]
+    pub fn is_handler(self) -> bool {
+        self.0 > 0
+    }
 }
 
 #[derive(Debug)]
@@ -40,6 +59,14 @@ struct Shared {
     relayed: bool,
     /// About how much is in it, readable without the lock.
     bytes: AtomicUsize,
+    /// Handlers that began.
+    handlers: AtomicU64,
+    /// The first handler of the run.
+    run: AtomicU64,
+    /// The handler whose code runs now; none: 0.
+    running: AtomicU64,
+    /// The handler that is not done; none: 0.
+    in_progress: AtomicU64,
     open: Mutex<Open>,
 }
 
@@ -47,7 +74,7 @@ struct Shared {
 struct Open {
     /// The number of the last message. What is taken back has never been.
     last: u64,
-    messages: Vec<OutgoingMessage>,
+    messages: Vec<(Origin, OutgoingMessage)>,
 }
 
 /// Why a message is not in the outbox.
@@ -120,8 +147,66 @@ impl Outbox {
         last: u64,
     ) -> Self {
         let open = Mutex::new(Open { last, messages: Vec::new() });
-        let bytes = AtomicUsize::new(0);
-        Self { shared: Arc::new(Shared { actor, codec, limit, relayed, bytes, open }) }
+        let shared = Shared {
+            actor,
+            codec,
+            limit,
+            relayed,
+            bytes: AtomicUsize::new(0),
+            handlers: AtomicU64::new(0),
+            run: AtomicU64::new(1),
+            running: AtomicU64::new(0),
+            in_progress: AtomicU64::new(0),
+            open,
+        };
+        Self { shared: Arc::new(shared), origin: Origin::default() }
+    }
+
+    /// The handler of a message begins: what is sent now is its, until it [ends](Self::end).
+    pub(crate) fn begin(&self) {
+        let handler = self.shared.handlers.fetch_add(1, Ordering::Relaxed) + 1;
+        self.shared.running.store(handler, Ordering::Relaxed);
+    }
+
+    /// The handler that began last is not done.
+    pub(crate) fn in_progress(&self) {
+        let handler = self.shared.handlers.load(Ordering::Relaxed);
+        self.shared.in_progress.store(handler, Ordering::Relaxed);
+    }
+
+    /// The handler is done, one way or the other.
+    pub(crate) fn end(&self) {
+        self.shared.running.store(0, Ordering::Relaxed);
+        self.shared.in_progress.store(0, Ordering::Relaxed);
+    }
+
+    /// Whose code runs now. For adapters, as all that is about an [`Origin`].
+    #[must_use]
+    pub fn running(&self) -> Origin {
+        Origin(self.shared.running.load(Ordering::Relaxed))
+    }
+
+    /// Says whose code runs from now on; returns whose it was before.
+    pub fn set_running(&self, origin: Origin) -> Origin {
+        Origin(self.shared.running.swap(origin.0, Ordering::Relaxed))
+    }
+
+    /// The handler that is not done.
+    #[must_use]
+    pub fn not_done(&self) -> Origin {
+        Origin(self.shared.in_progress.load(Ordering::Relaxed))
+    }
+
+    /// Whether it comes from a handler of the run: if one of those fails, it is taken back.
+    #[must_use]
+    pub fn is_of_run(&self, origin: Origin) -> bool {
+        origin.0 >= self.shared.run.load(Ordering::Relaxed)
+    }
+
+    /// The same outbox, for code that belongs to a handler and runs later.
+    #[must_use]
+    pub fn of(&self, origin: Origin) -> Self {
+        Self { shared: self.shared.clone(), origin }
     }
 
     /// The sender.
@@ -169,8 +254,9 @@ impl Outbox {
         let id = self.id(number);
         let message = OutgoingMessage { number, to, id, kind, payload };
         self.shared.bytes.fetch_add(size_of(&message), Ordering::Relaxed);
+        let running = self.running();
         open.last = number;
-        open.messages.push(message);
+        open.messages.push((if running.is_handler() { running } else { self.origin }, message));
         Ok(number)
     }
 
@@ -194,16 +280,30 @@ impl Outbox {
         self.bytes() == 0
     }
 
-    /// Takes the messages after the first `len` back: their handler failed.
+    /// Takes the messages after the first `len` back: their handler failed. What did not come from
+    /// a handler stays.
     pub fn truncate(&self, len: usize) {
         if self.is_empty() {
             return;
         }
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // As after a crash: whether the handler ran once or twice does not show in what is sent next.
-        open.last = open.messages.get(len).map_or(open.last, |first| first.number - 1);
-        open.messages.truncate(len);
-        self.shared.bytes.store(open.messages.iter().map(size_of).sum(), Ordering::Relaxed);
+        let Open { last, messages } = &mut *open;
+        let before = messages.get(len).map_or(*last, |(_, first)| first.number - 1);
+        let mut index = 0;
+        messages.retain(|(origin, _)| {
+            index += 1;
+            index <= len || !self.is_of_run(*origin)
+        });
+        // As after a crash: whether the handler ran once or twice does not show in what is sent
+        // next, unless something that stays has a later number.
+        *last = messages.get(len..).and_then(<[_]>::last).map_or(before, |(_, kept)| kept.number);
+        let bytes = messages.iter().map(|(_, message)| size_of(message)).sum();
+        self.shared.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back what the handlers of the run sent.
+    pub(crate) fn take_back(&self) {
+        self.truncate(0);
     }
 
     /// About how many bytes wait for the end of the run.
@@ -211,14 +311,16 @@ impl Outbox {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes what is to be written.
+    /// Takes what is to be written: the run ends.
     pub(crate) fn take(&self) -> Vec<OutgoingMessage> {
+        let next = self.shared.handlers.load(Ordering::Relaxed) + 1;
+        self.shared.run.store(next, Ordering::Relaxed);
         if self.is_empty() {
             return Vec::new();
         }
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.bytes.store(0, Ordering::Relaxed);
-        std::mem::take(&mut open.messages)
+        std::mem::take(&mut open.messages).into_iter().map(|(_, message)| message).collect()
     }
 }
 
@@ -242,3 +344,76 @@ pub(crate) struct Sent {
 
 /// The way to the relay.
 pub(crate) type Relay = UnboundedSender<Sent>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox() -> Outbox {
+        Outbox::new(ActorId::new("a", "1"), Codec::Json, 100, true, 7)
+    }
+
+    fn tell(outbox: &Outbox) {
+        outbox.tell(&ActorId::new("b", "1"), "note", &0).unwrap();
+    }
+
+    fn numbers(outbox: &Outbox) -> Vec<u64> {
+        outbox.take().iter().map(|message| message.number).collect()
+    }
+
+    #[test]
+    fn only_what_handlers_of_the_run_sent_is_taken_back() {
+        let outbox = outbox();
+        tell(&outbox);
+        outbox.begin();
+        tell(&outbox);
+        outbox.end();
+        tell(&outbox);
+        outbox.begin();
+        tell(&outbox);
+        outbox.end();
+        outbox.take_back();
+        tell(&outbox);
+        // 11 was the last, and was taken back.
+        assert_eq!(numbers(&outbox), [8, 10, 11]);
+    }
+
+    #[test]
+    fn a_number_behind_which_something_stays_is_not_used_again() {
+        let outbox = outbox();
+        outbox.begin();
+        tell(&outbox);
+        outbox.end();
+        tell(&outbox);
+        outbox.take_back();
+        tell(&outbox);
+        assert_eq!(numbers(&outbox), [9, 10]);
+    }
+
+    #[test]
+    fn a_handler_of_an_earlier_run_is_not_of_this_one() {
+        let outbox = outbox();
+        outbox.begin();
+        let origin = outbox.running();
+        outbox.end();
+        assert!(outbox.is_of_run(origin));
+        assert!(numbers(&outbox).is_empty());
+        assert!(!outbox.is_of_run(origin));
+        tell(&outbox.of(origin));
+        outbox.take_back();
+        assert_eq!(numbers(&outbox), [8]);
+    }
+
+    #[test]
+    fn what_runs_later_for_a_handler_is_taken_back_with_it() {
+        let outbox = outbox();
+        outbox.begin();
+        let later = outbox.of(outbox.running());
+        outbox.in_progress();
+        outbox.set_running(Origin::default());
+        tell(&later);
+        tell(&outbox);
+        outbox.take_back();
+        assert_eq!(numbers(&outbox), [9]);
+    }
+}

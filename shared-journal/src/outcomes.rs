@@ -8,32 +8,58 @@ use crate::record::RecordedOutcome;
 use crate::recovery::Window;
 
 /// Recorded outcomes, oldest first. Stored as a list of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Outcomes {
     recorded: VecDeque<RecordedOutcome>,
     /// What the outcomes take.
     bytes: usize,
+    /// So many of the oldest are as small as they get.
+    shrunk: usize,
 }
 
 impl Outcomes {
-    /// Records an outcome; what does not fit any more goes.
+    /// Records an outcome. Those that are too old or too many go; of those that take too much
+    /// room, the ids stay.
     pub(crate) fn push(&mut self, newest: RecordedOutcome, window: Window) {
         let horizon = newest.at_ms.saturating_sub(window.age_ms);
         self.bytes += newest.outcome.size();
         self.recorded.push_back(newest);
         while let Some(oldest) = self.recorded.front()
-            // The newest stays, whatever its size: its sender may be about to ask again.
-            && (self.recorded.len() > window.count
-                || oldest.at_ms < horizon
-                || (self.bytes > window.bytes && self.recorded.len() > 1))
+            && (self.recorded.len() > window.count || oldest.at_ms < horizon)
         {
             self.bytes -= oldest.outcome.size();
             self.recorded.pop_front();
+            self.shrunk = self.shrunk.saturating_sub(1);
+        }
+        // The newest stays whole, whatever its size: its sender may be about to ask again.
+        while self.bytes > window.bytes && self.shrunk + 1 < self.recorded.len() {
+            let outcome = &mut self.recorded[self.shrunk].outcome;
+            self.bytes -= outcome.size();
+            outcome.shrink();
+            self.shrunk += 1;
         }
     }
 
     pub(crate) fn iter(&self) -> std::collections::vec_deque::Iter<'_, RecordedOutcome> {
         self.recorded.iter()
+    }
+}
+
+/// The same outcomes.
+impl PartialEq for Outcomes {
+    fn eq(&self, other: &Self) -> bool {
+        self.recorded == other.recorded
+    }
+}
+
+impl Eq for Outcomes {}
+
+impl FromIterator<RecordedOutcome> for Outcomes {
+    fn from_iter<T: IntoIterator<Item = RecordedOutcome>>(recorded: T) -> Self {
+        let recorded: VecDeque<_> = recorded.into_iter().collect();
+        let bytes = recorded.iter().map(|it| it.outcome.size()).sum();
+        let shrunk = recorded.iter().take_while(|it| it.outcome.is_shrunk()).count();
+        Self { recorded, bytes, shrunk }
     }
 }
 
@@ -45,8 +71,6 @@ impl Serialize for Outcomes {
 
 impl<'de> Deserialize<'de> for Outcomes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let recorded = VecDeque::<RecordedOutcome>::deserialize(deserializer)?;
-        let bytes = recorded.iter().map(|it| it.outcome.size()).sum();
-        Ok(Self { recorded, bytes })
+        Ok(VecDeque::<RecordedOutcome>::deserialize(deserializer)?.into_iter().collect())
     }
 }

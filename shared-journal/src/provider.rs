@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+use crate::owner::Owner;
 
 /// A store for shards.
 ///
@@ -37,6 +38,21 @@ pub trait ActorProvider: Send + Sync + 'static {
     /// # Errors
     /// The store cannot be read or written.
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError>;
+
+    /// Reads a shard's head and changes nothing: its owner stays its owner. None if the shard was never
+    /// opened. The epoch is that of the owner.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError>;
+
+    /// Who opened the shard last. A store need not keep that.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn owner(&self, _shard: ShardId) -> Result<Option<Owner>, JournalError> {
+        Ok(None)
+    }
 
     /// Does everything in `write` atomically, if `write.epoch` is still the shard's epoch.
     ///
@@ -96,7 +112,7 @@ pub trait ActorProvider: Send + Sync + 'static {
 /// A shard as its new owner finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardHead {
-    /// The epoch of the new owner.
+    /// The epoch of the owner: the new one, of a shard that was opened.
     pub epoch: Epoch,
     /// The records contain every commit up to this one.
     pub checkpoint: Position,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::Payload;
-use crate::id::{ActorId, MessageId, MessageKey, Sequence};
+use crate::id::{ActorId, Epoch, MessageId, MessageKey, Position, Sequence};
 use crate::outcomes::Outcomes;
 
 /// What an actor's history adds up to. Checkpoints store it; recovery continues it.
@@ -29,6 +29,9 @@ pub(crate) struct ActorRecord {
     pub(crate) window: Outcomes,
     /// The same for generated ids.
     pub(crate) generated: Outcomes,
+    /// The outcomes of the last commit whose senders are in the owner's process and have no id of
+    /// their own. Since version 3.
+    pub(crate) transient: Transient,
     /// Messages that were given up.
     pub(crate) dead: Vec<DeadLetter>,
     /// The number of the last message put in the outbox.
@@ -37,6 +40,26 @@ pub(crate) struct ActorRecord {
     pub(crate) outbox: VecDeque<OutgoingMessage>,
     /// The results of steps of pending messages. Since version 2.
     pub(crate) steps: Vec<RecordedStep>,
+}
+
+/// Where and when a commit was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Stamp {
+    pub(crate) position: Position,
+    pub(crate) epoch: Epoch,
+    /// Milliseconds since 1970 by the clock of the owner.
+    pub(crate) at_ms: u64,
+    /// Milliseconds by the journal's own clock, which does not go back and does not jump ahead.
+    pub(crate) clock_ms: u64,
+}
+
+/// Outcomes of one commit. As soon as its owner has made another one, their senders have them; if
+/// the owner never did, a sender may have been told that its outcome is unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Transient {
+    pub(crate) position: Position,
+    pub(crate) epoch: Epoch,
+    pub(crate) recorded: Vec<RecordedOutcome>,
 }
 
 /// The result of a side effect of a pending message.
@@ -49,7 +72,7 @@ pub(crate) struct RecordedStep {
 }
 
 /// A message that was received and not yet processed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PendingMessage {
     /// Its place in the receipt order.
@@ -61,7 +84,26 @@ pub struct PendingMessage {
     /// The message.
     #[serde(deserialize_with = "owned")]
     pub payload: Payload<'static>,
+    /// How many attempts were counted: None if no earlier process began to handle it, 0 if one
+    /// began to handle it together with others. Since version 3.
+    pub attempts: Option<u32>,
+    /// What it is about, for a message with an id of its sender's. Since version 3.
+    pub(crate) fingerprint: Option<u64>,
+    /// The commit that has its receipt, while that is known.
+    #[serde(skip)]
+    pub(crate) received_at: Position,
 }
+
+/// What is stored of them is the same.
+impl PartialEq for PendingMessage {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { sequence, key, kind, payload, attempts, fingerprint, received_at: _ } = self;
+        (sequence, key, kind, payload) == (&other.sequence, &other.key, &other.kind, &other.payload)
+            && (attempts, fingerprint) == (&other.attempts, &other.fingerprint)
+    }
+}
+
+impl Eq for PendingMessage {}
 
 /// A message that was given up after its last attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +141,11 @@ pub(crate) struct OutgoingMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RecordedOutcome {
     pub(crate) id: MessageId,
+    /// By the journal's clock.
     pub(crate) at_ms: u64,
     pub(crate) outcome: Outcome,
+    /// Since version 3.
+    pub(crate) fingerprint: Option<u64>,
 }
 
 /// How the handling of a message ended.
@@ -113,9 +158,13 @@ pub enum Outcome {
     Failed {
         /// How often it was tried.
         attempts: u32,
-        /// What the last attempt died of.
+        /// What the last attempt died of. Empty if there was no more room for it
+        /// ([`Limits::dedup_bytes`](crate::Limits::dedup_bytes)).
         error: String,
     },
+    /// It was processed; there was no more room for its reply
+    /// ([`Limits::dedup_bytes`](crate::Limits::dedup_bytes)).
+    AlreadyProcessed,
 }
 
 impl Outcome {
@@ -124,6 +173,23 @@ impl Outcome {
         match self {
             Self::Processed(reply) => reply.bytes().len(),
             Self::Failed { error, .. } => error.len(),
+            Self::AlreadyProcessed => 0,
+        }
+    }
+
+    pub(crate) fn is_shrunk(&self) -> bool {
+        match self {
+            Self::Processed(_) => false,
+            Self::Failed { error, .. } => error.is_empty(),
+            Self::AlreadyProcessed => true,
+        }
+    }
+
+    /// What is left of it when there is no room: what happened, not what was said.
+    pub(crate) fn shrink(&mut self) {
+        match self {
+            Self::Failed { error, .. } => *error = String::new(),
+            _ => *self = Self::AlreadyProcessed,
         }
     }
 }
@@ -132,7 +198,8 @@ impl ActorRecord {
     /// The recorded outcome of the message with this id, if it is in the window.
     pub(crate) fn outcome(&self, id: MessageId) -> Option<&Outcome> {
         let newest_first = self.window.iter().rev().chain(self.generated.iter().rev());
-        newest_first.filter(|entry| entry.id == id).map(|entry| &entry.outcome).next()
+        let mut newest_first = newest_first.chain(self.transient.recorded.iter().rev());
+        newest_first.find(|entry| entry.id == id).map(|entry| &entry.outcome)
     }
 }
 

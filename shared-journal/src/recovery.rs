@@ -11,7 +11,7 @@ use crate::event::ActorEvent;
 use crate::id::{MessageKey, Sequence};
 use crate::record::{
     ActorRecord, DeadLetter, Outcome, OutgoingMessage, PendingMessage, RecordedOutcome,
-    RecordedStep,
+    RecordedStep, Stamp, Transient,
 };
 
 /// How long recorded outcomes are kept: the dedup window.
@@ -23,14 +23,14 @@ pub(crate) struct Window {
 }
 
 impl ActorRecord {
-    /// Continues the history by one event of a commit made at `at_ms`.
+    /// Continues the history by one event of the commit with this stamp.
     ///
     /// # Errors
     /// The event cannot follow what came before; the record is unchanged.
     pub(crate) fn apply(
         &mut self,
         event: ActorEvent<'_>,
-        at_ms: u64,
+        stamp: Stamp,
         window: Window,
     ) -> Result<(), IllegalEvent> {
         match (self.spawned, event) {
@@ -48,6 +48,9 @@ impl ActorRecord {
                     key,
                     kind: kind.into_owned(),
                     payload: payload.into_owned(),
+                    attempts: None,
+                    fingerprint: None,
+                    received_at: stamp.position,
                 });
             }
 
@@ -57,7 +60,7 @@ impl ActorRecord {
                 if let Some(message) = self.pending.pop_front() {
                     self.forget_steps(sequence);
                     let outcome = || Outcome::Processed(reply.into_owned());
-                    self.record(message.key, outcome, at_ms, window);
+                    self.record(&message, outcome, stamp, window);
                 }
                 if self.pending.is_empty() {
                     // There may be a million records in memory: no room is kept.
@@ -68,13 +71,12 @@ impl ActorRecord {
             (true, ActorEvent::MessageFailed { sequence, attempts, error })
                 if self.oldest_pending() == Some(sequence) =>
             {
-                if let Some(PendingMessage { sequence, key, kind, payload }) =
-                    self.pending.pop_front()
-                {
+                if let Some(message) = self.pending.pop_front() {
                     self.forget_steps(sequence);
                     let error = error.into_owned();
                     let outcome = || Outcome::Failed { attempts, error: error.clone() };
-                    self.record(key, outcome, at_ms, window);
+                    self.record(&message, outcome, stamp, window);
+                    let PendingMessage { key, kind, payload, .. } = message;
                     self.dead.push(DeadLetter {
                         sequence,
                         id: key.id(),
@@ -82,7 +84,7 @@ impl ActorRecord {
                         payload,
                         attempts,
                         error,
-                        at_ms,
+                        at_ms: stamp.at_ms,
                     });
                 }
             }
@@ -130,6 +132,28 @@ impl ActorRecord {
                 }
             }
 
+            // What follows is of no use once the message is done.
+            (true, ActorEvent::Fingerprinted { sequence, fingerprint })
+                if sequence <= self.received =>
+            {
+                if let Some(message) = self.pending_message(sequence) {
+                    message.fingerprint = Some(fingerprint);
+                }
+            }
+
+            (true, ActorEvent::RunBegan { through }) if through <= self.received => {
+                let begun = self.pending.iter_mut().take_while(|it| it.sequence <= through);
+                begun.for_each(|message| message.attempts = message.attempts.or(Some(0)));
+            }
+
+            (true, ActorEvent::AttemptsCounted { sequence, attempts })
+                if sequence <= self.received =>
+            {
+                if let Some(message) = self.pending_message(sequence) {
+                    message.attempts = Some(attempts);
+                }
+            }
+
             (_, event) => return Err(self.refuse(&event)),
         }
         Ok(())
@@ -148,19 +172,45 @@ impl ActorRecord {
         self.pending.front().map(|message| message.sequence)
     }
 
+    fn pending_message(&mut self, sequence: Sequence) -> Option<&mut PendingMessage> {
+        // Received without gaps.
+        let index = sequence.0.checked_sub(self.oldest_pending()?.0)?;
+        self.pending.get_mut(usize::try_from(index).ok()?)
+    }
+
     fn record(
         &mut self,
-        key: MessageKey,
+        message: &PendingMessage,
         outcome: impl FnOnce() -> Outcome,
-        at_ms: u64,
+        stamp: Stamp,
         window: Window,
     ) {
-        let (id, recorded) = match key {
-            MessageKey::Anonymous => return,
-            MessageKey::Caller(id) => (id, &mut self.window),
-            MessageKey::Generated(id) => (id, &mut self.generated),
-        };
-        recorded.push(RecordedOutcome { id, at_ms, outcome: outcome() }, window);
+        self.settle_transient(stamp, window);
+        let Some(id) = message.key.id() else { return };
+        let (at_ms, fingerprint) = (stamp.clock_ms, message.fingerprint);
+        let recorded = RecordedOutcome { id, at_ms, outcome: outcome(), fingerprint };
+        match message.key {
+            // Its sender is in the process that handled it.
+            MessageKey::Transient(_) if message.received_at == stamp.position => {
+                let Stamp { position, epoch, .. } = stamp;
+                (self.transient.position, self.transient.epoch) = (position, epoch);
+                self.transient.recorded.push(recorded);
+            }
+            MessageKey::Caller(_) => self.window.push(recorded, window),
+            _ => self.generated.push(recorded, window),
+        }
+    }
+
+    /// The outcomes of an earlier commit: its owner made another one, so their senders have them;
+    /// or it did not, and they may be asked for.
+    fn settle_transient(&mut self, stamp: Stamp, window: Window) {
+        if self.transient.recorded.is_empty() || self.transient.position == stamp.position {
+            return;
+        }
+        let Transient { epoch, recorded, .. } = std::mem::take(&mut self.transient);
+        if epoch != stamp.epoch {
+            recorded.into_iter().for_each(|it| self.generated.push(it, window));
+        }
     }
 
     fn refuse(&self, event: &ActorEvent<'_>) -> IllegalEvent {
@@ -168,7 +218,10 @@ impl ActorRecord {
             ActorEvent::MessageReceived { sequence, .. }
             | ActorEvent::MessageProcessed { sequence, .. }
             | ActorEvent::MessageFailed { sequence, .. }
-            | ActorEvent::StepRecorded { sequence, .. } => {
+            | ActorEvent::StepRecorded { sequence, .. }
+            | ActorEvent::Fingerprinted { sequence, .. }
+            | ActorEvent::RunBegan { through: sequence }
+            | ActorEvent::AttemptsCounted { sequence, .. } => {
                 format!("{} {sequence}", event.name())
             }
             ActorEvent::MessageSent { number, .. } | ActorEvent::MessageDelivered { number } => {
@@ -199,9 +252,14 @@ mod tests {
 
     use super::*;
     use crate::codec::{Codec, Payload};
-    use crate::id::{ActorId, MessageId};
+    use crate::id::{ActorId, Epoch, MessageId, Position};
 
     const WINDOW: Window = Window { count: 3, age_ms: 1000, bytes: 30 };
+
+    /// In the commit of this number, at this time.
+    fn at(ms: u64) -> Stamp {
+        Stamp { position: Position(ms), epoch: Epoch(1), at_ms: 0, clock_ms: ms }
+    }
 
     fn json(text: &'static str) -> Payload<'static> {
         Payload::new(Codec::Json, text.as_bytes())
@@ -238,7 +296,7 @@ mod tests {
     ) -> Result<ActorRecord, IllegalEvent> {
         let mut record = ActorRecord::default();
         for event in events {
-            record.apply(event, 0, WINDOW)?;
+            record.apply(event, at(0), WINDOW)?;
         }
         Ok(record)
     }
@@ -278,13 +336,13 @@ mod tests {
     fn the_window_is_bounded_by_count_and_by_age() {
         let mut record = fold([spawned()]).unwrap();
         for n in 1..=4 {
-            record.apply(received(n, Some(n.into())), n, WINDOW).unwrap();
-            record.apply(processed(n), n, WINDOW).unwrap();
+            record.apply(received(n, Some(n.into())), at(n), WINDOW).unwrap();
+            record.apply(processed(n), at(n), WINDOW).unwrap();
         }
         assert_eq!(record.outcome(1.into()), None);
         assert!(record.outcome(2.into()).is_some());
-        record.apply(received(5, Some(5)), 1004, WINDOW).unwrap();
-        record.apply(processed(5), 1004, WINDOW).unwrap();
+        record.apply(received(5, Some(5)), at(1004), WINDOW).unwrap();
+        record.apply(processed(5), at(1004), WINDOW).unwrap();
         assert_eq!(record.outcome(3.into()), None, "older than the age");
         assert!(record.outcome(4.into()).is_some());
     }
@@ -293,12 +351,13 @@ mod tests {
     fn large_replies_push_out_older_ones() {
         let mut record = fold([spawned()]).unwrap();
         for n in 1..=3 {
-            record.apply(received(n, Some(n.into())), 0, WINDOW).unwrap();
+            record.apply(received(n, Some(n.into())), at(0), WINDOW).unwrap();
             let reply = Payload::new(Codec::Json, vec![b'1'; 14]);
             let processed = ActorEvent::MessageProcessed { sequence: Sequence(n), reply };
-            record.apply(processed, 0, WINDOW).unwrap();
+            record.apply(processed, at(0), WINDOW).unwrap();
         }
-        assert!(record.outcome(1.into()).is_none(), "three times 14 is more than 30");
+        // Three times 14 is more than 30: the reply goes, the id stays.
+        assert_eq!(record.outcome(1.into()), Some(&Outcome::AlreadyProcessed));
         assert!(record.outcome(2.into()).is_some() && record.outcome(3.into()).is_some());
     }
 
@@ -306,12 +365,13 @@ mod tests {
     fn small_replies_behind_a_large_one_push_it_out() {
         let mut record = fold([spawned()]).unwrap();
         for (n, size) in [(1, 28), (2, 1), (3, 10)] {
-            record.apply(received(n, Some(n.into())), 0, WINDOW).unwrap();
+            record.apply(received(n, Some(n.into())), at(0), WINDOW).unwrap();
             let reply = Payload::new(Codec::Json, vec![b'1'; size]);
             let processed = ActorEvent::MessageProcessed { sequence: Sequence(n), reply };
-            record.apply(processed, 0, WINDOW).unwrap();
+            record.apply(processed, at(0), WINDOW).unwrap();
         }
-        assert!(record.outcome(1.into()).is_none(), "28, 1 and 10 are more than 30");
+        // 28, 1 and 10 are more than 30.
+        assert_eq!(record.outcome(1.into()), Some(&Outcome::AlreadyProcessed));
         assert!(record.outcome(2.into()).is_some() && record.outcome(3.into()).is_some());
     }
 
@@ -320,7 +380,7 @@ mod tests {
         let mut record = fold([spawned()]).unwrap();
         record.received = Sequence(u64::MAX);
         for n in [0, u64::MAX] {
-            record.apply(received(n, None), 0, WINDOW).unwrap_err();
+            record.apply(received(n, None), at(0), WINDOW).unwrap_err();
         }
     }
 
@@ -342,8 +402,8 @@ mod tests {
                 payload: json("1"),
                 resend_of: None,
             };
-            record.apply(received, 0, WINDOW).unwrap();
-            record.apply(processed(n), 0, WINDOW).unwrap();
+            record.apply(received, at(0), WINDOW).unwrap();
+            record.apply(processed(n), at(0), WINDOW).unwrap();
         }
         assert!(record.outcome(1.into()).is_some());
         assert!(record.outcome(6.into()).is_none(), "beyond the count of its own window");
@@ -362,9 +422,66 @@ mod tests {
             payload: json("1"),
             resend_of: Some(Sequence(1)),
         };
-        record.apply(again, 0, WINDOW).unwrap();
+        record.apply(again, at(0), WINDOW).unwrap();
         assert!(record.dead.is_empty());
         assert_eq!(record.pending.len(), 1);
+    }
+
+    fn transient(sequence: u64) -> ActorEvent<'static> {
+        ActorEvent::MessageReceived {
+            sequence: Sequence(sequence),
+            key: MessageKey::Transient(u128::from(sequence).into()),
+            kind: Cow::Borrowed("k"),
+            payload: json("1"),
+            resend_of: None,
+        }
+    }
+
+    #[test]
+    fn what_a_sender_must_have_by_now_is_not_recorded() {
+        let mut record = fold([spawned()]).unwrap();
+        let stamp = |position, epoch| Stamp { epoch: Epoch(epoch), ..at(position) };
+        let mut apply = |event, stamp| {
+            record.apply(event, stamp, WINDOW).unwrap();
+            [1, 2, 3, 4].map(|id: u128| record.outcome(id.into()).is_some())
+        };
+        for n in 1..=2 {
+            apply(transient(n), stamp(1, 1));
+            apply(processed(n), stamp(1, 1));
+        }
+        // The owner died; a new one goes on: who knows what the senders were told.
+        apply(transient(3), stamp(2, 2));
+        assert_eq!(apply(processed(3), stamp(2, 2)), [true, true, true, false]);
+        // It made another commit, so it has released the one before.
+        apply(transient(4), stamp(3, 2));
+        assert_eq!(apply(processed(4), stamp(3, 2)), [true, true, false, true]);
+    }
+
+    #[test]
+    fn what_was_handled_later_than_received_may_be_asked_for() {
+        let mut record = fold([spawned()]).unwrap();
+        record.apply(transient(1), at(1), WINDOW).unwrap();
+        for n in 1..=3 {
+            record.apply(processed(n), at(n + 1), WINDOW).unwrap();
+            record.apply(transient(n + 1), at(n + 1), WINDOW).unwrap();
+        }
+        assert!(record.outcome(1.into()).is_some());
+    }
+
+    #[test]
+    fn attempts_are_counted_for_what_is_pending() {
+        let began = ActorEvent::RunBegan { through: Sequence(2) };
+        let counted = |sequence, attempts| ActorEvent::AttemptsCounted {
+            sequence: Sequence(sequence),
+            attempts,
+        };
+        let events = [spawned(), received(1, None), received(2, None), received(3, None), began];
+        let record = fold(events.into_iter().chain([counted(2, 1), processed(1), counted(1, 7)]));
+        let record = record.unwrap();
+        let attempts: Vec<_> = record.pending.iter().map(|message| message.attempts).collect();
+        assert_eq!(attempts, [Some(1), None]);
+        let error = fold([spawned(), counted(1, 1)]).unwrap_err();
+        assert!(error.to_string().starts_with("AttemptsCounted 1 cannot follow"), "{error}");
     }
 
     proptest! {
@@ -383,7 +500,7 @@ mod tests {
                     2 => processed(n),
                     _ => failed(n),
                 };
-                match record.apply(event, 0, WINDOW) {
+                match record.apply(event, at(0), WINDOW) {
                     Ok(()) if kind == 2 => processed_count += 1,
                     Ok(()) if kind == 3 => failed_count += 1,
                     Ok(()) => {}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::cluster::{Founding, found, shard_of};
+use crate::cluster::{Founding, check_shards, found, shard_of};
 use crate::codec::Codec;
 use crate::copy::{CopyReport, PART_BYTES, founding_of, move_letters, records_after};
 use crate::engine::{Engine, read_record};
@@ -27,13 +27,14 @@ use crate::provider::{ActorKey, ActorProvider, CheckpointPart, StoredRecord, Wri
 /// Needs a tokio runtime.
 ///
 /// # Errors
-/// [`JournalError::NotEmpty`], [`JournalError::NotShared`], [`JournalError::Founding`]; a store that
-/// cannot be read or written; a copy that is not what was copied, as [`JournalError::Corrupt`].
+/// [`JournalError::NotEmpty`], [`JournalError::NotShared`], [`JournalError::Founding`],
+/// [`JournalError::InvalidLimits`]; a store that cannot be read or written; a copy that is not what was copied, as [`JournalError::Corrupt`].
 pub async fn reshard(
     from: Arc<dyn ActorProvider>,
     to: Arc<dyn ActorProvider>,
     founding: &Founding,
 ) -> Result<CopyReport, JournalError> {
+    check_shards(founding.shards)?;
     let source = founding_of(&from).await?;
     let target =
         to.clone().cluster().ok_or_else(|| JournalError::NotShared { store: to.location() })?;

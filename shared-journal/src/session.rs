@@ -1,20 +1,17 @@
 //! One activation of an actor: the right to write its history.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
-
 use crate::codec::Payload;
-use crate::engine::{Activation, Engine, Gate, Lease, Release, Shared, now_ms, window};
+use crate::engine::{Activation, Engine, Gate, Lease, Release, Shared, window};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
-use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
+use crate::id::{ActorId, ActorNo, MessageKey, Position, Sequence};
+use crate::ids::{Ids, Seen};
 use crate::outbox::{Outbox, Sent};
-use crate::record::OutgoingMessage;
-use crate::recovery::Window;
+use crate::record::{OutgoingMessage, PendingMessage};
 use crate::sabotage::sabotaged;
 
 /// What a run of one message and a small state takes.
@@ -45,20 +42,26 @@ pub(crate) struct Session {
 
 impl Session {
     /// Takes what only the session needs from `activation`.
-    /// `pending` are the ids of messages received and not processed.
+    /// `pending` are the messages received and not processed.
     pub(crate) fn new(
         engine: Arc<Engine>,
         actor: ActorId,
         activation: Activation,
-        pending: Vec<MessageKey>,
+        pending: &[PendingMessage],
     ) -> Self {
         let window = window(&engine.shared().limits);
         let mut ids = Ids::new(window);
-        for (key, at_ms) in activation.window {
-            ids.insert(key, at_ms);
+        for (key, at_ms, fingerprint) in activation.window {
+            ids.insert(key, fingerprint, at_ms, Sequence(0));
         }
-        for key in pending {
-            ids.insert(key, now_ms());
+        for message in pending {
+            // What was sent without an id of its own may be asked for by now.
+            let key = match message.key {
+                MessageKey::Transient(id) => MessageKey::Generated(id),
+                key => key,
+            };
+            let now_ms = engine.shared().clock_ms();
+            ids.insert(key, message.fingerprint, now_ms, message.sequence);
         }
         Self {
             lease: activation.lease,
@@ -130,14 +133,25 @@ impl Session {
         Place::shard(self.engine.shared().shard).at(self.position).of(&self.actor)
     }
 
-    /// The next place in the receipt order, or `None` if the id was received before.
-    pub(crate) fn admit(&mut self, key: MessageKey) -> Option<Sequence> {
-        let known = key != MessageKey::Anonymous && !self.ids.insert(key, now_ms());
-        if known && !sabotaged("sabotage-known-ids") {
-            return None;
+    /// The next place in the receipt order, or what the id is if it was received before.
+    pub(crate) fn admit(
+        &mut self,
+        key: MessageKey,
+        fingerprint: Option<u64>,
+    ) -> Result<Sequence, Seen> {
+        let seen = self.ids.look(key, fingerprint);
+        if seen != Seen::New && !sabotaged("sabotage-known-ids") {
+            return Err(seen);
         }
         self.received = self.received.next();
-        Some(self.received)
+        let now_ms = self.engine.shared().clock_ms();
+        self.ids.insert(key, fingerprint, now_ms, self.received);
+        Ok(self.received)
+    }
+
+    /// Everything up to this message is done, and submitted.
+    pub(crate) fn done(&mut self, sequence: Sequence) {
+        self.ids.done(sequence);
     }
 
     /// Adds an event to the run.
@@ -162,21 +176,23 @@ impl Session {
         push(event)
     }
 
+    /// Whether a state is of a size that can be stored. One that is over the limit may become
+    /// smaller: it, or the limit, was different before.
+    pub(crate) fn check_state(&self, state: &Payload<'_>) -> Result<(), JournalError> {
+        let limit = self.engine.shared().limits.state_bytes;
+        let size = state.bytes().len();
+        let before = self.state.as_ref().map_or(0, |state| state.bytes().len());
+        if size <= limit || (self.captured && size <= before) {
+            return Ok(());
+        }
+        Err(JournalError::TooLarge { actor: self.actor.clone(), what: "the state", size, limit })
+    }
+
     /// Adds the state to the run if it is not the one captured before.
     pub(crate) fn capture(&mut self, state: Payload<'static>) -> Result<(), JournalError> {
         let unchanged = self.captured && self.state.as_ref() == Some(&state);
         if unchanged || sabotaged("sabotage-state") {
             return Ok(());
-        }
-        let limit = self.engine.shared().limits.state_bytes;
-        let size = state.bytes().len();
-        if size > limit {
-            return Err(JournalError::TooLarge {
-                actor: self.actor.clone(),
-                what: "the state",
-                size,
-                limit,
-            });
         }
         self.push(&ActorEvent::StateChanged { state: state.as_borrowed() })?;
         self.state = Some(state);
@@ -232,49 +248,5 @@ impl Session {
             payload: payload.as_borrowed(),
             resend_of,
         }
-    }
-}
-
-/// The ids that were received lately. Forgets an id no later than the directory forgets its
-/// recorded outcome.
-struct Ids {
-    window: Window,
-    known: FxHashSet<MessageId>,
-    callers: VecDeque<(MessageId, u64)>,
-    generated: VecDeque<(MessageId, u64)>,
-}
-
-impl Ids {
-    fn new(window: Window) -> Self {
-        Self {
-            window,
-            known: FxHashSet::default(),
-            callers: VecDeque::new(),
-            generated: VecDeque::new(),
-        }
-    }
-
-    /// False if the id is known, whoever chose it.
-    fn insert(&mut self, key: MessageKey, at_ms: u64) -> bool {
-        let (id, order) = match key {
-            MessageKey::Anonymous => return true,
-            MessageKey::Caller(id) => (id, &mut self.callers),
-            MessageKey::Generated(id) => (id, &mut self.generated),
-        };
-        let horizon = at_ms.saturating_sub(self.window.age_ms);
-        while let Some((oldest, _)) = order.front().filter(|(_, at)| *at < horizon) {
-            self.known.remove(oldest);
-            order.pop_front();
-        }
-        if !self.known.insert(id) {
-            return false;
-        }
-        order.push_back((id, at_ms));
-        if order.len() > self.window.count
-            && let Some((oldest, _)) = order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        true
     }
 }

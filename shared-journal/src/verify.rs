@@ -93,7 +93,7 @@ async fn read_all(shared: &Shared) -> Result<VerifyReport, JournalError> {
                     matches!(event, ActorEvent::Spawned { .. }).then(ActorRecord::default)
                 });
                 if let Some(record) = known
-                    && let Err(source) = record.apply(event, header.at_ms, window(&shared.limits))
+                    && let Err(source) = record.apply(event, header.stamp(), window(&shared.limits))
                 {
                     *known = None;
                     report.problems.push(JournalError::IllegalHistory {

@@ -2,13 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use shared_journal::cluster::{Cluster, Host, Hosted, Parcel};
+use shared_journal::cluster::{Cluster, ClusterBuilder, Host, Hosted, Parcel};
 use shared_journal::provider::ActorProvider;
 use shared_journal::sqlite::SqliteActorProvider;
-use shared_journal::{ActorId, Durability, EventJournal, JournalError, MessageId, ShardId};
+use shared_journal::{ActorId, Durability, EventJournal, JournalError, Limits, MessageId, ShardId};
 use tokio::sync::mpsc;
 
 /// Hands every message to the test, which may answer it or not.
@@ -81,4 +83,52 @@ async fn a_message_that_was_delivered_is_not_overtaken_when_its_shard_is_lost() 
         letter.bytes.windows(message.len()).any(|it| it == message.as_bytes())
     };
     assert!(is(0, "first") && is(1, "second"), "{letters:?}");
+}
+
+#[tokio::test]
+async fn options_with_which_nothing_would_work_are_refused_by_name() {
+    type Set = fn(ClusterBuilder) -> ClusterBuilder;
+    let refused: [(&str, u32, Set); 9] = [
+        ("the number of shards", 0, |it| it),
+        ("the number of shards", u32::MAX, |it| it),
+        ("ClusterBuilder::lease", 1, |it| it.lease(Duration::ZERO)),
+        ("ClusterBuilder::lease", 1, |it| it.lease(Duration::from_nanos(1))),
+        ("ClusterBuilder::lease", 1, |it| it.lease(Duration::MAX)),
+        ("ClusterBuilder::inbox_letters", 1, |it| it.inbox_letters(0)),
+        ("ClusterBuilder::inbox_letters", 1, |it| it.inbox_letters(u64::MAX)),
+        ("run_messages", 1, |it| it.limits(Limits { run_messages: 0, ..Limits::default() })),
+        ("dedup_count", 1, |it| it.limits(Limits { dedup_count: 0, ..Limits::default() })),
+    ];
+    for (name, shards, set) in refused {
+        let dir = tempfile::tempdir().unwrap();
+        let store =
+            SqliteActorProvider::open(dir.path().join("a.db"), Durability::ProcessCrash).unwrap();
+        let joined = set(Cluster::builder("test", shards)).join_on(store).await;
+        let error = joined.unwrap_err();
+        let JournalError::InvalidLimits { field, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(*field, name);
+    }
+    // The least and the most of them.
+    let allowed: [Set; 3] = [
+        |it| it.inbox_letters(1).active_actors(NonZeroUsize::MIN),
+        |it| it.inbox_letters(1_000_000_000).active_actors(NonZeroUsize::MAX),
+        |it| it.lease(Duration::from_secs(24 * 3600)),
+    ];
+    for set in allowed {
+        let dir = tempfile::tempdir().unwrap();
+        let store =
+            SqliteActorProvider::open(dir.path().join("a.db"), Durability::ProcessCrash).unwrap();
+        let (keep, mut kept) = mpsc::unbounded_channel();
+        let cluster = set(Cluster::builder("test", 1).host(Keeper(keep)));
+        let cluster = cluster.join_on(store).await.unwrap();
+        let payload = cluster.encode(&"hello").unwrap();
+        let actor = ActorId::new("keeper", "1");
+        let asking = tokio::spawn({
+            let cluster = cluster.clone();
+            async move { cluster.ask(&actor, MessageId::random().into(), "say", payload).await }
+        });
+        kept.recv().await.unwrap();
+        asking.abort();
+        cluster.leave().await.unwrap();
+    }
 }

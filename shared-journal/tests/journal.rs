@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use duroxide::providers::sqlite::SqliteProvider;
 use futures::StreamExt;
-use shared_journal::mailbox::{Acceptance, MESSAGE, Resolution, Work};
+use serde::Serialize;
+use shared_journal::mailbox::{Acceptance, Delivery, MESSAGE, Resolution, Work};
 use shared_journal::sqlite::SqliteActorProvider;
 use shared_journal::{
-    ActorEvent, ActorId, Durability, EventJournal, JournalError, Limits, Mailbox, MessageId,
-    Outcome, Sequence, copy,
+    ActorEvent, ActorId, Durability, DurableState, EventJournal, JournalError, Limits, Mailbox,
+    MessageId, Outcome, Sequence, copy,
 };
 use tokio::sync::{Mutex, mpsc};
 
@@ -20,6 +21,22 @@ struct Report(&'static str, mpsc::UnboundedSender<(&'static str, Resolution)>);
 impl Work for Report {
     fn resolve(self, resolution: Resolution) {
         let _ = self.1.send((self.0, resolution));
+    }
+}
+
+/// The state of a counter: a number.
+struct Sum(i64);
+
+impl DurableState for Sum {
+    const ACTOR_TYPE: &'static str = "counter";
+    type State = i64;
+
+    fn snapshot(&self) -> impl Serialize {
+        self.0
+    }
+
+    fn restore(&mut self, sum: i64) {
+        self.0 = sum;
     }
 }
 
@@ -62,12 +79,12 @@ fn actor() -> ActorId {
 fn run_all(mailbox: &mut Mailbox<Report>) -> i64 {
     let mut sum: i64 = mailbox.state().map_or(0, |state| state.decode().unwrap());
     loop {
-        while let Some(delivery) = mailbox.next() {
+        while let Some(delivery) = mailbox.next().unwrap() {
             sum += delivery.payload().decode::<i64>().unwrap();
             let reply = mailbox.encode("the reply", &sum).unwrap();
             mailbox.processed(delivery, reply);
         }
-        mailbox.end_run(sum).unwrap();
+        let _ = mailbox.end_run(&mut Sum(sum)).unwrap();
         if mailbox.is_empty() {
             return sum;
         }
@@ -95,9 +112,9 @@ impl Client {
         let payload = mailbox.encode(MESSAGE, &amount).unwrap();
         let work = Report(name, self.sender.clone());
         let id = id.map(MessageId::from);
-        match mailbox.accept(id, "add", payload, work, None).unwrap() {
+        match mailbox.accept(id, "add", payload, None, work, None).unwrap() {
             Acceptance::Accepted => true,
-            Acceptance::Duplicate(..) => false,
+            Acceptance::Duplicate(..) | Acceptance::Reused(_) => false,
         }
     }
 
@@ -109,9 +126,19 @@ impl Client {
     }
 }
 
+/// The next message, when it may be handled.
+async fn next(mailbox: &mut Mailbox<Report>) -> Delivery<Report> {
+    loop {
+        if let Some(delivery) = mailbox.next().unwrap() {
+            return delivery;
+        }
+        mailbox.ready().await;
+    }
+}
+
 async fn activate(journal: &EventJournal) -> Mailbox<Report> {
     let mut mailbox = journal.activate(&actor()).await.unwrap();
-    mailbox.baseline(0).unwrap();
+    mailbox.baseline(&Sum(0)).unwrap();
     mailbox
 }
 
@@ -148,31 +175,33 @@ async fn receipts_are_handled_after_a_restart_in_their_order() {
         let journal = store.open().await;
         let mut mailbox = activate(&journal).await;
         client.send(&mut mailbox, "slow", Some(1), 1);
-        let slow = mailbox.next().unwrap();
+        let slow = mailbox.next().unwrap().unwrap();
         mailbox.in_progress(slow).unwrap();
         let (acknowledge, acknowledged) = tokio::sync::oneshot::channel();
         let payload = mailbox.encode(MESSAGE, &10).unwrap();
         let work = Report("behind", client.sender.clone());
-        mailbox.accept(Some(2.into()), "add", payload, work, Some(acknowledge)).unwrap();
+        mailbox.accept(Some(2.into()), "add", payload, None, work, Some(acknowledge)).unwrap();
         acknowledged.await.unwrap().unwrap();
-        assert!(mailbox.next().is_none(), "one handler at a time");
+        assert!(mailbox.next().unwrap().is_none(), "one handler at a time");
         // An outcome that is not there yet is waited for; then the actor is gone, and so is it.
     }
     let journal = store.open().await;
     assert_eq!(journal.stats().recovered_pending, 2);
     assert_eq!(journal.pending().await.unwrap(), [actor()]);
     let mut mailbox = activate(&journal).await;
-    let waiting: Vec<_> = std::iter::from_fn(|| {
-        let delivery = mailbox.next()?;
-        let amount = delivery.payload().decode::<i64>().unwrap();
-        let reply = mailbox.encode("the reply", &amount).unwrap();
-        let sequence = delivery.sequence();
-        mailbox.processed(delivery, reply);
-        Some((sequence, amount))
-    })
-    .collect();
-    assert_eq!(waiting, [(Sequence(1), 1), (Sequence(2), 10)]);
-    mailbox.end_run(11).unwrap();
+    assert!(mailbox.next().unwrap().is_none(), "that it is about to be handled is not durable");
+    let mut handled = Vec::new();
+    while !mailbox.is_empty() {
+        mailbox.ready().await;
+        while let Some(delivery) = mailbox.next().unwrap() {
+            let amount = delivery.payload().decode::<i64>().unwrap();
+            let reply = mailbox.encode("the reply", &amount).unwrap();
+            handled.push((delivery.sequence(), amount));
+            mailbox.processed(delivery, reply);
+        }
+        let _ = mailbox.end_run(&mut Sum(11)).unwrap();
+    }
+    assert_eq!(handled, [(Sequence(1), 1), (Sequence(2), 10)]);
     journal.checkpoint().await.unwrap();
     assert_eq!(journal.pending().await.unwrap(), []);
 }
@@ -212,12 +241,12 @@ async fn a_poison_message_takes_the_run_back_and_ends_as_a_dead_letter() {
     }
     let (mut sum, mut handled, mut panics) = (0, Vec::new(), 0);
     while !mailbox.is_empty() {
-        while let Some(delivery) = mailbox.next() {
+        while let Some(delivery) = mailbox.next().unwrap() {
             let amount: i64 = delivery.payload().decode().unwrap();
             handled.push(amount);
             if amount < 0 {
                 panics += 1;
-                mailbox.panicked(delivery, "boom");
+                mailbox.failed(delivery, "boom", &mut Sum(0)).unwrap();
                 sum = mailbox.state().unwrap().decode().unwrap();
             } else {
                 sum += amount;
@@ -225,7 +254,7 @@ async fn a_poison_message_takes_the_run_back_and_ends_as_a_dead_letter() {
                 mailbox.processed(delivery, reply);
             }
         }
-        mailbox.end_run(sum).unwrap();
+        let _ = mailbox.end_run(&mut Sum(sum)).unwrap();
     }
     assert_eq!((sum, panics), (11, 3));
     assert_eq!(handled, [1, -1, 1, -1, -1, 10], "the others first, then the poison alone");
@@ -245,14 +274,14 @@ async fn a_poison_message_takes_the_run_back_and_ends_as_a_dead_letter() {
     journal.resend_dead_letter(&actor(), sequence).await.unwrap();
     assert!(journal.dead_letters(&actor()).await.unwrap().is_empty());
     let mut mailbox = activate(&journal).await;
-    let again = mailbox.next().unwrap();
+    let again = next(&mut mailbox).await;
     assert_eq!(again.payload().decode::<i64>().unwrap(), -1);
-    mailbox.panicked(again, "boom");
+    mailbox.failed(again, "boom", &mut Sum(0)).unwrap();
     for _ in 0..2 {
-        let again = mailbox.next().unwrap();
-        mailbox.panicked(again, "boom");
+        let again = next(&mut mailbox).await;
+        mailbox.failed(again, "boom", &mut Sum(0)).unwrap();
     }
-    mailbox.end_run(sum).unwrap();
+    let _ = mailbox.end_run(&mut Sum(sum)).unwrap();
     let letters = journal.dead_letters(&actor()).await.unwrap();
     journal.discard_dead_letter(&actor(), letters[0].sequence).await.unwrap();
     assert!(journal.dead_letters(&actor()).await.unwrap().is_empty());
@@ -338,7 +367,7 @@ async fn a_history_tells_what_happened() {
     let mut mailbox = activate(&journal).await;
     client.send(&mut mailbox, "a", None, 5);
     run_all(&mut mailbox);
-    mailbox.stopped(5).unwrap();
+    let _ = mailbox.stopped(&mut Sum(5)).unwrap();
     drop(mailbox);
     let names: Vec<_> =
         journal.history(&actor()).map(|entry| entry.unwrap().event.name()).collect().await;
@@ -517,24 +546,6 @@ mod bad_input {
     }
 
     #[tokio::test]
-    async fn too_large_a_state_is_refused_and_the_sender_told() {
-        let store = Store::new();
-        let client = Client::new();
-        let limits = Limits { state_bytes: 10, ..Limits::default() };
-        let journal = store.open_with(limits).await.unwrap();
-        let mut mailbox = activate(&journal).await;
-        client.send(&mut mailbox, "a", None, 1);
-        let delivery = mailbox.next().unwrap();
-        let reply = mailbox.encode("the reply", &1).unwrap();
-        mailbox.processed(delivery, reply);
-        let error = mailbox.end_run("x".repeat(20)).unwrap_err();
-        assert!(error.to_string().contains("counter/1"), "{error}");
-        assert!(matches!(client.resolved().await, ("a", Resolution::Unknown(_))));
-        drop(mailbox);
-        assert!(journal.history(&actor()).next().await.is_none(), "nothing of it is written");
-    }
-
-    #[tokio::test]
     async fn one_actor_runs_once_and_needs_a_name() {
         let store = Store::new();
         let journal = store.open().await;
@@ -555,10 +566,10 @@ mod bad_input {
         let mut mailbox = activate(&journal).await;
         journal.close().await.unwrap();
         client.send(&mut mailbox, "late", None, 1);
-        let delivery = mailbox.next().unwrap();
+        let delivery = mailbox.next().unwrap().unwrap();
         let reply = mailbox.encode("the reply", &1).unwrap();
         mailbox.processed(delivery, reply);
-        assert!(matches!(*mailbox.end_run(1).unwrap_err(), JournalError::Closed));
+        assert!(matches!(*mailbox.end_run(&mut Sum(1)).unwrap_err(), JournalError::Closed));
         assert!(matches!(client.resolved().await, ("late", Resolution::Unknown(_))));
         assert!(matches!(journal.checkpoint().await.unwrap_err(), JournalError::Closed));
         journal.close().await.unwrap();

@@ -1,4 +1,4 @@
-//! A TCP proxy whose connections can be cut.
+//! A TCP proxy whose connections can be cut, or fall silent.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
@@ -13,9 +14,15 @@ use tokio::task::AbortHandle;
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    connections: Arc<Mutex<Vec<AbortHandle>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
     down: Arc<AtomicBool>,
     mute: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    task: AbortHandle,
+    swallows: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -35,10 +42,12 @@ impl Proxy {
                 if refusing.load(Ordering::SeqCst) {
                     continue;
                 }
-                let connection = tokio::spawn(forward(client, server.clone(), muted.clone()));
+                let swallows = Arc::new(AtomicBool::new(false));
+                let silent = [muted.clone(), swallows.clone()];
+                let task = tokio::spawn(forward(client, server.clone(), silent));
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.retain(|connection: &AbortHandle| !connection.is_finished());
-                kept.push(connection.abort_handle());
+                kept.retain(|connection: &Connection| !connection.task.is_finished());
+                kept.push(Connection { task: task.abort_handle(), swallows });
             }
         });
         Ok(Self { address, connections, down, mute })
@@ -54,7 +63,16 @@ impl Proxy {
     pub fn cut(&self) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         for connection in connections.drain(..) {
-            connection.abort();
+            connection.task.abort();
+        }
+    }
+
+    /// Swallows what both sides of the connections of now say from here on, as a NAT that has forgotten
+    /// them: nobody is told, and new connections are as they were.
+    pub fn swallow(&self) {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for connection in &*connections {
+            connection.swallows.store(true, Ordering::SeqCst);
         }
     }
 
@@ -70,27 +88,34 @@ impl Proxy {
     }
 }
 
-async fn forward(client: TcpStream, server: String, mute: Arc<AtomicBool>) -> std::io::Result<()> {
+/// Passes bytes on. If the first is set, not those of the server; if the second is, none.
+async fn forward(
+    client: TcpStream,
+    server: String,
+    [mute, swallows]: [Arc<AtomicBool>; 2],
+) -> std::io::Result<()> {
     let server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut said, mut heard) = client.into_split();
-    let (mut answers, mut asked) = server.into_split();
-    let back = async {
-        let mut bytes = vec![0; 16 << 10];
-        loop {
-            let count = answers.read(&mut bytes).await?;
-            if count == 0 {
-                return heard.shutdown().await;
-            }
-            if !mute.load(Ordering::SeqCst) {
-                heard.write_all(&bytes[..count]).await?;
-            }
+    let (said, heard) = client.into_split();
+    let (answers, asked) = server.into_split();
+    let (forth, back) = ([swallows.clone()], [mute, swallows]);
+    tokio::try_join!(pass(said, asked, &forth), pass(answers, heard, &back)).map(drop)
+}
+
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    silent: &[Arc<AtomicBool>],
+) -> std::io::Result<()> {
+    let mut bytes = vec![0; 16 << 10];
+    loop {
+        let count = from.read(&mut bytes).await?;
+        let silent = silent.iter().any(|silent| silent.load(Ordering::SeqCst));
+        match count {
+            0 => return to.shutdown().await,
+            _ if silent => {}
+            _ => to.write_all(&bytes[..count]).await?,
         }
-    };
-    let forth = async {
-        tokio::io::copy(&mut said, &mut asked).await?;
-        asked.shutdown().await
-    };
-    tokio::try_join!(forth, back).map(drop)
+    }
 }

@@ -17,8 +17,8 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use shared_journal::cluster::Cluster;
 use shared_journal::{
-    CopyReport, Durability, DurableMessage, DurableState, EventJournal, JournalError, Limits,
-    attach, copy,
+    CopyReport, Durability, DurableMessage, DurableState, EventJournal, JournalError,
+    JournalReader, Limits, attach, copy,
 };
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -27,14 +27,16 @@ use tests::proxy::Proxy;
 
 type Test = fn(&Setting);
 
-const TESTS: [(&str, Test); 9] = [
+const TESTS: [(&str, Test); 11] = [
     ("a_cut_connection_loses_nothing_and_repeats_nothing", cuts),
+    ("connections_that_fall_silent_are_replaced", silence),
     ("a_server_that_stays_away_is_an_error_and_nothing_is_lost", outage),
     ("a_full_disk_stops_the_journal_and_loses_nothing", full_disk),
     ("a_server_that_became_a_standby_is_waited_for", standby),
     ("an_older_schema_is_migrated", older_schema),
     ("a_newer_schema_is_refused_by_name", newer_schema),
     ("a_role_without_rights_is_told_so", no_rights),
+    ("a_reader_makes_nothing_and_fences_nobody", reader),
     ("two_journals_on_one_schema_fence_each_other", two_journals),
     ("a_journal_moves_to_postgresql_and_back", moves),
 ];
@@ -176,6 +178,42 @@ fn cut_now_and_then() -> Option<Duration> {
     random.random_ratio(1, 10).then(|| Duration::from_micros(random.random_range(0..2000)))
 }
 
+/// The patience with a connection is as long as [`Limits::commit_retry`], which is counted from when it is
+/// over. Nothing of this is fast: each silence is ten seconds.
+fn silence(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let journal = setting.journal(&proxy, Limits::default()).await.unwrap();
+        let list = list(&journal).await;
+        list.ask_with_id(1, Push(1)).await.unwrap();
+        journal.verify().await.unwrap();
+        // A commit, a commit whose answer is lost, and reads.
+        proxy.swallow();
+        assert_eq!(list.ask_with_id(2, Push(2)).await.unwrap(), [1, 2]);
+        let mut connection = setting.options.connect().await.unwrap();
+        let last = format!("SELECT max(position) FROM {}.journal_log", setting.schema.name());
+        let last = || sqlx::query_scalar::<_, i64>(&last);
+        let before = last().fetch_one(&mut connection).await.unwrap();
+        proxy.mute(true);
+        let ask = tokio::spawn({
+            let list = list.clone();
+            async move { list.ask_with_id(3, Push(3)).await }
+        });
+        while last().fetch_one(&mut connection).await.unwrap() == before {
+            tokio::task::yield_now().await;
+        }
+        // It is there, and its answer is gone for ever.
+        proxy.swallow();
+        proxy.mute(false);
+        assert_eq!(ask.await.unwrap().unwrap(), [1, 2, 3]);
+        proxy.swallow();
+        let report = journal.verify().await.unwrap();
+        assert!(report.is_clean() && report.commits > 0, "{report:?}");
+        assert!(journal.stopped().is_none());
+        assert_eq!(list.ask_with_id(2, Push(2)).await.unwrap(), [1, 2], "its first reply");
+    });
+}
+
 fn outage(setting: &Setting) {
     setting.runtime.block_on(async {
         let proxy = setting.proxy().await;
@@ -276,7 +314,8 @@ fn older_schema(setting: &Setting) {
         setting
             .sql(
                 "DROP TABLE {schema}.journal_founding, {schema}.journal_lease,
-                     {schema}.journal_inbox, {schema}.journal_inbox_head, {schema}.journal_reply;
+                     {schema}.journal_inbox, {schema}.journal_inbox_head, {schema}.journal_reply,
+                     {schema}.journal_owner;
                  DELETE FROM {schema}.journal_schema WHERE version > 1",
             )
             .await;
@@ -321,6 +360,47 @@ fn no_rights(setting: &Setting) {
     });
 }
 
+fn reader(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let open = || JournalReader::open(setting.schema.provider());
+        let error = open().await.unwrap_err();
+        assert!(matches!(error, JournalError::NoJournal { .. }), "{error:?}");
+        let mut connection = setting.options.connect().await.unwrap();
+        let made =
+            format!("SELECT to_regclass('{}.journal_schema') IS NULL", setting.schema.name());
+        let nothing: bool = sqlx::query_scalar(&made).fetch_one(&mut connection).await.unwrap();
+        assert!(nothing, "looking made tables");
+        let journal = EventJournal::open(setting.schema.provider()).await.unwrap();
+        let list = list(&journal).await;
+        for number in 1..=3 {
+            list.ask(Push(number)).await.unwrap();
+            let view = open().await.unwrap().view().await.unwrap();
+            assert_eq!(view.epoch(), journal.epoch());
+            let actors = view.actors().await.unwrap();
+            let seen = view.actor(&actors[0]).await.unwrap().unwrap();
+            let state: serde_json::Value = seen.state.unwrap().decode().unwrap();
+            let numbers: Vec<_> = (1..=number).collect();
+            assert_eq!(state, serde_json::json!({ "numbers": numbers }));
+        }
+        let owner = open().await.unwrap().owner().await.unwrap().unwrap();
+        assert_eq!(owner.pid, std::process::id());
+        // What version 2 left: it is read, and stays.
+        setting
+            .sql(
+                "DROP TABLE {schema}.journal_owner;
+                 DELETE FROM {schema}.journal_schema WHERE version > 2",
+            )
+            .await;
+        let older = open().await.unwrap();
+        assert_eq!(older.owner().await.unwrap(), None);
+        assert!(older.verify().await.unwrap().is_clean());
+        setting.sql("INSERT INTO {schema}.journal_schema VALUES (99)").await;
+        let error = open().await.unwrap_err();
+        assert!(matches!(error, JournalError::SchemaVersion { found: 99, .. }), "{error:?}");
+        list.ask(Push(4)).await.unwrap();
+    });
+}
+
 fn two_journals(setting: &Setting) {
     setting.runtime.block_on(async {
         let first = EventJournal::open(setting.schema.provider()).await.unwrap();
@@ -332,7 +412,10 @@ fn two_journals(setting: &Setting) {
             error.message_id().is_some(),
             "with another journal it can be asked again: {error:?}"
         );
-        assert!(first.stopped().unwrap().is_fenced());
+        let stopped = first.stopped().unwrap();
+        assert!(stopped.is_fenced());
+        // By whom: this process, this time.
+        assert!(stopped.to_string().contains(&format!("process {}", std::process::id())));
         assert_eq!(list(&second).await.ask(Push(3)).await.unwrap(), [1, 3]);
     });
 }

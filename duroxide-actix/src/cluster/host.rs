@@ -110,7 +110,8 @@ impl<A: DurableActor + Actor<Context = Context<A>>> Host for WrappedHost<A> {
         start(&self.arbiter, &self.create, journal, id, |create, journal, id, mut parcels| {
             Box::pin(async move {
                 let name = id.clone();
-                let queue = DurableActixActor::run(&journal, &id, move |_| create(&name)).await?;
+                let create = move |_: &mut Context<A>| create(&name);
+                let queue = DurableActixActor::run(&journal, &id, create, None).await?;
                 actix::spawn(async move {
                     // To its end, or that of the actor.
                     let _end = queue.shut_when_dropped();

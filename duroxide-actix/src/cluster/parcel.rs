@@ -56,6 +56,10 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
         Ok(self.payload.clone())
     }
 
+    fn fingerprint(&self) -> Option<u64> {
+        self.job.fingerprint()
+    }
+
     fn decode(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
         self.job.decode(payload)
     }
@@ -81,7 +85,10 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
     }
 
     fn refuse(mut self: Box<Self>, error: AskError) {
-        self.say(Delivered::Refused(error.to_string().into()));
+        self.say(match error {
+            AskError::IdReused { .. } => Delivered::IdReused,
+            error => Delivered::Refused(error.to_string().into()),
+        });
     }
 
     fn answer(mut self: Box<Self>, outcome: Option<Outcome>) {
@@ -90,7 +97,7 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
             Some(Outcome::Failed { attempts, error }) => {
                 Delivered::Failed { attempts, error: error.into() }
             }
-            _ => Delivered::Expired,
+            _ => Delivered::AlreadyProcessed,
         });
     }
 

@@ -9,8 +9,11 @@
 //! `&mut Context<A>`, and hands them to the driver. The keeper runs that context, and makes a new
 //! actor when a future of a handler panics: the context cannot be entered again after that.
 
+mod inner;
 mod keeper;
+mod pump;
 mod queue;
 mod shell;
+mod turn;
 
 pub use self::shell::{DurableActixActor, Forward};

@@ -31,7 +31,10 @@ where
         match driver.table().form::<M>().cloned() {
             Some(form) => driver.offer(Offer::new(form, message, sender, extras), act, ctx),
             None if extras.is_some() => refuse::<M>(extras),
-            None => <A as Handler<M>>::handle(act, message, ctx).handle(ctx, sender),
+            None => {
+                driver.touch();
+                <A as Handler<M>>::handle(act, message, ctx).handle(ctx, sender);
+            }
         }
     }
 }
@@ -109,10 +112,6 @@ impl<A: Actor> Queue<A> {
 
     pub(super) fn register_pump(&self, cx: &Context<'_>) {
         *self.pump.borrow_mut() = Some(cx.waker().clone());
-    }
-
-    pub(super) fn wake_pump(&self) {
-        wake(&self.pump);
     }
 
     pub(super) fn register_shell(&self, cx: &Context<'_>) {

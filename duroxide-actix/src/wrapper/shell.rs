@@ -1,19 +1,25 @@
 //! The shell: the actor that callers of a wrapped actor see.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{self, Poll};
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::fut::ActorFuture;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Running};
+use actix::{
+    Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Running, SystemService,
+    WeakAddr,
+};
 use futures::future::poll_fn;
 use shared_journal::{ActorId, EventJournal, JournalError};
 
+use super::inner::{Inner, guard_registry, guard_system_registry};
 use super::keeper::keep;
 use super::queue::Queue;
 use crate::actor::DurableActor;
 use crate::context::DurableContext;
+use crate::effects::{Effects, current, with_effects};
 use crate::envelope::{Extras, Letter};
 use crate::start::{load, synced};
 
@@ -58,14 +64,25 @@ use crate::start::{load, synced};
 ///
 /// # Limits
 ///
-/// - What the wrapped actor sends to itself, through `ctx.address()` or `ctx.notify()`, does not
-///   pass the shell and is not journaled. [`DurableContext`] does that.
+/// - What is sent to the wrapped actor's own `ctx.address()` would not pass the shell and is refused
+///   ([`InnerAddress`](crate::InnerAddress)). In handlers, in `started` and in `create`,
+///   [`ctx.durable_recipient`](crate::DurableEffects::durable_recipient) and
+///   [`address_in`](Self::address_in) are the way that does.
+/// - What it sends to itself through `ctx.notify()` is not journaled. [`DurableContext`] does that.
+/// - Actix's registries start plain actors. `from_registry()` of an `ArbiterService` is refused as its
+///   own address is, on the arbiter of a durable actor of the type; one of a `SystemService` if it was
+///   started with [`start_service`](Self::start_service).
 /// - When a future of a handler panics (not the handler itself), actix cannot go on with the
 ///   actor's context. The state goes back as always, but in a new actor, made by the same
-///   function; `started` runs again.
+///   function; `started` runs again. What futures sent while the handler was not done is taken back
+///   with it, except for those that `create` and `started` spawned.
+/// - Futures that a handler spawned with `ctx.spawn` before it panicked go on.
+/// - While it waits for a future (`ctx.wait`) that no durable handler began, its state is captured when
+///   the wait ends.
 /// - A `ctx.stop()` outside of a handler of a durable message, from an interval say, takes effect
-///   before this crate sees it: it is not in the history, and what the interval changed in the
-///   state is captured only if a durable message came after it. [`DurableContext`] captures it.
+///   before this crate sees it: it is not in the history, and what was changed in the same poll is not
+///   captured. In a future of `ctx.wait` it leaves the message whose handler waits to the next start.
+///   [`DurableContext`] captures it.
 pub struct DurableActixActor<A: DurableActor + Actor<Context = Context<A>>> {
     actor: ActorId,
     queue: Rc<Queue<A>>,
@@ -97,8 +114,9 @@ impl<A: DurableActor + Actor<Context = Context<A>>> DurableActixActor<A> {
         create: impl FnMut(&mut Context<A>) -> A + 'static,
     ) -> Result<Addr<Self>, JournalError> {
         let actor = ActorId::new(A::ACTOR_TYPE, &id);
-        let queue = Self::run(journal, id, create).await?;
         let mut shell = DurableContext::plain();
+        let address = shell.address().downgrade();
+        let queue = Self::run(journal, id, create, Some(address)).await?;
         // `started` may ask for another capacity; it is the shell's mailbox that callers meet.
         if let Some(capacity) = poll_fn(|cx| queue.poll_started(cx)).await {
             shell.set_mailbox_capacity(capacity);
@@ -107,19 +125,61 @@ impl<A: DurableActor + Actor<Context = Context<A>>> DurableActixActor<A> {
         Ok(shell.run(Self { actor, queue }))
     }
 
+    /// Starts an actor that was a service of the system, as
+    /// [`SystemService::start_service`] does: made by `Default`, with `service_started` before
+    /// `started`. `A::from_registry()`, which would start a second, plain actor, is refused from here
+    /// on, as [`InnerAddress`](crate::InnerAddress) says; one that did so before is found, with an
+    /// error in the log.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn start_service(
+        journal: &EventJournal,
+        id: impl AsRef<str>,
+    ) -> Result<Addr<Self>, JournalError>
+    where
+        A: SystemService,
+    {
+        guard_system_registry::<A>();
+        let create = |ctx: &mut Context<A>| {
+            let mut service = A::default();
+            service.service_started(ctx);
+            service
+        };
+        Self::start(journal, id, create).await
+    }
+
+    /// The address of the durable actor, from the context of the wrapped one: in its handlers, its
+    /// futures, `started` and `create`. What is sent there goes through the journal. None if the
+    /// actor is not durable, or a node runs it, which has no address of this kind.
+    ///
+    /// An actor that keeps its own address does not end by itself.
+    #[must_use]
+    pub fn address_in(_: &Context<A>) -> Option<Addr<Self>> {
+        let shell = current()?.shell?;
+        shell.downcast_ref::<WeakAddr<Self>>()?.upgrade()
+    }
+
     /// Starts the wrapped actor without a shell.
     pub(crate) async fn run(
         journal: &EventJournal,
         id: impl AsRef<str>,
         mut create: impl FnMut(&mut Context<A>) -> A + 'static,
+        shell: Option<WeakAddr<Self>>,
     ) -> Result<Rc<Queue<A>>, JournalError> {
         let actor = ActorId::new(A::ACTOR_TYPE, id);
+        guard_registry::<A>();
         let (mailbox, table) = load::<A>(journal, &actor).await?;
-        let mut ctx = Context::new();
-        let mut act = create(&mut ctx);
+        let mut effects = Effects::of(&mailbox);
+        effects.shell = shell.map(|shell| Rc::new(shell) as Rc<dyn Any>);
+        let (mut ctx, inner) = Inner::context();
+        let mut act = with_effects(&effects, || create(&mut ctx));
         let driver = synced(mailbox, table, &mut act)?;
         let queue = Rc::new(Queue::new());
-        actix::spawn(keep(queue.clone(), driver, (act, ctx), create));
+        actix::spawn(keep(queue.clone(), driver, effects, (act, ctx, inner), create));
         Ok(queue)
     }
 

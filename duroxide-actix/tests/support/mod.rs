@@ -11,7 +11,7 @@ use duroxide_actix::journal::{ActorId, EventJournal, JournalError, Limits};
 
 /// A store in a folder of its own.
 pub(crate) struct Store {
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
     path: PathBuf,
 }
 
@@ -19,7 +19,17 @@ impl Store {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.db");
-        Self { _dir: dir, path }
+        Self { _dir: Some(dir), path }
+    }
+
+    /// The store of another process.
+    pub(crate) fn of(database: &str) -> Self {
+        Self { _dir: None, path: database.into() }
+    }
+
+    /// Where duroxide's database is.
+    pub(crate) fn database(&self) -> &std::path::Path {
+        &self.path
     }
 
     /// Opens the journal; what had it open before is fenced, as after a crash.

@@ -1,6 +1,7 @@
 //! How a node joins.
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -17,12 +18,16 @@ use crate::attach::attach_aside;
 use crate::codec::Codec;
 use crate::error::JournalError;
 use crate::journal::EventJournalBuilder;
-use crate::limits::{Durability, Limits};
+use crate::limits::{Durability, Limits, within};
 use crate::provider::ActorProvider;
 use crate::workflow::WorkflowHost;
 
 /// Replies that nobody collected are removed when a node joins so long after.
 const REPLIES_KEPT: Duration = Duration::from_secs(3600);
+
+/// Leases are renewed three times in their time and looked at every 200 ms.
+const LEASE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+const LETTERS: RangeInclusive<u64> = 1..=1_000_000_000;
 
 /// How a node joins a cluster. See [`Cluster::builder`].
 #[derive(Clone)]
@@ -76,6 +81,8 @@ impl ClusterBuilder {
     ///
     /// A node that lives renews its leases three times in that time. One that was paused for longer
     /// finds itself replaced, and its actors cannot commit any more.
+    ///
+    /// Allowed: 100 ms to 1 day.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
@@ -84,6 +91,8 @@ impl ClusterBuilder {
 
     /// How many letters may wait for one actor in its inbox. Default 1,000; beyond that senders on
     /// other nodes get [`InboxFull`](super::SendError::InboxFull).
+    ///
+    /// Allowed: 1 to 1,000,000,000.
     #[must_use]
     pub fn inbox_letters(mut self, limit: u64) -> Self {
         self.inbox_letters = limit;
@@ -125,13 +134,22 @@ impl ClusterBuilder {
         (self.journal.limits.dedup_count / 4).clamp(1, 4096)
     }
 
+    /// Whether a node can work with what was set.
+    fn check(&self) -> Result<(), JournalError> {
+        self.journal.limits.check()?;
+        super::check_shards(self.founding.shards)?;
+        within("ClusterBuilder::lease", self.lease, LEASE, "100 ms to 1 day")?;
+        within("ClusterBuilder::inbox_letters", self.inbox_letters, LETTERS, "1 to 1,000,000,000")
+    }
+
     /// Joins the cluster whose store is beside this duroxide provider, and whose actors can start
     /// workflows there. Shards are taken from now on; this does not wait for them.
     ///
     /// # Errors
-    /// [`JournalError::Founding`] if the store is another cluster's, [`JournalError::NotShared`] if
-    /// nodes cannot share it, or whatever is wrong with it.
+    /// [`JournalError::InvalidLimits`]; [`JournalError::Founding`] if the store is another cluster's,
+    /// [`JournalError::NotShared`] if nodes cannot share it, or whatever is wrong with it.
     pub async fn join(mut self, provider: Arc<dyn Provider>) -> Result<Cluster, JournalError> {
+        self.check()?;
         let store = attach_aside(provider.clone(), self.journal.durability).await?;
         if !self.hosts.is_empty() {
             self = self.host(WorkflowHost::new(provider));
@@ -144,9 +162,10 @@ impl ClusterBuilder {
     /// # Errors
     /// As [`join`](Self::join).
     pub async fn join_on(self, store: Arc<dyn ActorProvider>) -> Result<Cluster, JournalError> {
+        self.check()?;
         let location = store.location();
         let store = store.cluster().ok_or(JournalError::NotShared { store: location })?;
-        let founding = Founding { shards: self.founding.shards.max(1), ..self.founding.clone() };
+        let founding = self.founding.clone();
         super::found(&*store, &founding).await?;
         store.forget_replies(REPLIES_KEPT).await?;
         let random = Uuid::new_v4().simple().to_string();

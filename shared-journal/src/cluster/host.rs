@@ -78,8 +78,10 @@ pub enum Delivered {
         /// What the last attempt died of.
         error: Arc<str>,
     },
-    /// It was received before, and its reply is no longer recorded.
-    Expired,
+    /// It was received before, and there was no room to keep its reply.
+    AlreadyProcessed,
+    /// Its id was used before, for another message. It was not accepted.
+    IdReused,
     /// It was not accepted and never can be: too large, or of a type that the actor does not know.
     Refused(Arc<str>),
     /// The actor or its journal ended before.
@@ -93,7 +95,8 @@ impl Delivered {
         Err(match self {
             Self::Processed(reply) => return Ok(reply),
             Self::Failed { attempts, error } => SendError::DeadLetter { id, attempts, error },
-            Self::Expired => SendError::DuplicateExpired { id },
+            Self::AlreadyProcessed => SendError::AlreadyProcessed { id },
+            Self::IdReused => SendError::IdReused { id },
             Self::Refused(reason) => SendError::NotAccepted { reason },
             Self::Lost(source) => SendError::OutcomeUnknown { id, source },
         })

@@ -38,9 +38,14 @@ pub(super) struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Outcome {
     Processed(#[serde(deserialize_with = "owned")] Payload<'static>),
-    Failed { attempts: u32, error: String },
-    Expired,
+    Failed {
+        attempts: u32,
+        error: String,
+    },
+    AlreadyProcessed,
     Refused(String),
+    /// Since the commits and records of version 3.
+    IdReused,
 }
 
 impl Outcome {
@@ -51,7 +56,8 @@ impl Outcome {
             Delivered::Failed { attempts, error } => {
                 Self::Failed { attempts, error: error.to_string() }
             }
-            Delivered::Expired => Self::Expired,
+            Delivered::AlreadyProcessed => Self::AlreadyProcessed,
+            Delivered::IdReused => Self::IdReused,
             Delivered::Refused(reason) => Self::Refused(reason.to_string()),
             Delivered::Lost(_) => return None,
         })
@@ -101,7 +107,7 @@ mod tests {
         [
             Outcome::Processed(reply),
             Outcome::Failed { attempts: 3, error: "boom".into() },
-            Outcome::Expired,
+            Outcome::AlreadyProcessed,
             Outcome::Refused("too large".into()),
         ]
         .map(|outcome| Answer { id, outcome })

@@ -44,6 +44,15 @@ pub use node::{Cluster, ShardStatus};
 pub use store::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};
 
 use crate::error::JournalError;
+use crate::limits::within;
+
+/// Shards are parts of the keys of rows, and each has two threads.
+const MAX_SHARDS: u32 = 65_536;
+
+/// Whether a store can have so many shards.
+pub(crate) fn check_shards(shards: u32) -> Result<(), JournalError> {
+    within("the number of shards", shards, 1..=MAX_SHARDS, "1 to 65,536")
+}
 
 /// Founds a new store, or checks that it was founded so.
 pub(crate) async fn found(store: &dyn ClusterStore, wanted: &Founding) -> Result<(), JournalError> {

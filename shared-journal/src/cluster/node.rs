@@ -123,7 +123,7 @@ impl Cluster {
     /// The name and the number of shards are those of the store for ever: whoever comes first
     /// decides, and a node that says otherwise is refused. More shards than there will ever be
     /// nodes, ten times as many, let nodes have even shares; each costs a node that has it two
-    /// threads.
+    /// threads. Allowed: 1 to 65,536.
     #[must_use]
     pub fn builder(cluster: impl Into<String>, shards: u32) -> ClusterBuilder {
         ClusterBuilder::new(Founding { cluster: cluster.into(), shards })

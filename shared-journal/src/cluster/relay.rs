@@ -156,7 +156,7 @@ async fn tell(cluster: &WeakCluster, to: &ActorId, messages: &[OutgoingMessage])
         let tells = left.iter().map(|message| {
             let OutgoingMessage { id, kind, payload, .. } = message;
             let id = if sabotaged("sabotage-relay-id") { MessageId::random() } else { *id };
-            cluster.tell(to, MessageKey::Caller(id), kind, payload.clone())
+            cluster.tell(to, MessageKey::Generated(id), kind, payload.clone())
         });
         // Each has its place in the order by its first poll.
         let told = join_all(tells).await;

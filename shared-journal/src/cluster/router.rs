@@ -288,11 +288,12 @@ fn finish(id: MessageId, wanted: Wanted, outcome: Outcome) {
         (wanted, Outcome::Refused(reason)) => {
             wanted.fail(SendError::NotAccepted { reason: reason.into() });
         }
+        (wanted, Outcome::IdReused) => wanted.fail(SendError::IdReused { id }),
         (wanted @ Wanted::Reply(_), Outcome::Failed { attempts, error }) => {
             wanted.fail(SendError::DeadLetter { id, attempts, error: error.into() });
         }
-        (wanted @ Wanted::Reply(_), Outcome::Expired) => {
-            wanted.fail(SendError::DuplicateExpired { id });
+        (wanted @ Wanted::Reply(_), Outcome::AlreadyProcessed) => {
+            wanted.fail(SendError::AlreadyProcessed { id });
         }
         // It was received, whatever came after that.
         (Wanted::Receipt(sender), _) => drop(sender.send(Ok(()))),

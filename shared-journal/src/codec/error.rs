@@ -24,14 +24,16 @@ pub enum CodecError {
         /// What is wrong there.
         reason: String,
     },
-    /// The type's `Serialize` or `Deserialize` panicked.
-    #[error("{type_name}: {operation} panicked: {text}")]
+    /// It has no [`fingerprint`](crate::mailbox::fingerprint).
+    #[error("it cannot be compared: {reason}")]
+    Fingerprint {
+        /// Why not.
+        reason: String,
+    },
+    /// The type's own code panicked while it was encoded or decoded.
+    #[error("it panicked: {text}")]
     Panicked {
-        /// The Rust type of the whole value.
-        type_name: &'static str,
-        /// `Serialize` or `Deserialize`.
-        operation: &'static str,
-        /// What it said, the first 1,024 bytes of it.
+        /// What the panic said.
         text: String,
     },
 }

@@ -3,9 +3,9 @@
 //! What each codec loses stands in [`Rules`]. The depth is counted because decoders recurse: they
 //! have a limit that their encoders do not have, or none at all, and then overflow the stack.
 
-use serde::ser::{self, Error as _, Serialize};
+use serde::ser::{self, Serialize};
 
-use super::depth;
+use super::parts::Parts;
 use super::path::{Step, Trace};
 
 /// Levels of arrays and maps that a value may have: what `serde_json` reads.
@@ -13,7 +13,7 @@ pub(super) const MAX_LEVELS: u16 = 127;
 
 /// `Some`s and newtypes that may be around each other, and around levels, in one value. They leave no
 /// trace in the bytes, but they take stack.
-const MAX_WRAPPERS: u16 = 512;
+pub(super) const MAX_WRAPPERS: u16 = 512;
 
 /// The newtype by which `serde_json::value::RawValue` gets past a serializer.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
@@ -59,12 +59,12 @@ pub(super) const COMPACT: Rules = Rules { unit_structs: true, ..MESSAGE_PACK };
 /// Where serializing is, as far as it matters for what comes next.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context<T> {
-    rules: &'static Rules,
+    pub(super) rules: &'static Rules,
     levels: u16,
     wrappers: u16,
     /// Directly in a `Some`, where nothing may look like `None`.
     in_some: bool,
-    trace: T,
+    pub(super) trace: T,
 }
 
 impl<T: Trace> Context<T> {
@@ -74,7 +74,7 @@ impl<T: Trace> Context<T> {
 
     /// Inside of `levels` more arrays or maps.
     #[inline]
-    fn inside<E: ser::Error>(self, levels: u16) -> Result<Self, E> {
+    pub(super) fn inside<E: ser::Error>(self, levels: u16) -> Result<Self, E> {
         match self.levels.checked_sub(levels) {
             Some(levels) => Ok(Self { levels, in_some: false, ..self }),
             None => Err(too_deep()),
@@ -91,7 +91,7 @@ impl<T: Trace> Context<T> {
     }
 
     #[inline]
-    fn not_null<E: ser::Error>(self, what: &str) -> Result<(), E> {
+    pub(super) fn not_null<E: ser::Error>(self, what: &str) -> Result<(), E> {
         if self.in_some { Err(looks_like_none(self.rules, what)) } else { Ok(()) }
     }
 }
@@ -121,9 +121,9 @@ pub(super) fn shortest_f32(v: f32) -> Option<f32> {
 }
 
 /// A value that is serialized with its context.
-struct Part<'a, V: ?Sized, T> {
-    value: &'a V,
-    context: Context<T>,
+pub(super) struct Part<'a, V: ?Sized, T> {
+    pub(super) value: &'a V,
+    pub(super) context: Context<T>,
 }
 
 impl<V: Serialize + ?Sized, T: Trace> Serialize for Part<'_, V, T> {
@@ -331,7 +331,7 @@ impl<S: ser::Serializer, T: Trace> ser::Serializer for Exact<S, T> {
             return Err(no_form(self.context.rules, "serde_json::value::RawValue"));
         }
         let context = if raw { self.context } else { self.context.inside(1)? };
-        Ok(Parts { raw, ..Parts::new(self.inner.serialize_struct(name, len)?, context, len) })
+        Ok(Parts::new(self.inner.serialize_struct(name, len)?, context, len).raw(raw))
     }
 
     #[inline]
@@ -345,192 +345,5 @@ impl<S: ser::Serializer, T: Trace> ser::Serializer for Exact<S, T> {
         let context = self.context.inside(2)?;
         let inner = self.inner.serialize_struct_variant(name, index, variant, len)?;
         Ok(Parts::new(inner, context, len).of(variant))
-    }
-}
-
-/// A value whose parts are serialized one by one.
-pub(super) struct Parts<C, T> {
-    inner: C,
-    /// Of each part.
-    context: Context<T>,
-    next: usize,
-    /// What its `Serialize` has announced, where that matters.
-    announced: Option<usize>,
-    variant: Option<&'static str>,
-    key: Option<String>,
-    raw: bool,
-}
-
-impl<C, T: Trace> Parts<C, T> {
-    #[inline]
-    fn new(inner: C, context: Context<T>, len: impl Into<Option<usize>>) -> Self {
-        let announced = if context.rules.counted { len.into() } else { None };
-        Self { inner, context, next: 0, announced, variant: None, key: None, raw: false }
-    }
-
-    #[inline]
-    fn complete<E: ser::Error>(&self) -> Result<(), E> {
-        match self.announced {
-            Some(announced) if announced != self.next => {
-                Err(E::custom(format_args!("{} parts instead of {announced}", self.next)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    #[inline]
-    fn of(self, variant: &'static str) -> Self {
-        Self { variant: Some(variant), ..self }
-    }
-
-    /// One part, at `step` from the whole.
-    #[inline]
-    fn part<V, R, E>(
-        &mut self,
-        step: impl FnOnce(usize) -> Step,
-        value: &V,
-        serialize: impl FnOnce(&mut C, &Part<'_, V, T>) -> Result<R, E>,
-    ) -> Result<R, E>
-    where
-        V: Serialize + ?Sized,
-    {
-        let Self { inner, context, next, variant, .. } = self;
-        let place = *next;
-        *next += 1;
-        let context = *context;
-        let serialize = || serialize(inner, &Part { value, context });
-        match *variant {
-            None => context.trace.enter(|| step(place), serialize),
-            Some(variant) => context.trace.enter(
-                || Step::Variant(variant),
-                || context.trace.enter(|| step(place), serialize),
-            ),
-        }
-    }
-}
-
-/// Parts that have a place.
-macro_rules! by_place {
-    ($($part:ident: $method:ident as $step:ident),*) => {$(
-        impl<C: ser::$part, T: Trace> ser::$part for Parts<C, T> {
-            type Ok = C::Ok;
-            type Error = C::Error;
-
-            #[inline]
-            fn $method<V: Serialize + ?Sized>(&mut self, value: &V) -> Result<(), C::Error> {
-                self.part(Step::$step, value, |inner, part| inner.$method(part))
-            }
-
-            #[inline]
-            fn end(self) -> Result<C::Ok, C::Error> {
-                self.complete::<C::Error>()?;
-        self.inner.end()
-            }
-        }
-    )*};
-}
-
-by_place!(
-    SerializeSeq: serialize_element as Element,
-    SerializeTuple: serialize_element as Place,
-    SerializeTupleStruct: serialize_field as Place,
-    SerializeTupleVariant: serialize_field as Place
-);
-
-impl<C: ser::SerializeMap, T: Trace> ser::SerializeMap for Parts<C, T> {
-    type Ok = C::Ok;
-    type Error = C::Error;
-
-    #[inline]
-    fn serialize_key<V: Serialize + ?Sized>(&mut self, key: &V) -> Result<(), C::Error> {
-        self.part(|_| Step::Key, key, |inner, part| inner.serialize_key(part))?;
-        self.key = self.context.trace.key(key);
-        Ok(())
-    }
-
-    #[inline]
-    fn serialize_value<V: Serialize + ?Sized>(&mut self, value: &V) -> Result<(), C::Error> {
-        let key = self.key.take();
-        self.part(|_| Step::Value(key), value, |inner, part| inner.serialize_value(part))
-    }
-
-    #[inline]
-    fn end(self) -> Result<C::Ok, C::Error> {
-        self.complete::<C::Error>()?;
-        self.inner.end()
-    }
-}
-
-impl<C: ser::SerializeStruct, T: Trace> ser::SerializeStruct for Parts<C, T> {
-    type Ok = C::Ok;
-    type Error = C::Error;
-
-    #[inline]
-    fn serialize_field<V: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &V,
-    ) -> Result<(), C::Error> {
-        if self.raw {
-            return self.serialize_raw(name, value);
-        }
-        self.part(|_| Step::Field(name), value, |inner, part| inner.serialize_field(name, part))
-    }
-
-    #[inline]
-    fn skip_field(&mut self, name: &'static str) -> Result<(), C::Error> {
-        self.inner.skip_field(name)
-    }
-
-    #[inline]
-    fn end(self) -> Result<C::Ok, C::Error> {
-        self.complete::<C::Error>()?;
-        self.inner.end()
-    }
-}
-
-impl<C: ser::SerializeStruct, T: Trace> Parts<C, T> {
-    /// Text that goes into the JSON as it is: with levels of its own, and perhaps `null`.
-    #[cold]
-    fn serialize_raw<V: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &V,
-    ) -> Result<(), C::Error> {
-        let text = serde_json::to_value(value).map_err(C::Error::custom)?;
-        let text = text.as_str().unwrap_or_default();
-        let levels = u16::try_from(depth::of_json(text.as_bytes())).unwrap_or(u16::MAX);
-        self.context.inside::<C::Error>(levels)?;
-        if text.trim_ascii() == "null" {
-            self.context.not_null::<C::Error>("null")?;
-        }
-        self.next += 1;
-        // Not wrapped: it is read by its type.
-        self.inner.serialize_field(name, value)
-    }
-}
-
-impl<C: ser::SerializeStructVariant, T: Trace> ser::SerializeStructVariant for Parts<C, T> {
-    type Ok = C::Ok;
-    type Error = C::Error;
-
-    #[inline]
-    fn serialize_field<V: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &V,
-    ) -> Result<(), C::Error> {
-        self.part(|_| Step::Field(name), value, |inner, part| inner.serialize_field(name, part))
-    }
-
-    #[inline]
-    fn skip_field(&mut self, name: &'static str) -> Result<(), C::Error> {
-        self.inner.skip_field(name)
-    }
-
-    #[inline]
-    fn end(self) -> Result<C::Ok, C::Error> {
-        self.complete::<C::Error>()?;
-        self.inner.end()
     }
 }

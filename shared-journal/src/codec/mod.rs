@@ -4,7 +4,7 @@ mod depth;
 mod error;
 mod exact;
 mod fingerprint;
-mod guard;
+mod parts;
 mod path;
 mod payload;
 #[cfg(test)]
@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize, Serializer};
 pub use self::error::CodecError;
 use self::exact::{COMPACT, Context, Exact, JSON, MESSAGE_PACK, shortest_f32};
 pub use self::fingerprint::fingerprint;
-use self::guard::guard;
 use self::path::{NoTrace, Path, Trace};
 pub use self::payload::Payload;
+use crate::guard::guarded;
 
 /// The encoding of payloads and states, chosen when a journal is built.
 ///
@@ -64,7 +64,7 @@ impl Codec {
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
         let len = out.len();
-        guard::<T, _>("Serialize", || self.write(value, out, NoTrace)).map_err(|error| {
+        guarded(|| self.write(value, out, NoTrace)).map_err(|error| {
             out.truncate(len);
             match error {
                 CodecError::Refused { type_name, reason, .. } => {
@@ -80,7 +80,7 @@ impl Codec {
     fn path_of_error<T: Serialize + ?Sized>(self, value: &T) -> String {
         let path = Path::default();
         // That it fails is known, and why.
-        let _ = guard::<T, _>("Serialize", || self.write(value, &mut Vec::new(), &path));
+        let _ = guarded(|| self.write(value, &mut Vec::new(), &path));
         path.to_string()
     }
 
@@ -111,7 +111,7 @@ impl Codec {
     /// # Errors
     /// The bytes are not a `T` in this codec, or its `Deserialize` panicked.
     pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecError> {
-        guard::<T, _>("Deserialize", || {
+        guarded(|| {
             Ok(match self {
                 Self::Json => serde_json::from_slice(bytes)?,
                 Self::CompactMessagePack => {
@@ -144,7 +144,7 @@ fn exactly<T: Serialize + ?Sized, S: Serializer>(
 /// A value in the JSON of duroxide's histories, as exact as [`Codec::Json`] is.
 pub(crate) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<serde_json::Value, CodecError> {
     let (inner, context) = (serde_json::value::Serializer, Context::new(&JSON, NoTrace));
-    guard::<T, _>("Serialize", || exactly(value, inner, context)).map_err(|error| match error {
+    guarded(|| exactly(value, inner, context)).map_err(|error| match error {
         CodecError::Refused { type_name, reason, .. } => {
             let path = Codec::Json.path_of_error(value);
             CodecError::Refused { type_name, path, reason }

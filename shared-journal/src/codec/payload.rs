@@ -65,6 +65,11 @@ impl<'a> Payload<'a> {
         text::from_text(codec, text)
     }
 
+    /// The same as a JSON value, if that says everything that this does.
+    pub(crate) fn to_value(&self) -> Option<serde_json::Value> {
+        text::to_value(self)
+    }
+
     /// Whether the bytes are what their codec writes, as far as that can be seen without their type.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         text::check(self)

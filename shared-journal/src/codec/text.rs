@@ -48,6 +48,18 @@ pub(super) fn to_text<'a>(payload: &'a Payload<'_>) -> Cow<'a, str> {
     })
 }
 
+/// A payload as a JSON value, if that says everything that the payload does.
+pub(super) fn to_value(payload: &Payload<'_>) -> Option<Value> {
+    let text = to_text(payload);
+    let is_exact = match payload.codec() {
+        Codec::Json => large_integer(&text).is_none(),
+        Codec::MessagePack => !text.contains("{\"$"),
+        // Its types are in forms that are not read from JSON.
+        Codec::CompactMessagePack => false,
+    };
+    is_exact.then(|| serde_json::from_str(&text).ok()).flatten()
+}
+
 /// Whether bytes are what their codec writes, as far as that can be seen without their type.
 pub(super) fn check(payload: &Payload<'_>) -> Result<(), &'static str> {
     const TOO_DEEP: &str = "it is nested too deep to be read";
@@ -78,71 +90,91 @@ fn message_pack(bytes: &[u8]) -> Option<String> {
     tokens.0.is_empty().then_some(out)
 }
 
-/// Writes one value. As deep as is read, which was looked at.
+/// An array or a map that is being written.
+struct Level {
+    begun: Token<'static>,
+    close: &'static str,
+    /// Of a key from its value, and of a value from what follows.
+    separators: [&'static str; 2],
+    done: u64,
+}
+
+/// Writes one value, without recursion.
 fn render(tokens: &mut Tokens<'_>, out: &mut String) -> Option<()> {
-    let token = tokens.next()?;
-    match token {
-        Token::Nil => out.push_str("null"),
-        Token::Bool(v) => out.push_str(if v { "true" } else { "false" }),
-        Token::Natural(n) => out.push_str(&n.to_string()),
-        Token::Negative(n) => out.push_str(&n.to_string()),
-        Token::F32(x) if x.is_nan() => form(out, FLOAT, json!(format!("NaN:{:08x}", x.to_bits()))),
-        Token::F32(x) if x.is_finite() => match shortest_f32(x) {
-            Some(x) => out.push_str(&json_text(&x)),
-            None => out.push_str(&json_text(&f64::from(x))),
-        },
-        Token::F32(x) => form(out, FLOAT, json!(x.to_string())),
-        Token::F64(x) if x.is_finite() => out.push_str(&json_text(&x)),
-        Token::F64(x) if x.is_nan() && x.to_bits() != NAN => {
-            form(out, FLOAT, json!(format!("NaN:{:016x}", x.to_bits())));
-        }
-        Token::F64(x) => form(out, FLOAT, json!(x.to_string())),
-        Token::Text(text) => match std::str::from_utf8(text) {
-            Ok(text) => out.push_str(&json_text(text)),
-            Err(_) => form(out, BYTES, json!(STANDARD.encode(text))),
-        },
-        Token::Bytes(bytes) => form(out, BYTES, json!(STANDARD.encode(bytes))),
-        Token::Extension(tag, bytes) => form(out, EXT, json!([tag, STANDARD.encode(bytes)])),
-        Token::Array(len) => {
-            out.push('[');
-            for place in 0..len {
-                separate(place, out);
-                render(tokens, out)?;
+    let mut levels: Vec<Level> = Vec::new();
+    loop {
+        let level = |begun, close, separators| Some(Level { begun, close, separators, done: 0 });
+        let begun = match tokens.next()? {
+            Token::Array(len) => {
+                out.push('[');
+                level(Token::Array(len), "]", [",", ","])
             }
-            out.push(']');
-        }
-        Token::Map(len) => {
-            let object = is_object(tokens.clone(), len)?;
-            out.push_str(if object { "{" } else { "{\"$map\":[" });
-            for place in 0..len {
-                separate(place, out);
-                if !object {
-                    out.push('[');
-                }
-                render(tokens, out)?;
-                out.push(if object { ':' } else { ',' });
-                render(tokens, out)?;
-                if !object {
-                    out.push(']');
-                }
+            Token::Map(len) if is_object(tokens.clone(), len)? => {
+                out.push('{');
+                level(Token::Map(len), "}", [":", ","])
             }
-            out.push_str(if object { "}" } else { "]}" });
+            Token::Map(len) => {
+                out.push_str("{\"$map\":[[");
+                level(Token::Map(len), "]]}", [",", "],["])
+            }
+            scalar => {
+                out.push_str(&text_of(scalar));
+                None
+            }
+        };
+        match begun {
+            Some(level) if level.begun.values() > 0 => {
+                levels.push(level);
+                continue;
+            }
+            Some(empty) => out.push_str(empty.close),
+            None => {}
+        }
+        loop {
+            let Some(level) = levels.last_mut() else { return Some(()) };
+            level.done += 1;
+            if level.done < level.begun.values() {
+                let key = level.done % 2 == 1;
+                out.push_str(level.separators[usize::from(!key)]);
+                break;
+            }
+            out.push_str(level.close);
+            levels.pop();
         }
     }
-    Some(())
+}
+
+fn text_of(scalar: Token<'_>) -> String {
+    match scalar {
+        Token::Bool(v) => v.to_string(),
+        Token::Natural(n) => n.to_string(),
+        Token::Negative(n) => n.to_string(),
+        Token::F32(x) if x.is_nan() => form(FLOAT, json!(format!("NaN:{:08x}", x.to_bits()))),
+        Token::F32(x) if x.is_finite() => match shortest_f32(x) {
+            Some(x) => json_text(&x),
+            None => json_text(&f64::from(x)),
+        },
+        Token::F32(x) => form(FLOAT, json!(x.to_string())),
+        Token::F64(x) if x.is_finite() => json_text(&x),
+        Token::F64(x) if x.is_nan() && x.to_bits() != NAN => {
+            form(FLOAT, json!(format!("NaN:{:016x}", x.to_bits())))
+        }
+        Token::F64(x) => form(FLOAT, json!(x.to_string())),
+        Token::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => json_text(text),
+            Err(_) => form(BYTES, json!(STANDARD.encode(text))),
+        },
+        Token::Bytes(bytes) => form(BYTES, json!(STANDARD.encode(bytes))),
+        Token::Extension(tag, bytes) => form(EXT, json!([tag, STANDARD.encode(bytes)])),
+        Token::Nil | Token::Array(_) | Token::Map(_) => "null".to_owned(),
+    }
 }
 
 /// The NaN of `f64::NAN`.
 const NAN: u64 = 0x7ff8_0000_0000_0000;
 
-fn separate(place: u32, out: &mut String) {
-    if place > 0 {
-        out.push(',');
-    }
-}
-
-fn form(out: &mut String, name: &str, content: Value) {
-    out.push_str(&json!({name: content}).to_string());
+fn form(name: &str, content: Value) -> String {
+    json!({name: content}).to_string()
 }
 
 fn json_text<T: Serialize + ?Sized>(value: &T) -> String {

@@ -87,7 +87,8 @@ impl Checkpoint {
         let mut todo: Vec<_> =
             slots.iter().filter(|(_, slot)| slot.dirty).map(|(no, _)| no).collect();
         todo.sort_unstable();
-        let keep = Position((log.tail.0 + 1).saturating_sub(history)).max(log.oldest);
+        // The last one stays: the journal's clock goes on from it.
+        let keep = Position((log.tail.0 + 1).saturating_sub(history.max(1))).max(log.oldest);
         Self { log, todo: todo.into_iter(), saving: Vec::new(), saved: false, keep, waiting }
     }
 

@@ -22,6 +22,7 @@ use crate::record::{DeadLetter, Outcome, PendingMessage, RecordedStep};
 pub(super) struct Committed {
     pub(super) position: Position,
     pub(super) at_ms: u64,
+    pub(super) clock_ms: u64,
     /// The last submission in it.
     pub(super) ticket: Ticket,
     pub(super) row_bytes: usize,
@@ -70,8 +71,8 @@ pub(crate) struct Activation {
     pub(crate) state: Option<Payload<'static>>,
     pub(crate) pending: Vec<PendingMessage>,
     pub(crate) steps: Vec<RecordedStep>,
-    /// The ids of the dedup windows and when they got in, oldest first.
-    pub(crate) window: Vec<(MessageKey, u64)>,
+    /// The ids of the dedup windows, when they got in and what they are about, oldest first.
+    pub(crate) window: Vec<(MessageKey, u64, Option<u64>)>,
     pub(crate) dead: Vec<DeadLetter>,
 }
 
@@ -201,6 +202,7 @@ impl Directory {
             epoch: self.shared.epoch,
             at_ms: commit.at_ms,
             entries: commit.count,
+            clock_ms: commit.clock_ms,
         };
         fold(&self.shared, &mut self.slots, &header, &commit.entries)?;
         self.log.tail = commit.position;
@@ -291,9 +293,11 @@ impl Directory {
             steps: record.steps.clone(),
             window: {
                 let callers = record.window.iter();
-                let callers = callers.map(|it| (MessageKey::Caller(it.id), it.at_ms));
-                let generated = record.generated.iter();
-                let generated = generated.map(|it| (MessageKey::Generated(it.id), it.at_ms));
+                let callers =
+                    callers.map(|it| (MessageKey::Caller(it.id), it.at_ms, it.fingerprint));
+                let generated = record.generated.iter().chain(&record.transient.recorded);
+                let generated =
+                    generated.map(|it| (MessageKey::Generated(it.id), it.at_ms, it.fingerprint));
                 callers.chain(generated).collect()
             },
             dead: record.dead.clone(),
@@ -335,7 +339,7 @@ impl Directory {
     }
 
     /// A page of actors, and where the next one begins, if there is one.
-    fn list(
+    pub(super) fn list(
         &self,
         filter: RecordFilter,
         after: ActorNo,
@@ -369,7 +373,7 @@ impl Directory {
     }
 
     /// Looks at an actor, if it exists, without keeping it in memory longer than needed.
-    fn with<T>(
+    pub(super) fn with<T>(
         &mut self,
         actor: &ActorId,
         look: impl FnOnce(ActorNo, &Slot) -> T,

@@ -11,13 +11,19 @@
 //! shard. So a checkpoint cannot contain what a crash would undo, and starting an actor is the
 //! same after a crash, after a stop and the first time.
 
+mod at_work;
 mod checkpoint;
+mod clock;
+mod closing;
 mod directory;
 mod gate;
 mod inbox;
+mod look;
 mod pace;
+mod patient;
 mod queue;
 mod recover;
+mod retry;
 mod slot;
 mod writer;
 
@@ -28,14 +34,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+pub(crate) use self::at_work::AtWork;
+use self::clock::Clock;
+use self::closing::Closing;
+pub(crate) use self::closing::Listener;
 pub(crate) use self::directory::{Activation, Lease, Page};
 use self::directory::{Directory, Mail, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Gate, Release};
 use self::inbox::Inbox;
+pub(crate) use self::look::{Look, reading};
+use self::patient::Patient;
 use self::queue::{Queue, Ticket};
 use self::recover::recover;
 pub(crate) use self::recover::{Checked, From, Scan};
+pub(crate) use self::retry::Retry;
 pub(crate) use self::slot::read_record;
 use self::writer::Writer;
 use crate::codec::{Codec, Payload};
@@ -58,12 +71,16 @@ pub(crate) struct Shared {
     pub(crate) codec: Codec,
     pub(crate) queue: Queue,
     pub(crate) gates: Gates,
+    pub(crate) closing: Arc<Closing>,
     directory: Inbox,
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,
     /// Side effects that are not recorded do not happen.
     #[cfg(feature = "test-util")]
     pub(crate) rehearsal: OnceLock<()>,
+    /// Set when the shard is recovered.
+    clock: OnceLock<Clock>,
+    pub(crate) at_work: AtWork,
     pub(crate) counters: Counters,
 }
 
@@ -82,6 +99,11 @@ impl Shared {
         window(&self.limits)
     }
 
+    /// The journal's time: see [`Clock`].
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.clock.get().map_or(0, Clock::now_ms)
+    }
+
     fn store_error(&self, operation: &'static str, source: impl Into<BoxError>) -> JournalError {
         JournalError::Store {
             store: self.provider.location(),
@@ -93,6 +115,7 @@ impl Shared {
 
     /// Ends the journal: nothing that is not durable by now is released.
     fn stop(&self, error: JournalError) -> Arc<JournalError> {
+        let error = self.named(error);
         tracing::error!(%error, shard = %self.shard, "the journal has stopped");
         metrics::counter!("journal_stopped_total").increment(1);
         let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
@@ -113,9 +136,19 @@ impl Shared {
             checkpoint: Some(&nothing),
         };
         match pollster::block_on(self.provider.write(&write)) {
-            Err(fenced) if fenced.is_fenced() => fenced,
+            Err(fenced) if fenced.is_fenced() => self.named(fenced),
             _ => error,
         }
+    }
+
+    /// Says who the newer owner is, if the store knows.
+    fn named(&self, mut error: JournalError) -> JournalError {
+        if let JournalError::Fenced { by: by @ None, .. } = &mut error
+            && let Ok(owner) = pollster::block_on(self.provider.owner(self.shard))
+        {
+            *by = owner.map(Box::new);
+        }
+        error
     }
 
     pub(crate) fn count_duplicate(&self) {
@@ -267,6 +300,7 @@ impl Engine {
 
     /// Takes no more submissions and waits until everything is written.
     pub(crate) async fn close(&self) -> Result<(), JournalError> {
+        self.shared.ask_actors().await;
         match self.checkpoint().await {
             // Closed before: that is what was asked for.
             Ok(()) | Err(JournalError::Closed) => {}
@@ -277,6 +311,16 @@ impl Engine {
 
     /// As [`close`](Self::close), without a checkpoint.
     pub(crate) async fn finish(&self) -> Result<(), JournalError> {
+        self.shared.ask_actors().await;
+        // An orderly end is no attempt of those whose handlers it cuts off.
+        for (no, event) in self.shared.at_work.take_back_all() {
+            let mut entry = Vec::new();
+            push_entry(&mut entry, no, &event)
+                .map_err(|error| self.shared.store_error("encode an event", error))?;
+            if self.shared.queue.submit(&entry, 1, None, Box::new(|_| {})).is_err() {
+                break;
+            }
+        }
         self.shared.queue.close();
         match self.shared.ask(|reply| Request::WriterDone { reply }).await {
             // The directory has ended, which it does after the writer has.
@@ -308,6 +352,22 @@ impl Shared {
         }
     }
 
+    /// Lets running actors submit what they have, before the queue closes.
+    async fn ask_actors(&self) {
+        if self.queue.refusal().is_some() {
+            return;
+        }
+        let silent = self.closing.ask().await;
+        if silent > 0 {
+            tracing::warn!(
+                shard = %self.shard,
+                silent,
+                "the journal closes and has not heard from some of its actors; what they changed \
+                 since their last commit, outside of handlers, is not stored"
+            );
+        }
+    }
+
     pub(crate) async fn outcome(
         &self,
         actor: ActorId,
@@ -323,25 +383,9 @@ fn start(
     limits: Limits,
     codec: Codec,
 ) -> Result<(Arc<Shared>, Directory), JournalError> {
+    let provider: Arc<dyn ActorProvider> = Patient::new(provider, limits.commit_retry);
     let head = pollster::block_on(provider.open_shard(shard))?;
-    let shared = Arc::new(Shared {
-        // Never so short that it is reached before a checkpoint begins.
-        queue: Queue::new(
-            limits.waiting_bytes,
-            limits.tail_bytes.max(limits.checkpoint_bytes.saturating_mul(2)),
-        ),
-        gates: Gates::default(),
-        directory: Inbox::new(limits.checkpoint_bytes),
-        relay: OnceLock::new(),
-        #[cfg(feature = "test-util")]
-        rehearsal: OnceLock::new(),
-        counters: Counters::default(),
-        provider,
-        shard,
-        epoch: head.epoch,
-        limits,
-        codec,
-    });
+    let shared = self::shared(provider, shard, head.epoch, limits, codec);
     let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
     let writer = Writer::new(shared.clone(), directory.position());
     let runtime = tokio::runtime::Handle::try_current().ok();
@@ -351,6 +395,37 @@ fn start(
     });
     spawned.map_err(|error| no_thread(&*shared.provider, error))?;
     Ok((shared, directory))
+}
+
+/// What the threads of a shard will share.
+fn shared(
+    provider: Arc<dyn ActorProvider>,
+    shard: ShardId,
+    epoch: Epoch,
+    limits: Limits,
+    codec: Codec,
+) -> Arc<Shared> {
+    Arc::new(Shared {
+        // Never so short that it is reached before a checkpoint begins.
+        queue: Queue::new(
+            limits.waiting_bytes,
+            limits.tail_bytes.max(limits.checkpoint_bytes.saturating_mul(2)),
+        ),
+        gates: Gates::default(),
+        closing: Arc::default(),
+        directory: Inbox::new(limits.checkpoint_bytes),
+        relay: OnceLock::new(),
+        #[cfg(feature = "test-util")]
+        rehearsal: OnceLock::new(),
+        clock: OnceLock::new(),
+        at_work: AtWork::default(),
+        counters: Counters::default(),
+        provider,
+        shard,
+        epoch,
+        limits,
+        codec,
+    })
 }
 
 /// An owned error from a shared one.

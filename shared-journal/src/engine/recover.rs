@@ -5,14 +5,16 @@ use std::sync::atomic::Ordering;
 
 use fail::fail_point;
 
-use super::Shared;
 use super::checkpoint::Log;
+use super::clock::Clock;
 use super::directory::Directory;
 use super::slot::Slots;
+use super::{Shared, now_ms};
 use crate::envelope::{CommitHeader, decode_commit, entries};
 use crate::error::{JournalError, Place};
 use crate::id::{Epoch, Position, ShardId};
 use crate::provider::{ActorProvider, ShardHead, StoredCommit};
+use crate::record::Stamp;
 use crate::sabotage::sabotaged;
 
 /// Bytes of log read at a time.
@@ -114,6 +116,7 @@ pub(super) fn recover(shared: &Arc<Shared>, head: ShardHead) -> Result<Directory
         tail: head.checkpoint,
         uncovered: 0,
     };
+    let mut last = None;
     loop {
         let commits = pollster::block_on(scan.read())?;
         if commits.is_empty() {
@@ -127,10 +130,17 @@ pub(super) fn recover(shared: &Arc<Shared>, head: ShardHead) -> Result<Directory
                 continue;
             }
             fold(shared, &mut slots, &header, body)?;
+            last = Some(header.stamp());
             log.tail = commit.position;
             log.uncovered += commit.bytes.len();
         }
     }
+    let last = match last {
+        // It is kept: a checkpoint leaves the last commit.
+        None => last_stamp(shared, head.tail)?,
+        last => last,
+    };
+    let _ = shared.clock.set(Clock::after(last, now_ms()));
     let (mut pending, mut created) = (0, 0);
     for (no, slot) in slots.iter() {
         pending += slot.record.pending.len() as u64;
@@ -152,6 +162,17 @@ pub(super) fn recover(shared: &Arc<Shared>, head: ShardHead) -> Result<Directory
     Ok(Directory::new(shared.clone(), slots, log))
 }
 
+/// Where and when the commit at `position` was made, if it is kept.
+fn last_stamp(shared: &Shared, position: Position) -> Result<Option<Stamp>, JournalError> {
+    let from = From::Exactly(position);
+    let mut scan = Scan::new(shared.provider.clone(), shared.shard, from);
+    let commits = pollster::block_on(scan.read())?;
+    match commits.first().filter(|commit| commit.position == position) {
+        Some(commit) => Ok(Some(scan.check(commit)?.header.stamp())),
+        None => Ok(None),
+    }
+}
+
 /// Applies the entries of one commit to the slots.
 pub(super) fn fold(
     shared: &Shared,
@@ -167,7 +188,7 @@ pub(super) fn fold(
     };
     for entry in entries(header, body) {
         let (no, event) = entry.map_err(|error| corrupt(error.to_string()))?;
-        slots.apply(shared, (header.position, header.at_ms), no, event)?;
+        slots.apply(shared, header.stamp(), no, event)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Position, ShardId};
 use crate::provider::{ActorKey, ActorProvider, StoredRecord};
-use crate::record::ActorRecord;
+use crate::record::{ActorRecord, Stamp};
 
 /// Of records with a small state.
 const RECORDS_A_PAGE: usize = 10;
@@ -80,10 +80,11 @@ impl Slots {
     pub(super) fn apply(
         &mut self,
         shared: &Shared,
-        (position, at_ms): (Position, u64),
+        stamp: Stamp,
         no: ActorNo,
         event: ActorEvent<'_>,
     ) -> Result<(), JournalError> {
+        let position = stamp.position;
         if !self.by_no.contains_key(&no) {
             self.load(shared, position, no, &event)?;
         }
@@ -94,7 +95,7 @@ impl Slots {
         if slot.changed >= position && !slot.dirty {
             return Ok(());
         }
-        slot.record.apply(event, at_ms, shared.window()).map_err(|source| {
+        slot.record.apply(event, stamp, shared.window()).map_err(|source| {
             JournalError::IllegalHistory {
                 store: shared.provider.location(),
                 place: Place::shard(shared.shard).at(position).of(&slot.actor).of_no(no),

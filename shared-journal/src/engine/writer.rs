@@ -11,6 +11,7 @@ use fail::fail_point;
 use super::directory::{Committed, Mail};
 use super::pace::Pace;
 use super::queue::Batch;
+use super::retry::Retry;
 use super::{Shared, now_ms};
 use crate::envelope::{CommitHeader, encode_commit};
 use crate::error::JournalError;
@@ -52,7 +53,7 @@ impl Writer {
     fn commit(&mut self, batch: &mut Batch) -> Result<(), JournalError> {
         let started = Instant::now();
         let position = self.tail.next();
-        let at_ms = now_ms();
+        let (at_ms, clock_ms) = (now_ms(), self.shared.clock_ms());
         if batch.count > 0 {
             let header = CommitHeader {
                 shard: self.shared.shard,
@@ -60,6 +61,7 @@ impl Writer {
                 epoch: self.shared.epoch,
                 at_ms,
                 entries: batch.count,
+                clock_ms,
             };
             if let Err(error) = encode_commit(&header, &batch.entries, &mut self.row) {
                 return Err(self.shared.store_error("encode a commit", error));
@@ -92,6 +94,7 @@ impl Writer {
             self.shared.directory.send(Mail::Committed(Committed {
                 position,
                 at_ms,
+                clock_ms,
                 ticket: batch.ticket,
                 row_bytes: self.row.len(),
                 count: batch.count,
@@ -107,15 +110,19 @@ impl Writer {
 
     /// Repeats a write while the store says that it may succeed later.
     fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
-        let deadline = Instant::now() + self.shared.limits.commit_retry;
-        let mut pause = Duration::from_millis(5);
+        let mut retry = Retry::new(self.shared.limits.commit_retry);
         loop {
             match pollster::block_on(self.shared.provider.write(write)) {
-                Err(error) if error.is_retryable() && Instant::now() + pause < deadline => {
-                    tracing::warn!(%error, ?pause, "the store refused a commit; trying again");
+                Err(error) if error.is_retryable() => {
+                    let Some(pause) = retry.again() else { return Err(error) };
+                    let cause: &(dyn std::error::Error + 'static) = &error;
+                    tracing::warn!(
+                        error = cause,
+                        ?pause,
+                        "the store refused a commit; trying again"
+                    );
                     metrics::counter!("journal_commit_retries_total").increment(1);
                     sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(500));
                 }
                 Err(JournalError::Fenced { .. }) if sabotaged("sabotage-fence") => return Ok(()),
                 outcome => return outcome,

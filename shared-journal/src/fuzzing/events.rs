@@ -15,7 +15,7 @@ pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Resul
     if !record.spawned && !u.ratio(1, 16)? {
         return Ok(ActorEvent::Spawned { actor: ActorId::new("t", "1") });
     }
-    Ok(match u.int_in_range(0..=13)? {
+    Ok(match u.int_in_range(0..=16)? {
         0 => ActorEvent::Spawned { actor: ActorId::new(text(u)?, text(u)?) },
         1..=4 => ActorEvent::MessageReceived {
             sequence: Sequence(near(u, record.received.0.wrapping_add(1))?),
@@ -44,6 +44,15 @@ pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Resul
         10 => ActorEvent::MessageDelivered { number: near(u, record.sent)? },
         11 => ActorEvent::ActorStopped,
         12 => ActorEvent::DeadLetterDiscarded { sequence: Sequence(u.int_in_range(0..=9)?) },
+        13 => ActorEvent::Fingerprinted {
+            sequence: Sequence(near(u, record.received.0)?),
+            fingerprint: u.arbitrary()?,
+        },
+        14 => ActorEvent::RunBegan { through: Sequence(near(u, oldest.0)?) },
+        15 => ActorEvent::AttemptsCounted {
+            sequence: Sequence(near(u, oldest.0)?),
+            attempts: u.arbitrary()?,
+        },
         _ => ActorEvent::StepRecorded {
             sequence: Sequence(near(u, oldest.0)?),
             step: text(u)?,
@@ -65,10 +74,11 @@ fn near(u: &mut Unstructured<'_>, number: u64) -> Result<u64> {
 /// Few ids, so that some come twice.
 fn key(u: &mut Unstructured<'_>) -> Result<MessageKey> {
     let id = MessageId::from(u.int_in_range(0..=15_u128)?);
-    Ok(match u.int_in_range(0..=2)? {
+    Ok(match u.int_in_range(0..=3)? {
         0 => MessageKey::Anonymous,
         1 => MessageKey::Caller(id),
-        _ => MessageKey::Generated(id),
+        2 => MessageKey::Generated(id),
+        _ => MessageKey::Transient(id),
     })
 }
 

@@ -10,8 +10,8 @@ use crate::envelope::{
     entries, push_entry,
 };
 use crate::event::ActorEvent;
-use crate::id::{ActorId, ActorNo, Epoch, MessageId, Position, Sequence, ShardId};
-use crate::record::{ActorRecord, Outcome};
+use crate::id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, Sequence, ShardId};
+use crate::record::{ActorRecord, Outcome, Stamp};
 use crate::recovery::Window;
 
 const NO: ActorNo = ActorNo(1);
@@ -46,9 +46,11 @@ fn history(u: &mut Unstructured<'_>) -> Result<()> {
         }
         at_ms = if u.ratio(1, 16)? { u.arbitrary()? } else { at_ms.saturating_add(1) };
         let (mut bytes, mut count) = (Vec::new(), 0);
+        let (position, epoch) = (Position(position), Epoch(1 + at_ms % 2));
+        let stamp = Stamp { position, epoch, at_ms, clock_ms: at_ms };
         for _ in 0..u.int_in_range(1..=6)? {
             let (event, before) = (event(u, &record)?, record.clone());
-            if record.apply(event.clone(), at_ms, window).is_err() {
+            if record.apply(event.clone(), stamp, window).is_err() {
                 assert_eq!(record, before, "a refused {event:?} changes nothing");
                 continue;
             }
@@ -56,10 +58,10 @@ fn history(u: &mut Unstructured<'_>) -> Result<()> {
             count += 1;
             books.enter(&event);
             books.compare(&record);
-            window_holds(&before, &record, &event, at_ms, window);
+            window_holds(&before, &record, &event, stamp, window);
         }
-        let (shard, position, epoch) = (ShardId(0), Position(position), Epoch(1));
-        let header = CommitHeader { shard, position, epoch, at_ms, entries: count };
+        let (shard, clock_ms) = (ShardId(0), at_ms);
+        let header = CommitHeader { shard, position, epoch, at_ms, entries: count, clock_ms };
         let mut row = Vec::new();
         encode_commit(&header, &bytes, &mut row).expect("it encodes");
         log.push(row);
@@ -81,7 +83,7 @@ fn recovered(mut record: ActorRecord, tail: &[Vec<u8>], window: Window) -> Actor
         let (header, body) = decode_commit(row).expect("it was written so");
         for entry in entries(&header, body) {
             let (_, event) = entry.expect("it was written so");
-            record.apply(event, header.at_ms, window).expect("it was applied before");
+            record.apply(event, header.stamp(), window).expect("it was applied before");
         }
     }
     record
@@ -101,6 +103,9 @@ struct Books {
     steps: BTreeMap<Sequence, Vec<(String, Vec<u8>)>>,
     sent: u64,
     outbox: BTreeMap<u64, Vec<u8>>,
+    /// Of what is or was pending.
+    attempts: BTreeMap<Sequence, u32>,
+    fingerprints: BTreeMap<Sequence, u64>,
 }
 
 impl Books {
@@ -143,6 +148,21 @@ impl Books {
                     self.steps.entry(*sequence).or_default().push(step);
                 }
             }
+            ActorEvent::Fingerprinted { sequence, fingerprint } => {
+                if self.pending.contains(sequence) {
+                    self.fingerprints.insert(*sequence, *fingerprint);
+                }
+            }
+            ActorEvent::RunBegan { through } => {
+                for sequence in self.pending.range(..=*through) {
+                    self.attempts.entry(*sequence).or_insert(0);
+                }
+            }
+            ActorEvent::AttemptsCounted { sequence, attempts } => {
+                if self.pending.contains(sequence) {
+                    self.attempts.insert(*sequence, *attempts);
+                }
+            }
             ActorEvent::Spawned { .. } => {}
         }
     }
@@ -153,6 +173,10 @@ impl Books {
         assert_eq!(record.received.0, self.received);
         let pending = record.pending.iter().map(|message| message.sequence);
         assert!(pending.eq(self.pending.iter().copied()), "{record:?}");
+        for message in &record.pending {
+            assert_eq!(message.attempts, self.attempts.get(&message.sequence).copied());
+            assert_eq!(message.fingerprint, self.fingerprints.get(&message.sequence).copied());
+        }
         assert_eq!(self.received, self.done + self.pending.len() as u64);
         assert!(record.dead.iter().map(|letter| letter.sequence).eq(self.dead.iter().copied()));
         assert_eq!(record.state.as_ref().map(|state| state.bytes()), self.state.as_deref());
@@ -173,16 +197,18 @@ fn window_holds(
     before: &ActorRecord,
     record: &ActorRecord,
     event: &ActorEvent<'_>,
-    at_ms: u64,
+    stamp: Stamp,
     window: Window,
 ) {
     for recorded in [&record.window, &record.generated] {
         assert!(recorded.iter().len() <= window.count, "{recorded:?}");
         let bytes: usize = recorded.iter().map(|entry| entry.outcome.size()).sum();
-        assert!(bytes <= window.bytes || recorded.iter().len() == 1, "{bytes} bytes of outcomes");
+        let newest = recorded.iter().last().map_or(0, |entry| entry.outcome.size());
+        assert!(bytes <= window.bytes.max(newest), "{bytes} bytes of outcomes");
     }
     let (ActorEvent::MessageProcessed { .. } | ActorEvent::MessageFailed { .. }) = event else {
         assert_eq!((&before.window, &before.generated), (&record.window, &record.generated));
+        assert_eq!(before.transient, record.transient);
         return;
     };
     let Some(id) = before.pending.front().and_then(|message| message.key.id()) else { return };
@@ -197,9 +223,12 @@ fn window_holds(
         }
         _ => assert!(knows_twice(record, id)),
     }
-    let horizon = at_ms.saturating_sub(window.age_ms);
-    let by_sender = before.pending.front().is_some_and(|message| message.key == id.into());
-    let recorded = if by_sender { &record.window } else { &record.generated };
+    let horizon = stamp.clock_ms.saturating_sub(window.age_ms);
+    let recorded = match before.pending.front().map(|message| message.key) {
+        Some(MessageKey::Caller(_)) => &record.window,
+        Some(MessageKey::Generated(_)) => &record.generated,
+        _ => return,
+    };
     assert!(
         recorded.iter().next().is_none_or(|oldest| oldest.at_ms >= horizon),
         "older than the window"
@@ -207,5 +236,6 @@ fn window_holds(
 }
 
 fn knows_twice(record: &ActorRecord, id: MessageId) -> bool {
-    record.window.iter().any(|it| it.id == id) && record.generated.iter().any(|it| it.id == id)
+    let recorded = record.window.iter().chain(record.generated.iter());
+    recorded.chain(&record.transient.recorded).filter(|it| it.id == id).count() > 1
 }

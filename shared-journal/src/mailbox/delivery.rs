@@ -53,11 +53,19 @@ pub struct Delivery<W> {
     pub(super) kind: Cow<'static, str>,
     pub(super) payload: Payload<'static>,
     pub(super) acknowledge: Option<Acknowledge>,
+    /// What it is about, if its sender chose an id.
+    pub(super) fingerprint: Option<u64>,
     /// The receipt was submitted already.
     pub(super) receipt: bool,
+    /// How many attempts failed.
     pub(super) attempts: u32,
-    /// It panicked before: handled in a run of its own.
+    /// It failed before, or may have: handled in a run of its own.
     pub(super) alone: bool,
+    /// That it is about to be handled is written, or need not be: if the process dies, its receipt
+    /// is not durable.
+    pub(super) begun: bool,
+    /// The attempt that runs is counted in the journal.
+    pub(super) counted: bool,
 }
 
 impl<W> Delivery<W> {
@@ -85,7 +93,7 @@ impl<W> Delivery<W> {
         self.sequence
     }
 
-    /// How often its handler has panicked so far.
+    /// How many attempts to handle it have failed so far, in this process and in earlier ones.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
@@ -99,4 +107,6 @@ pub enum Acceptance<W> {
     Accepted,
     /// Its id was received before. The reply of the first is in [`Mailbox::recorded`](super::Mailbox::recorded).
     Duplicate(W, Option<Acknowledge>),
+    /// Its id was received before, with another message.
+    Reused(W),
 }

@@ -7,19 +7,22 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use serde::Serialize;
 
+use super::attempts::Counting;
 use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
 use super::run::Handled;
 use super::steps::Steps;
 use crate::codec::{Codec, CodecError, Payload};
+use crate::engine::Listener;
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageId, MessageKey};
+use crate::ids::Seen;
 use crate::outbox::Outbox;
 use crate::record::{Outcome, PendingMessage, RecordedStep};
 use crate::sabotage::sabotaged;
 use crate::session::Session;
 
 /// The durable mailbox of one running actor. See the [module](crate::mailbox).
-pub struct Mailbox<W> {
+pub struct Mailbox<W: Work> {
     pub(super) session: Session,
     pub(super) outbox: Outbox,
     pub(super) steps: Steps,
@@ -32,9 +35,13 @@ pub struct Mailbox<W> {
     /// Kinds of messages whose handlers were once not done at once. They begin a run of their
     /// own, so that nobody's reply waits for them.
     pub(super) slow: FxHashSet<Cow<'static, str>>,
+    /// The attempt that is being counted.
+    pub(super) counting: Option<Arc<Counting>>,
+    /// If the adapter answers a close.
+    pub(super) listener: Option<Arc<Listener>>,
 }
 
-impl<W> std::fmt::Debug for Mailbox<W> {
+impl<W: Work> std::fmt::Debug for Mailbox<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mailbox")
             .field("actor", self.session.actor())
@@ -63,9 +70,12 @@ impl<W: Work> Mailbox<W> {
                 kind: Cow::Owned(message.kind),
                 payload: message.payload,
                 acknowledge: None,
+                fingerprint: message.fingerprint,
                 receipt: true,
-                attempts: 0,
-                alone: false,
+                attempts: message.attempts.unwrap_or(0),
+                alone: message.attempts.is_some(),
+                begun: false,
+                counted: false,
             })
             .collect();
         let outbox = session.outbox();
@@ -79,6 +89,8 @@ impl<W: Work> Mailbox<W> {
             run_bytes: 0,
             in_progress: None,
             slow: FxHashSet::default(),
+            counting: None,
+            listener: None,
         }
     }
 
@@ -88,8 +100,8 @@ impl<W: Work> Mailbox<W> {
         self.session.actor()
     }
 
-    /// What the actor sends. It is written with the run in which it is put there, and taken back
-    /// with it when a handler panics.
+    /// What the actor sends. It is written with the run in which it is put there; what a handler
+    /// put there is taken back when that handler panics.
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
@@ -112,19 +124,6 @@ impl<W: Work> Mailbox<W> {
     #[must_use]
     pub fn state(&self) -> Option<&Payload<'static>> {
         self.session.state()
-    }
-
-    /// Gives an actor that never ran the state to go back to: that of its construction. It
-    /// becomes durable with the actor's first run.
-    ///
-    /// # Errors
-    /// The state does not encode.
-    pub fn baseline<S: Serialize>(&mut self, snapshot: S) -> Result<(), JournalError> {
-        if self.session.state().is_none() {
-            let state = self.encode("the state", &snapshot)?;
-            self.session.baseline(state);
-        }
-        Ok(())
     }
 
     /// Where the actor's history stood when it was activated, for error messages.
@@ -189,19 +188,27 @@ impl<W: Work> Mailbox<W> {
         }
     }
 
-    /// Whether the actor may take its next message; false while too much waits for the disk.
+    /// Whether the actor may take its next message; false while too much waits for the disk, or
+    /// while that it is about to be handled is being written.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.session.engine().shared().queue.has_room()
+    pub fn is_ready(&self) -> bool {
+        self.counting.as_ref().is_none_or(|counting| counting.is_done())
+            && self.session.engine().shared().queue.has_room()
     }
 
     /// Waits until the actor may take its next message, or the journal has ended. Cancel-safe.
-    pub fn room(&self) -> impl Future<Output = ()> + Send + 'static {
-        let shared = self.session.engine().shared().clone();
-        async move { shared.queue.room().await }
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (counting, shared) = (self.counting.clone(), self.session.engine().shared().clone());
+        async move {
+            if let Some(counting) = counting {
+                counting.wait().await;
+            }
+            shared.queue.room().await;
+        }
     }
 
-    /// Encodes a message and checks its size: the last moment at which it can be refused.
+    /// Encodes [`MESSAGE`] or [`REPLY`] and checks its size: the last moment at which a message can
+    /// be refused.
     ///
     /// # Errors
     /// [`JournalError::Encode`], [`JournalError::TooLarge`].
@@ -228,11 +235,7 @@ impl<W: Work> Mailbox<W> {
             source,
         })?;
         let limits = &self.session.engine().shared().limits;
-        let limit = match what {
-            MESSAGE => limits.message_bytes,
-            REPLY => limits.reply_bytes,
-            _ => limits.state_bytes,
-        };
+        let limit = if what == MESSAGE { limits.message_bytes } else { limits.reply_bytes };
         let size = payload.bytes().len();
         if size > limit {
             return Err(JournalError::TooLarge { actor: self.actor().clone(), what, size, limit });
@@ -249,19 +252,28 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// Puts a message at the end of the mailbox. It is acknowledged, if asked for, when its
-    /// receipt is durable.
+    /// receipt is durable. `fingerprint` says what a message with an id of its sender's is about
+    /// ([`fingerprint`](super::fingerprint)).
+    ///
+    /// # Errors
+    /// The journal has stopped.
     pub fn accept(
         &mut self,
         key: impl Into<MessageKey>,
         kind: &'static str,
         payload: Payload<'static>,
+        fingerprint: Option<u64>,
         work: W,
         acknowledge: Option<Acknowledge>,
     ) -> Result<Acceptance<W>, Arc<JournalError>> {
         let key = key.into();
-        let Some(sequence) = self.session.admit(key) else {
-            self.session.engine().shared().count_duplicate();
-            return Ok(Acceptance::Duplicate(work, acknowledge));
+        let sequence = match self.session.admit(key, fingerprint) {
+            Ok(sequence) => sequence,
+            Err(Seen::Reused) => return Ok(Acceptance::Reused(work)),
+            Err(_) => {
+                self.session.engine().shared().count_duplicate();
+                return Ok(Acceptance::Duplicate(work, acknowledge));
+            }
         };
         self.queue.push_back(Delivery {
             work: Some(work),
@@ -270,9 +282,12 @@ impl<W: Work> Mailbox<W> {
             kind: Cow::Borrowed(kind),
             payload,
             acknowledge,
+            fingerprint,
             receipt: false,
             attempts: 0,
             alone: false,
+            begun: true,
+            counted: false,
         });
         if self.is_busy() {
             self.write_receipts()?;
@@ -298,8 +313,9 @@ impl<W: Work> Mailbox<W> {
     }
 }
 
-impl<W> Drop for Mailbox<W> {
+impl<W: Work> Drop for Mailbox<W> {
     fn drop(&mut self) {
+        self.take_back_attempt();
         // The journal keeps what was received; what was only queued is not acknowledged, and its
         // sender sees the channel close.
         let left = self.queue.len() + self.run.len() + usize::from(self.in_progress.is_some());

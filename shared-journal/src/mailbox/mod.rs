@@ -14,18 +14,31 @@
 //! receipt is written before it goes on, and so is the receipt of everything that waits behind
 //! it. From then on such messages survive a crash and are handled again.
 //!
-//! # A panic
+//! # A failure
 //!
-//! The run goes back to the state before it. Nothing of it was released, so its messages are
-//! handled again: those before the panicking one first, then that one alone, in a run of its own.
-//! After [`Limits::attempts`](crate::Limits::attempts) it becomes a dead letter.
+//! A handler fails by panicking, or because its reply or the state after it cannot be stored. The
+//! run goes back to the state before it. Nothing of it was released, so its messages are handled
+//! again: those before the failed one first, then that one alone, in a run of its own. If it is not
+//! known which message of a run left a state that cannot be stored, each is handled alone.
+//! After [`Limits::attempts`](crate::Limits::attempts) a message becomes a dead letter.
+//!
+//! A handler may also take the process with it. So an attempt at a message whose receipt is durable
+//! is counted in the journal: before the handler runs, if an earlier process received the message;
+//! with the receipt, if the handler takes its time.
 
+mod attempts;
+mod closing;
 mod delivery;
+mod failure;
 mod intake;
 mod run;
+mod state;
 mod steps;
 
 pub use self::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
+pub use self::failure::error_text;
 pub use self::intake::Mailbox;
+pub use self::run::{Ended, Sealed};
 pub use self::steps::{StepError, Steps};
 pub use crate::codec::fingerprint;
+pub use crate::guard::panic_text;

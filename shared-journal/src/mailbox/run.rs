@@ -1,24 +1,53 @@
-//! The run: what is handled, what is written, and what happens when a handler panics.
+//! The run: what is handled, and what is written.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde::Serialize;
-
+use super::attempts::last_of;
 use super::delivery::{Acknowledge, Delivery, Resolution, Work};
+use super::failure::error_text;
 use super::intake::Mailbox;
 use crate::codec::Payload;
+use crate::durable::DurableState;
 use crate::engine::Release;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::record::OutgoingMessage;
-use crate::sabotage::sabotaged;
 use crate::session::Session;
 
 /// A run ends after so many bytes of messages and replies, so that commits stay of a size that
 /// the disk takes in a few milliseconds.
 const RUN_BYTES: usize = 1 << 20;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Ended {
+    /// What there was is on its way to the disk.
+    Submitted,
+    /// The state after it cannot be stored. The actor has its last captured state again. The
+    /// messages of the run wait for their turn, go on with [`Mailbox::next`]; or the only one was
+    /// given up.
+    TakenBack,
+}
+
+/// The state after a run, encoded: between [`Mailbox::seal`] and [`Mailbox::submit_sealed`].
+#[derive(Debug)]
+#[must_use]
+pub struct Sealed {
+    state: Option<Payload<'static>>,
+    is_current: bool,
+}
+
+impl Sealed {
+    /// Whether the state is the actor's as it is now; false if the run is a message that was given
+    /// up, which changes no state.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.is_current
+    }
+}
 
 /// A message whose handler is done.
 pub(super) struct Handled<W> {
@@ -27,26 +56,36 @@ pub(super) struct Handled<W> {
 }
 
 impl<W: Work> Mailbox<W> {
-    /// The next message to handle. None if there is none, if a handler is not done, or if the
-    /// run must end first ([`end_run`](Self::end_run), then ask again).
+    /// The next message to handle. None if there is none, if a handler is not done, if the run
+    /// must end first ([`end_run`](Self::end_run), then ask again), or if that it is about to be
+    /// handled must be durable first ([`ready`](Self::ready), then ask again).
+    ///
+    /// # Errors
+    /// The journal has stopped.
     #[expect(clippy::should_implement_trait, reason = "an iterator would have to end")]
-    pub fn next(&mut self) -> Option<Delivery<W>> {
-        let front = self.queue.front()?;
+    pub fn next(&mut self) -> Result<Option<Delivery<W>>, Arc<JournalError>> {
+        let Some(front) = self.queue.front() else { return Ok(None) };
         let full = self.run.len() >= self.session.engine().shared().limits.run_messages
             || self.run_bytes + self.outbox.bytes() >= RUN_BYTES;
         let own_run = front.alone || self.slow.contains(&front.kind);
         let after_alone = self.run.last().is_some_and(|handled| handled.delivery.alone);
         if self.is_busy() || full || after_alone || (own_run && !self.run.is_empty()) {
-            return None;
+            return Ok(None);
         }
-        let delivery = self.queue.pop_front()?;
+        if !self.front_may_begin()? {
+            return Ok(None);
+        }
+        let Some(delivery) = self.queue.pop_front() else { return Ok(None) };
         self.steps.begin(delivery.sequence, delivery.receipt);
-        Some(delivery)
+        self.outbox.begin();
+        Ok(Some(delivery))
     }
 
     /// The handler is done; `reply` is what it answered.
-    pub fn processed(&mut self, delivery: Delivery<W>, reply: Payload<'static>) {
+    pub fn processed(&mut self, mut delivery: Delivery<W>, reply: Payload<'static>) {
         self.steps.end();
+        self.attempt_ended(std::mem::take(&mut delivery.counted));
+        self.outbox.end();
         self.run_bytes += delivery.payload.bytes().len() + reply.bytes().len();
         if self.run.is_empty() {
             // Most runs are of one message; a vector would begin with room for four.
@@ -64,6 +103,7 @@ impl<W: Work> Mailbox<W> {
             self.slow.insert(delivery.kind.clone());
         }
         self.in_progress = Some(delivery);
+        self.outbox.in_progress();
         self.write_receipts()?;
         self.steps.received();
         Ok(())
@@ -79,41 +119,6 @@ impl<W: Work> Mailbox<W> {
         self.in_progress.take()
     }
 
-    /// The handler panicked, or its answer will never come. The caller puts
-    /// [`state`](Self::state) back into the actor and goes on with [`next`](Self::next).
-    pub fn panicked(&mut self, mut delivery: Delivery<W>, error: &str) {
-        self.steps.end();
-        delivery.attempts += 1;
-        let limit = self.session.engine().shared().limits.attempts;
-        let attempts = delivery.attempts;
-        tracing::warn!(
-            actor = %self.actor(),
-            kind = %delivery.kind,
-            message = %delivery.sequence,
-            attempts,
-            limit,
-            error,
-            "a handler panicked; the actor goes back to its last captured state"
-        );
-        delivery.alone = true;
-        if !sabotaged("sabotage-panic-sends") {
-            self.outbox.truncate(0);
-        }
-        if self.run.is_empty() && attempts >= limit && !sabotaged("sabotage-poison") {
-            self.session.engine().shared().count_dead_letter();
-            self.run.push(Handled { delivery, result: Err(error.into()) });
-            return;
-        }
-        self.run_bytes = 0;
-        self.queue.push_front(delivery);
-        if sabotaged("sabotage-panic-run") {
-            self.run.clear();
-        }
-        for handled in self.run.drain(..).rev() {
-            self.queue.push_front(handled.delivery);
-        }
-    }
-
     /// Ends the run: captures the state, unless it is the one captured before, and submits
     /// everything. Replies are released when it is durable. Does nothing if nothing happened.
     ///
@@ -121,10 +126,10 @@ impl<W: Work> Mailbox<W> {
     /// either.
     ///
     /// # Errors
-    /// The journal has stopped, or the state does not encode or is too large: the actor must
-    /// stop. Whoever waits for a reply of the run is told.
-    pub fn end_run<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
-        self.submit_run(snapshot, false)
+    /// The journal has stopped, or the last captured state does not decode: the actor must stop.
+    /// Callers that wait for a reply of the run are told.
+    pub fn end_run<A: DurableState>(&mut self, actor: &mut A) -> Result<Ended, Arc<JournalError>> {
+        self.submit_run(actor, false)
     }
 
     /// As [`end_run`](Self::end_run), with the receipts of what waits behind the run in the same
@@ -132,23 +137,75 @@ impl<W: Work> Mailbox<W> {
     ///
     /// # Errors
     /// As [`end_run`](Self::end_run).
-    pub fn end_run_and_receive<S: Serialize>(
+    pub fn end_run_and_receive<A: DurableState>(
         &mut self,
-        snapshot: S,
-    ) -> Result<(), Arc<JournalError>> {
-        self.submit_run(snapshot, true)
+        actor: &mut A,
+    ) -> Result<Ended, Arc<JournalError>> {
+        self.submit_run(actor, true)
     }
 
-    fn submit_run<S: Serialize>(
+    fn submit_run<A: DurableState>(
         &mut self,
-        snapshot: S,
+        actor: &mut A,
         receive: bool,
-    ) -> Result<(), Arc<JournalError>> {
+    ) -> Result<Ended, Arc<JournalError>> {
         if self.is_busy() {
-            return Ok(());
+            return Ok(Ended::Submitted);
         }
+        match self.seal(actor)? {
+            Some(sealed) => self.submit(sealed, receive),
+            None => Ok(Ended::TakenBack),
+        }
+    }
+
+    /// The first half of the end of a run, while no handler is in progress: encodes the state. None
+    /// if it cannot be stored; then the run was taken back ([`Ended::TakenBack`]). Between this and
+    /// [`submit_sealed`](Self::submit_sealed) the adapter accepts what the run's handlers sent to
+    /// the actor itself.
+    ///
+    /// # Errors
+    /// The last captured state does not decode: the actor must stop.
+    pub fn seal<A: DurableState>(
+        &mut self,
+        actor: &mut A,
+    ) -> Result<Option<Sealed>, Arc<JournalError>> {
+        if self.is_given_up() {
+            // The actor went back to what was captured before.
+            return Ok(Some(Sealed { state: None, is_current: false }));
+        }
+        match self.encode_state(actor) {
+            Ok(state) => {
+                // An actor that did nothing yet leaves no trace.
+                let is_new = self.has_run()
+                    || self.session.is_captured()
+                    || self.session.state() != Some(&state);
+                Ok(Some(Sealed { state: is_new.then_some(state), is_current: true }))
+            }
+            Err(error) => {
+                self.take_back(&error_text(&error), actor)?;
+                if self.is_given_up() {
+                    let _ = self.submit(Sealed { state: None, is_current: false }, false)?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The second half: submits the run, the state, and the receipts of what waits behind it.
+    ///
+    /// # Errors
+    /// The journal has stopped.
+    pub fn submit_sealed(&mut self, sealed: Sealed) -> Result<(), Arc<JournalError>> {
+        self.submit(sealed, true).map(drop)
+    }
+
+    fn submit(&mut self, sealed: Sealed, receive: bool) -> Result<Ended, Arc<JournalError>> {
+        let state = sealed.state;
         let run = std::mem::take(&mut self.run);
         self.run_bytes = 0;
+        if let Some(done) = last_of(&run) {
+            self.session.done(done);
+        }
         self.steps.forget(run.iter().map(|handled| handled.delivery.sequence));
         if self.queue.is_empty() {
             // Idle actors keep no room: there may be a million of them.
@@ -156,14 +213,14 @@ impl<W: Work> Mailbox<W> {
         }
         let mut acknowledge = Vec::new();
         let sent = self.outbox.take();
-        let mut result = self.write_run(&run, &sent, snapshot);
+        let mut result = self.write_run(&run, &sent, state);
         if receive && result.is_ok() {
             result = self.write_queue(&mut acknowledge);
         }
         let release = release_of(run, self.session.relay(sent), acknowledge);
         match result {
-            Ok(()) if self.session.is_empty() => Ok(()),
-            Ok(()) => self.session.submit(release),
+            Ok(()) if self.session.is_empty() => Ok(Ended::Submitted),
+            Ok(()) => self.session.submit(release).map(|()| Ended::Submitted),
             Err(error) => {
                 self.session.discard();
                 let error = Arc::new(error);
@@ -171,6 +228,17 @@ impl<W: Work> Mailbox<W> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the run is a message that was given up. Such a run changes no state.
+    pub(super) fn is_given_up(&self) -> bool {
+        !self.run.is_empty() && self.run.iter().all(|handled| handled.result.is_err())
+    }
+
+    /// Whether messages were handled since the last run ended.
+    #[must_use]
+    pub fn has_handled(&self) -> bool {
+        !self.run.is_empty()
     }
 
     /// Whether there is a run to end: messages that were handled, or something that was sent.
@@ -186,33 +254,33 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// Ends the run, and captures the state even if no message was handled: something else may
-    /// have changed it. For an actor that is about to end.
+    /// have changed it.
     ///
     /// # Errors
     /// As [`end_run`](Self::end_run).
-    pub fn capture<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
-        if !self.has_run() && !self.session.is_captured() {
-            // It never ran, so it leaves no trace.
-            return Ok(());
+    pub fn capture<A: DurableState>(&mut self, actor: &mut A) -> Result<Ended, Arc<JournalError>> {
+        self.end_run(actor)
+    }
+
+    /// Writes that the actor stopped of its own will, with its state. If the run was taken back,
+    /// that is not written.
+    ///
+    /// # Errors
+    /// As [`end_run`](Self::end_run).
+    pub fn stopped<A: DurableState>(&mut self, actor: &mut A) -> Result<Ended, Arc<JournalError>> {
+        if self.capture(actor)? == Ended::TakenBack {
+            return Ok(Ended::TakenBack);
         }
-        self.end_run(snapshot)
-    }
-
-    /// Writes that the actor stopped of its own will, with its state.
-    ///
-    /// # Errors
-    /// As [`end_run`](Self::end_run).
-    pub fn stopped<S: Serialize>(&mut self, snapshot: S) -> Result<(), Arc<JournalError>> {
-        self.capture(snapshot)?;
         self.session.push(&ActorEvent::ActorStopped)?;
-        self.session.submit(Box::new(|_| {}))
+        self.session.submit(Box::new(|_| {}))?;
+        Ok(Ended::Submitted)
     }
 
-    fn write_run<S: Serialize>(
+    fn write_run(
         &mut self,
         run: &[Handled<W>],
         sent: &[OutgoingMessage],
-        snapshot: S,
+        state: Option<Payload<'static>>,
     ) -> Result<(), JournalError> {
         for Handled { delivery, result } in run {
             push_receipt(&mut self.session, delivery)?;
@@ -229,8 +297,7 @@ impl<W: Work> Mailbox<W> {
             }
         }
         self.session.send(sent)?;
-        let state = self.encode("the state", &snapshot)?;
-        self.session.capture(state)
+        state.map_or(Ok(()), |state| self.session.capture(state))
     }
 
     /// Adds the receipts of what waits in the queue to the run.
@@ -246,9 +313,14 @@ impl<W: Work> Mailbox<W> {
     /// Submits every receipt that is not written yet, and acknowledges them when durable.
     pub(super) fn write_receipts(&mut self) -> Result<(), Arc<JournalError>> {
         let mut acknowledge = Vec::new();
-        let received = self.run.iter_mut().map(|handled| &mut handled.delivery);
-        for delivery in received.chain(&mut self.in_progress) {
-            write_receipt(&mut self.session, delivery, &mut acknowledge)?;
+        for handled in &mut self.run {
+            write_receipt(&mut self.session, &mut handled.delivery, &mut acknowledge)?;
+        }
+        if let Some(mut delivery) = self.in_progress.take() {
+            let written = write_receipt(&mut self.session, &mut delivery, &mut acknowledge)
+                .and_then(|()| self.count_slow_attempt(&mut delivery));
+            self.in_progress = Some(delivery);
+            written?;
         }
         self.write_queue(&mut acknowledge)?;
         if self.session.is_empty() {
@@ -284,7 +356,13 @@ fn push_receipt<W>(session: &mut Session, delivery: &Delivery<W>) -> Result<(), 
         &delivery.kind,
         &delivery.payload,
         None,
-    ))
+    ))?;
+    match delivery.fingerprint {
+        Some(fingerprint) => {
+            session.push(&ActorEvent::Fingerprinted { sequence: delivery.sequence, fingerprint })
+        }
+        None => Ok(()),
+    }
 }
 
 /// What happens when the commit of a run is durable.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ActorId, ActorNo, Epoch, Position};
+use crate::owner::Owner;
 use crate::provider::StoredRecord;
 
 /// The version of the format. An entry of another is not read.
@@ -33,7 +34,12 @@ pub(super) enum Step<E> {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Entry {
     /// Somebody became the owner.
-    Opened { epoch: Epoch },
+    Opened {
+        epoch: Epoch,
+        /// Earlier versions did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Owner>,
+    },
     /// The owner wrote.
     Written(Written),
 }

@@ -54,6 +54,11 @@ impl<S: State> Log<S> {
         }
     }
 
+    /// Whether somebody has begun it. Looking does not begin it.
+    pub(super) async fn exists(&self, slots: &Slots) -> Result<bool, JournalError> {
+        Ok(self.segment_no > 0 || slots.get(&self.root, 1).await?.is_some())
+    }
+
     /// Reads what there is to read. At return nothing came after what was read, at a moment
     /// after the call.
     pub(super) async fn catch_up(&mut self, slots: &Slots) -> Result<(), JournalError> {

@@ -17,6 +17,7 @@ use super::slots::Slots;
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
 use crate::id::{ActorNo, Epoch, Position, ShardId};
+use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
     StoredRecord, Write,
@@ -125,11 +126,31 @@ impl ActorProvider for PortableActorProvider {
         log.catch_up(&self.slots).await?;
         loop {
             let epoch = Epoch(log.state.epoch.0 + 1);
-            if log.append(&self.slots, Entry::Opened { epoch }).await? {
+            if log
+                .append(&self.slots, Entry::Opened { epoch, by: Some(Owner::this_process()) })
+                .await?
+            {
                 *owned = Some(epoch);
                 return Ok(log.state.head());
             }
         }
+    }
+
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        if !self.log(shard).await.log.exists(&self.slots).await? {
+            return Ok(None);
+        }
+        let head = self.view(shard).await?.log.state.head();
+        Ok((head.epoch > Epoch(0)).then_some(head))
+    }
+
+    async fn owner(&self, shard: ShardId) -> Result<Option<Owner>, JournalError> {
+        if !self.log(shard).await.log.exists(&self.slots).await? {
+            return Ok(None);
+        }
+        let mut opened = self.log(shard).await;
+        opened.log.catch_up(&self.slots).await?;
+        Ok(opened.log.state.owner.clone())
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
@@ -137,7 +158,8 @@ impl ActorProvider for PortableActorProvider {
         let nothing = CheckpointPart::default();
         let part = write.checkpoint.unwrap_or(&nothing);
         loop {
-            let fenced = || JournalError::Fenced { shard: write.shard, epoch: write.epoch };
+            let fenced =
+                || JournalError::Fenced { shard: write.shard, epoch: write.epoch, by: None };
             if log.state.epoch != write.epoch {
                 return Err(fenced());
             }

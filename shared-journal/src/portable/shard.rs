@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::entry::{Commit, Entry, Record, Written};
 use super::log::State;
 use crate::id::{ActorId, ActorNo, Epoch, Position};
+use crate::owner::Owner;
 use crate::provider::{ListedActor, RecordFilter, ShardHead, StoredCommit, StoredRecord};
 
 /// Moved at a time when all that lives is written again: so many bytes.
@@ -16,6 +17,7 @@ const PART_BYTES: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     pub(super) epoch: Epoch,
+    pub(super) owner: Option<Owner>,
     checkpoint: Position,
     log: BTreeMap<Position, Vec<u8>>,
     records: BTreeMap<ActorNo, StoredRecord>,
@@ -28,7 +30,10 @@ impl State for Shard {
 
     fn apply(&mut self, entry: Entry) {
         match entry {
-            Entry::Opened { epoch } => self.epoch = epoch,
+            Entry::Opened { epoch, by } => {
+                self.epoch = epoch;
+                self.owner = by;
+            }
             Entry::Written(written) => self.write(written),
         }
     }
@@ -48,7 +53,7 @@ impl State for Shard {
         for record in self.records.values() {
             parts.with_room_for(record.bytes.len()).records.push(Record::from(record));
         }
-        let opened = Entry::Opened { epoch: self.epoch };
+        let opened = Entry::Opened { epoch: self.epoch, by: self.owner.clone() };
         std::iter::once(opened).chain(parts.done.into_iter().map(Entry::Written)).collect()
     }
 }

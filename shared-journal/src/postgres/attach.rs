@@ -19,3 +19,11 @@ pub(crate) fn attach(
     let postgres = any.downcast_ref::<PostgresProvider>()?;
     Some(PostgresActorProvider::open(postgres, durability))
 }
+
+/// As [`attach`], to read. None inside if there is no journal.
+pub(crate) fn attach_to_read(
+    provider: &Arc<dyn Provider>,
+) -> Option<Result<Option<Arc<PostgresActorProvider>>, JournalError>> {
+    let any: &dyn Any = &**provider;
+    Some(PostgresActorProvider::open_to_read(any.downcast_ref::<PostgresProvider>()?))
+}

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgListener, PgRow};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::cluster_sql as sql;
+use super::pool::Answered;
 use super::provider::{PostgresActorProvider, actor_id, signed, unsigned};
 use crate::cluster::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};
 use crate::error::JournalError;
@@ -28,10 +29,14 @@ impl ClusterStore for PostgresActorProvider {
         sqlx::query(&self.sql(sql::FOUND))
             .bind(&founding.cluster)
             .bind(i64::from(founding.shards))
-            .execute(&self.nodes)
+            .execute(&self.nodes.now())
+            .answered(&self.nodes)
             .await
             .map_err(&fail)?;
-        let read = sqlx::query(&self.sql(sql::READ_FOUNDING)).fetch_one(&self.nodes).await;
+        let read = sqlx::query(&self.sql(sql::READ_FOUNDING))
+            .fetch_one(&self.nodes.now())
+            .answered(&self.nodes)
+            .await;
         read.and_then(|row| {
             let shards = u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX);
             Ok(Founding { cluster: row.try_get(0)?, shards })
@@ -49,7 +54,8 @@ impl ClusterStore for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(node)
             .bind(interval(lease))
-            .execute(&self.nodes)
+            .execute(&self.nodes.now())
+            .answered(&self.nodes)
             .await;
         claimed.map(|done| done.rows_affected() > 0).map_err(self.fail("claim a shard"))
     }
@@ -64,7 +70,8 @@ impl ClusterStore for PostgresActorProvider {
             .bind(shards.iter().map(|shard| i64::from(shard.0)).collect::<Vec<_>>())
             .bind(node)
             .bind(interval(lease))
-            .execute(&self.nodes)
+            .execute(&self.nodes.now())
+            .answered(&self.nodes)
             .await;
         renewed.map(drop).map_err(self.fail("renew leases"))
     }
@@ -80,7 +87,8 @@ impl ClusterStore for PostgresActorProvider {
             .bind(node)
             .bind(to.map(|(node, _)| node))
             .bind(interval(to.map_or(Duration::ZERO, |(_, reserved)| reserved)))
-            .execute(&self.nodes)
+            .execute(&self.nodes.now())
+            .answered(&self.nodes)
             .await;
         released.map(drop).map_err(self.fail("release a shard"))
     }
@@ -90,13 +98,17 @@ impl ClusterStore for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(node)
             .bind(interval(wish))
-            .execute(&self.nodes)
+            .execute(&self.nodes.now())
+            .answered(&self.nodes)
             .await;
         wanted.map(drop).map_err(self.fail("ask for a shard"))
     }
 
     async fn leases(&self) -> Result<Vec<Lease>, JournalError> {
-        let rows = sqlx::query(&self.sql(sql::LEASES)).fetch_all(&self.nodes).await;
+        let rows = sqlx::query(&self.sql(sql::LEASES))
+            .fetch_all(&self.nodes.now())
+            .answered(&self.nodes)
+            .await;
         let lease = |row: &PgRow| {
             Ok(Lease {
                 shard: ShardId(u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX)),
@@ -124,7 +136,8 @@ impl ClusterStore for PostgresActorProvider {
             .bind(signed(limit))
             .bind(self.channel())
             .bind(format!("i{shard}"))
-            .fetch_all(&self.nodes)
+            .fetch_all(&self.nodes.now())
+            .answered(&self.nodes)
             .await
             .map_err(&fail)?;
         let mut posted = vec![None; letters.len()];
@@ -149,7 +162,8 @@ impl ClusterStore for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(after))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
-            .fetch_all(&self.nodes)
+            .fetch_all(&self.nodes.now())
+            .answered(&self.nodes)
             .await;
         let letter = |row: &PgRow| {
             let letter = StoredLetter { actor: actor_id(row)?, bytes: row.try_get(3)? };
@@ -170,7 +184,8 @@ impl ClusterStore for PostgresActorProvider {
             .bind(replies.iter().map(|it| it.client.as_str()).collect::<Vec<_>>())
             .bind(replies.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
             .bind(self.channel())
-            .execute(&self.nodes)
+            .execute(&self.nodes.now())
+            .answered(&self.nodes)
             .await;
         settled.map(drop).map_err(self.fail("settle letters"))
     }
@@ -183,7 +198,8 @@ impl ClusterStore for PostgresActorProvider {
         let rows = sqlx::query(&self.sql(sql::COLLECT))
             .bind(client)
             .bind(numbers(done))
-            .fetch_all(&self.nodes)
+            .fetch_all(&self.nodes.now())
+            .answered(&self.nodes)
             .await;
         let reply = |row: &PgRow| Ok((unsigned(row, 0)?, row.try_get(1)?));
         rows.and_then(|rows| rows.iter().map(reply).collect()).map_err(self.fail("collect replies"))
@@ -192,14 +208,18 @@ impl ClusterStore for PostgresActorProvider {
     async fn forget_replies(&self, older_than: Duration) -> Result<(), JournalError> {
         let forgotten = sqlx::query(&self.sql(sql::FORGET_REPLIES))
             .bind(interval(older_than))
-            .execute(&self.nodes)
+            .execute(&self.nodes.now())
+            .answered(&self.nodes)
             .await;
         forgotten.map(drop).map_err(self.fail("forget replies"))
     }
 
     async fn listen(&self, client: &str) -> Result<Option<UnboundedReceiver<Note>>, JournalError> {
         let fail = self.fail("listen");
-        let mut listener = PgListener::connect_with(&self.nodes).await.map_err(&fail)?;
+        let mut listener = PgListener::connect_with(&self.nodes.now())
+            .answered(&self.nodes)
+            .await
+            .map_err(&fail)?;
         listener.listen(&self.channel()).await.map_err(&fail)?;
         let (notes, heard) = unbounded_channel();
         let own = format!("r{client}");

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::poll;
-use sqlx::postgres::{PgConnection, PgPoolOptions};
+use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, Error, PgPool, Row};
 use tokio::runtime::{Builder, Runtime};
 
@@ -16,10 +16,7 @@ use crate::limits::Durability;
 
 /// How long a statement may take before the connection is given up. Longer than any commit of a
 /// server that answers; a network that swallows packets does not answer for a quarter of an hour.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// One of them listens.
-const NODE_CONNECTIONS: u32 = 5;
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// To fall asleep and be woken takes a quarter of what a commit takes on a server nearby, so the
 /// thread looks out for the answer for so long, if the last one came within that time.
@@ -67,12 +64,7 @@ impl Link {
             looking_out(look_out, statements(connection)).await
         }));
         self.took = begin.elapsed();
-        let finished = finished.unwrap_or_else(|_| {
-            Err(Error::Io(std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                format!("no answer within {PATIENCE:?}"),
-            )))
-        });
+        let finished = finished.unwrap_or_else(|_| Err(no_answer(PATIENCE)));
         if finished.as_ref().is_err_and(is_lost) {
             self.connection = None;
         }
@@ -104,13 +96,9 @@ async fn looking_out<T>(longest: Duration, statements: impl Future<Output = T>) 
     statements.await
 }
 
-/// Connections that are made when they are wanted.
-pub(super) fn nodes(pool: &PgPool) -> PgPool {
-    let options = (*pool.connect_options()).clone().application_name("journal node");
-    PgPoolOptions::new()
-        .max_connections(NODE_CONNECTIONS)
-        .acquire_timeout(PATIENCE)
-        .connect_lazy_with(options)
+pub(super) fn no_answer(within: Duration) -> Error {
+    let kind = std::io::ErrorKind::TimedOut;
+    Error::Io(std::io::Error::new(kind, format!("no answer within {within:?}")))
 }
 
 async fn connect(pool: &PgPool, durability: Durability) -> Result<PgConnection, Error> {
@@ -160,4 +148,26 @@ pub(super) fn prepare(link: &mut Link, schema: &str, store: &str) -> Result<(), 
         return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
     }
     Ok(())
+}
+
+/// The version of the schema, 0 if there is no journal.
+pub(super) fn version(link: &mut Link, schema: &str, store: &str) -> Result<u32, JournalError> {
+    let in_schema = |statement: &str| statement.replace("{schema}", schema);
+    let supported = u32::try_from(sql::MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let found = link.run(async |connection| {
+        let has: bool =
+            sqlx::query_scalar(&in_schema(sql::HAS_VERSION)).fetch_one(&mut *connection).await?;
+        if !has {
+            return Ok(None);
+        }
+        sqlx::query_scalar::<_, Option<i32>>(&in_schema(sql::READ_VERSION))
+            .fetch_one(connection)
+            .await
+    });
+    let found = found.map_err(|error| classify(store, "read the schema's version", error))?;
+    let found = u32::try_from(found.unwrap_or(0)).unwrap_or(u32::MAX);
+    if found > supported {
+        return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
+    }
+    Ok(found)
 }

@@ -6,7 +6,8 @@
 //!
 //! Commits have a connection of their own, opened with the options of the provider's pool and not
 //! counted against it. It is driven by the thread that commits, which so waits for the server and
-//! for nobody else. Everything else uses the pool.
+//! for nobody else. Reads have up to three of theirs, and nodes up to five: a connection that does not
+//! answer for ten seconds is given up, which nobody does with the provider's.
 //!
 //! [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) sets `synchronous_commit = off`: a
 //! commit then survives the end of every process of yours, and not a crash of the server.
@@ -16,8 +17,9 @@ mod cluster;
 mod cluster_sql;
 mod connection;
 mod error;
+mod pool;
 mod provider;
 mod sql;
 
-pub(crate) use attach::attach;
+pub(crate) use attach::{attach, attach_to_read};
 pub use provider::PostgresActorProvider;

@@ -1,24 +1,36 @@
 //! `ActorProvider` over a connection that writes and a pool that reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use duroxide_pg::PostgresProvider;
 use sqlx::postgres::PgRow;
-use sqlx::{Error, PgPool, Row};
+use sqlx::{Error, Row};
 
-use super::connection::{Link, nodes, prepare};
+use super::connection::{Link, prepare, version};
 use super::error::classify;
+use super::pool::{Answered, Connections};
 use super::sql;
 use crate::cluster::ClusterStore;
+use crate::engine::Retry;
 use crate::error::JournalError;
 use crate::group::{Append, Group};
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 use crate::limits::Durability;
+use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
     StoredRecord, Write,
 };
+
+/// One of them listens.
+const NODE_CONNECTIONS: u32 = 5;
+/// For the directory, and for histories and `verify` beside it.
+const READ_CONNECTIONS: u32 = 3;
+
+/// How long opening is tried again after it failed: a server may be starting as well.
+const OPEN_RETRY: Duration = Duration::from_secs(5);
 
 /// A journal in a schema of a PostgreSQL database.
 ///
@@ -33,10 +45,10 @@ pub struct PostgresActorProvider {
     append: String,
     writer: Mutex<Link>,
     group: Group<bool>,
-    reader: PgPool,
+    reader: Connections,
     /// For leases, inboxes and replies. Of their own, so that they do not keep duroxide's dispatchers
     /// from theirs.
-    pub(super) nodes: PgPool,
+    pub(super) nodes: Connections,
 }
 
 impl std::fmt::Debug for PostgresActorProvider {
@@ -56,6 +68,25 @@ impl PostgresActorProvider {
         provider: &PostgresProvider,
         durability: Durability,
     ) -> Result<Arc<Self>, JournalError> {
+        let mut store = Self::new(provider, durability)?;
+        let (schema, name) = (store.schema.clone(), store.store.clone());
+        store.patiently(|writer| prepare(writer, &schema, &name))?;
+        Ok(Arc::new(store))
+    }
+
+    /// The journal in the schema of `provider`, to be read beside its owner: nothing is made or
+    /// migrated. None if there is no journal. Blocks as [`open`](Self::open) does.
+    ///
+    /// # Errors
+    /// The database cannot be reached, the role may not read it, or the journal is of a newer version.
+    pub fn open_to_read(provider: &PostgresProvider) -> Result<Option<Arc<Self>>, JournalError> {
+        let mut store = Self::new(provider, Durability::PowerLoss)?;
+        let (schema, name) = (store.schema.clone(), store.store.clone());
+        let found = store.patiently(|writer| version(writer, &schema, &name))?;
+        Ok((found > 0).then(|| Arc::new(store)))
+    }
+
+    fn new(provider: &PostgresProvider, durability: Durability) -> Result<Self, JournalError> {
         let (pool, schema) = (provider.pool().clone(), provider.schema_name());
         let options = pool.connect_options();
         let database = options.get_database().unwrap_or_else(|| options.get_username());
@@ -64,18 +95,34 @@ impl PostgresActorProvider {
             options.get_host(),
             options.get_port()
         );
-        let mut writer = Link::new(pool.clone(), durability)
+        let writer = Link::new(pool.clone(), durability)
             .map_err(|error| classify(&store, "connect", Error::Io(error)))?;
-        prepare(&mut writer, schema, &store)?;
-        Ok(Arc::new(Self {
+        Ok(Self {
             schema: schema.to_owned(),
             append: sql::APPEND.replace("{schema}", schema),
             writer: Mutex::new(writer),
             group: Group::default(),
-            nodes: nodes(&pool),
-            reader: pool,
+            nodes: Connections::new(pool.clone(), "journal node", NODE_CONNECTIONS),
+            reader: Connections::new(pool, "journal reader", READ_CONNECTIONS),
             store,
-        }))
+        })
+    }
+
+    fn patiently<T>(
+        &mut self,
+        mut open: impl FnMut(&mut Link) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut retry = Retry::new(OPEN_RETRY);
+        loop {
+            match open(writer) {
+                Err(error) if error.is_retryable() => match retry.again() {
+                    Some(pause) => std::thread::sleep(pause),
+                    None => return Err(error),
+                },
+                opened => return opened,
+            }
+        }
     }
 
     fn writer(&self) -> MutexGuard<'_, Link> {
@@ -178,23 +225,56 @@ impl ActorProvider for PostgresActorProvider {
 
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
         let (bump, head) = (self.sql(sql::BUMP_EPOCH), self.sql(sql::HEAD));
-        let shard = i64::from(shard.0);
+        let (shard, process) = (i64::from(shard.0), Owner::this_process());
         let opened = self.writer().run(async |connection| {
-            let owner = sqlx::query(&bump).bind(shard).fetch_one(&mut *connection).await?;
+            let owner = sqlx::query(&bump)
+                .bind(shard)
+                .bind(&process.host)
+                .bind(i64::from(process.pid))
+                .bind(&process.program)
+                .bind(signed(process.opened_ms))
+                .fetch_one(&mut *connection)
+                .await?;
             // A statement of its own: it sees what the owner before was still writing.
             let head = sqlx::query(&head).bind(shard).fetch_one(connection).await?;
-            let checkpoint = Position(unsigned(&owner, 1)?);
-            let tail = optional(&head, 1)?.map_or(checkpoint, Position);
-            Ok(ShardHead {
-                epoch: Epoch(unsigned(&owner, 0)?),
-                checkpoint,
-                oldest: optional(&head, 0)?.map(Position),
-                tail: tail.max(checkpoint),
-                last_actor: ActorNo(optional(&head, 2)?.unwrap_or(0)),
-                actors: unsigned(&head, 3)?,
-            })
+            self::head(&head, Epoch(unsigned(&owner, 0)?), Position(unsigned(&owner, 1)?))
         });
         opened.map_err(self.fail("open shard"))
+    }
+
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        let row = sqlx::query(&self.sql(sql::READ_HEAD))
+            .bind(i64::from(shard.0))
+            .fetch_optional(&self.reader.now())
+            .answered(&self.reader)
+            .await;
+        let head = |row: PgRow| head(&row, Epoch(unsigned(&row, 4)?), Position(unsigned(&row, 5)?));
+        row.and_then(|row| row.map(head).transpose()).map_err(self.fail("read a shard's head"))
+    }
+
+    async fn owner(&self, shard: ShardId) -> Result<Option<Owner>, JournalError> {
+        let row = sqlx::query(&self.sql(sql::OWNER))
+            .bind(i64::from(shard.0))
+            .fetch_optional(&self.reader.now())
+            .answered(&self.reader)
+            .await;
+        let owner = |row: PgRow| {
+            Ok(Owner {
+                host: row.try_get(0)?,
+                pid: u32::try_from(unsigned(&row, 1)?).unwrap_or(u32::MAX),
+                program: row.try_get(2)?,
+                opened_ms: unsigned(&row, 3)?,
+            })
+        };
+        match row {
+            // A journal of an earlier version that is only read has no such table.
+            Err(Error::Database(error)) if error.code().is_some_and(|code| code == "42P01") => {
+                Ok(None)
+            }
+            row => row
+                .and_then(|row| row.map(owner).transpose())
+                .map_err(self.fail("read a shard's owner")),
+        }
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
@@ -228,7 +308,8 @@ impl ActorProvider for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(from.0))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
-            .fetch_all(&self.reader)
+            .fetch_all(&self.reader.now())
+            .answered(&self.reader)
             .await;
         let commit = |row: &PgRow| {
             Ok(StoredCommit { position: Position(unsigned(row, 0)?), bytes: row.try_get(1)? })
@@ -250,7 +331,7 @@ impl ActorProvider for PostgresActorProvider {
             ActorKey::Name(name) => query.bind(name.actor_type()).bind(name.id()),
             ActorKey::No(no) => query.bind(signed(no.0)),
         };
-        let row = query.fetch_optional(&self.reader).await;
+        let row = query.fetch_optional(&self.reader.now()).answered(&self.reader).await;
         row.and_then(|row| row.as_ref().map(stored_record).transpose())
             .map_err(self.fail("load an actor"))
     }
@@ -271,7 +352,8 @@ impl ActorProvider for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(after.0))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.reader)
+            .fetch_all(&self.reader.now())
+            .answered(&self.reader)
             .await;
         let listed =
             |row: &PgRow| Ok(ListedActor { no: ActorNo(unsigned(row, 0)?), actor: actor_id(row)? });
@@ -285,7 +367,19 @@ impl ActorProvider for PostgresActorProvider {
 }
 
 fn fenced(write: &Write<'_>) -> JournalError {
-    JournalError::Fenced { shard: write.shard, epoch: write.epoch }
+    JournalError::Fenced { shard: write.shard, epoch: write.epoch, by: None }
+}
+
+fn head(row: &PgRow, epoch: Epoch, checkpoint: Position) -> Result<ShardHead, Error> {
+    let tail = optional(row, 1)?.map_or(checkpoint, Position);
+    Ok(ShardHead {
+        epoch,
+        checkpoint,
+        oldest: optional(row, 0)?.map(Position),
+        tail: tail.max(checkpoint),
+        last_actor: ActorNo(optional(row, 2)?.unwrap_or(0)),
+        actors: unsigned(row, 3)?,
+    })
 }
 
 fn stored_record(row: &PgRow) -> Result<StoredRecord, Error> {

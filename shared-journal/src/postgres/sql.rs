@@ -67,10 +67,19 @@ pub(super) const MIGRATIONS: &[&str] = &[
          reply      BYTEA NOT NULL
      );
      CREATE INDEX journal_reply_client ON {schema}.journal_reply (client);",
+    // 3. Who opened a shard last, for people. `opened` is milliseconds of its clock.
+    "CREATE TABLE {schema}.journal_owner (
+         shard      BIGINT PRIMARY KEY,
+         host       TEXT NOT NULL,
+         pid        BIGINT NOT NULL,
+         program    TEXT NOT NULL,
+         opened     BIGINT NOT NULL
+     );",
 ];
 
 pub(super) const CREATE_VERSION: &str = "
     CREATE TABLE IF NOT EXISTS {schema}.journal_schema (version INTEGER NOT NULL)";
+pub(super) const HAS_VERSION: &str = "SELECT to_regclass('{schema}.journal_schema') IS NOT NULL";
 pub(super) const READ_VERSION: &str = "SELECT max(version) FROM {schema}.journal_schema";
 pub(super) const SAVE_VERSION: &str = "INSERT INTO {schema}.journal_schema VALUES ($1)";
 /// Until the end of the transaction; the number is ours ("DXRA").
@@ -79,9 +88,30 @@ pub(super) const LOCK_SCHEMA: &str =
 
 /// Waits for a commit of the owner before, if one is under way, and fences the next.
 pub(super) const BUMP_EPOCH: &str = "
-    INSERT INTO {schema}.journal_shard AS s (shard, epoch, checkpoint) VALUES ($1, 1, 0)
-    ON CONFLICT (shard) DO UPDATE SET epoch = s.epoch + 1
-    RETURNING epoch, checkpoint";
+    WITH owner AS (
+        INSERT INTO {schema}.journal_shard AS s (shard, epoch, checkpoint) VALUES ($1, 1, 0)
+        ON CONFLICT (shard) DO UPDATE SET epoch = s.epoch + 1
+        RETURNING epoch, checkpoint
+    ), named AS (
+        INSERT INTO {schema}.journal_owner (shard, host, pid, program, opened)
+        SELECT $1, $2, $3, $4, $5 FROM owner
+        ON CONFLICT (shard) DO UPDATE SET
+            host = excluded.host,
+            pid = excluded.pid,
+            program = excluded.program,
+            opened = excluded.opened
+    )
+    SELECT epoch, checkpoint FROM owner";
+pub(super) const OWNER: &str = "
+    SELECT host, pid, program, opened FROM {schema}.journal_owner WHERE shard = $1";
+/// At one moment, and without a lock.
+pub(super) const READ_HEAD: &str = "
+    SELECT (SELECT min(position) FROM {schema}.journal_log WHERE shard = $1),
+           (SELECT max(position) FROM {schema}.journal_log WHERE shard = $1),
+           (SELECT max(no) FROM {schema}.journal_record WHERE shard = $1),
+           (SELECT count(*) FROM {schema}.journal_record WHERE shard = $1),
+           epoch, checkpoint
+    FROM {schema}.journal_shard WHERE shard = $1";
 pub(super) const HEAD: &str = "
     SELECT (SELECT min(position) FROM {schema}.journal_log WHERE shard = $1),
            (SELECT max(position) FROM {schema}.journal_log WHERE shard = $1),

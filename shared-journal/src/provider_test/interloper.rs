@@ -33,6 +33,10 @@ impl ActorProvider for Interloper {
         Ok(head)
     }
 
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        self.0.read_head(shard).await
+    }
+
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
         self.0.write(write).await
     }

@@ -1,7 +1,9 @@
 //! The journal on the store: what its promises come to when they are asked for again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use futures::TryStreamExt;
 use tokio::sync::mpsc;
 
 use super::Suite;
@@ -10,8 +12,10 @@ use crate::error::JournalError;
 use crate::id::{ActorId, MessageId};
 use crate::journal::EventJournal;
 use crate::limits::Limits;
-use crate::mailbox::{Acceptance, MESSAGE, Mailbox, Resolution, Work};
+use crate::mailbox::{Acceptance, Ended, MESSAGE, Mailbox, Resolution, Work};
+use crate::reader::JournalReader;
 use crate::record::Outcome;
+use crate::sum::Sum;
 
 /// Reports its resolution.
 struct Report(mpsc::UnboundedSender<Resolution>);
@@ -44,10 +48,13 @@ impl Suite<'_> {
     }
 
     fn counter(&self) -> Counter {
-        let journal = self.journal().expect("the journal opens");
+        self.counter_in(self.journal().expect("the journal opens"))
+    }
+
+    fn counter_in(&self, journal: EventJournal) -> Counter {
         let mut mailbox =
             self.runtime.block_on(journal.activate(&actor())).expect("the actor is loaded");
-        mailbox.baseline(0).expect("a state to begin with");
+        mailbox.baseline(&Sum(0)).expect("a state to begin with");
         let sum = mailbox.state().map_or(0, |state| state.decode().expect("a number"));
         let (reports, resolved) = mpsc::unbounded_channel();
         Counter { journal, mailbox, sum, reports, resolved }
@@ -60,16 +67,17 @@ impl Counter {
         let payload = self.mailbox.encode(MESSAGE, &amount).expect("it encodes");
         let work = Report(self.reports.clone());
         let id = Some(MessageId::from(id));
-        let accepted = self.mailbox.accept(id, "add", payload, work, None);
+        let accepted = self.mailbox.accept(id, "add", payload, None, work, None);
         if !matches!(accepted.expect("there is room"), Acceptance::Accepted) {
             return false;
         }
-        while let Some(delivery) = self.mailbox.next() {
+        while let Some(delivery) = self.mailbox.next().expect("the journal runs") {
             self.sum += delivery.payload().decode::<i64>().expect("a number");
             let reply = self.mailbox.encode("the reply", &self.sum).expect("it encodes");
             self.mailbox.processed(delivery, reply);
         }
-        self.mailbox.end_run(self.sum).expect("the state encodes");
+        let ended = self.mailbox.end_run(&mut Sum(self.sum)).expect("the journal runs");
+        assert_eq!(ended, Ended::Submitted, "the state encodes");
         let resolution = self.resolved.blocking_recv().expect("an answer");
         assert!(matches!(resolution, Resolution::Processed), "the message was processed");
         true
@@ -129,6 +137,77 @@ fn damaged(suite: &Suite<'_>, damage: impl FnOnce(&Owner)) -> JournalError {
     let store: Arc<_> = (suite.open)();
     damage(&Owner::of(store, SHARD));
     suite.journal().expect_err("the damage is seen")
+}
+
+pub(super) fn a_reader_sees_what_is_acknowledged_and_disturbs_nobody(suite: &Suite<'_>) {
+    let reader = JournalReader::open_on((suite.open)());
+    let error = suite.runtime.block_on(reader.view()).expect_err("nobody has opened it");
+    assert!(matches!(error, JournalError::NoJournal { .. }), "{error:?}");
+    let mut counter = suite.counter();
+    assert_eq!(counter.journal.epoch().0, 1, "looking was no opening");
+    for number in 1..=20_u32 {
+        assert!(counter.add(number.into(), 1));
+        if number % 7 == 0 {
+            suite.runtime.block_on(counter.journal.checkpoint()).expect("a checkpoint");
+        }
+        let view = suite.runtime.block_on(reader.view()).expect("the journal is read");
+        let seen = suite.runtime.block_on(view.actor(&actor())).expect("the actor is read");
+        let seen = seen.expect("the actor is there");
+        let state = seen.state.expect("its state is there");
+        assert_eq!(state.decode::<i64>().expect("a number"), i64::from(number));
+        assert!(seen.pending.is_empty() && seen.dead_letters.is_empty());
+        assert!(seen.position >= view.position());
+        let list = suite.runtime.block_on(async {
+            [view.actors().await, view.pending().await, view.with_dead_letters().await]
+        });
+        let list = list.map(|list| list.expect("the actors are listed"));
+        assert_eq!(list, [vec![actor()], Vec::new(), Vec::new()]);
+        let nobody = ActorId::new("counter", "2");
+        assert_eq!(suite.runtime.block_on(view.actor(&nobody)).expect("it is read"), None);
+    }
+    let own = suite.runtime.block_on(counter.journal.history(&actor()).try_collect::<Vec<_>>());
+    let seen = suite.runtime.block_on(reader.history(&actor()).try_collect::<Vec<_>>());
+    let own = own.expect("the history is read");
+    assert!(!own.is_empty());
+    assert_eq!(seen.expect("the history is read"), own);
+    let report = suite.runtime.block_on(reader.verify()).expect("all is read");
+    assert!(report.is_clean() && report.records == 1, "{report:?}");
+    assert!(counter.add(99, 1), "it is still the owner");
+    assert!(counter.journal.stopped().is_none());
+}
+
+/// Between reading the head and the log the owner may truncate what comes next.
+pub(super) fn a_view_is_whole_while_the_owner_truncates(suite: &Suite<'_>) {
+    let limits = Limits { checkpoint_bytes: 4 << 10, history_commits: 0, ..Limits::default() };
+    let opened = EventJournal::builder().limits(limits).open_on((suite.open)());
+    let mut counter = suite.counter_in(suite.runtime.block_on(opened).expect("it opens"));
+    counter.add(1, 1);
+    let (acknowledged, ended) = (AtomicI64::new(1), AtomicBool::new(false));
+    let store = (suite.open)();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _context = suite.runtime.enter();
+            let reader = JournalReader::open_on(store);
+            for _ in 0..40 {
+                let before = acknowledged.load(Ordering::Acquire);
+                let seen = suite.runtime.block_on(async {
+                    let view = reader.view().await.expect("the journal is read");
+                    view.actor(&actor()).await.expect("the actor is read").expect("it is there")
+                });
+                let state = seen.state.expect("its state is there").decode::<i64>();
+                assert!(state.expect("a number") >= before, "an acknowledged message is missing");
+            }
+            ended.store(true, Ordering::Release);
+        });
+        for id in 2.. {
+            if ended.load(Ordering::Acquire) {
+                break;
+            }
+            counter.add(id, 1);
+            acknowledged.store(counter.sum, Ordering::Release);
+        }
+    });
+    assert!(counter.journal.stopped().is_none());
 }
 
 pub(super) fn foreign_bytes_in_the_log_are_corruption(suite: &Suite<'_>) {

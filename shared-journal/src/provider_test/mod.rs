@@ -71,6 +71,7 @@ macro_rules! cases {
 cases! {
     store::a_new_shard_is_empty,
     store::every_opening_is_a_new_epoch,
+    store::a_head_is_read_without_becoming_the_owner,
     store::commits_are_read_in_order_and_in_slices,
     store::a_repeated_write_is_applied_once,
     store::another_commit_in_the_same_place_is_refused,
@@ -90,6 +91,8 @@ cases! {
     journal::what_was_acknowledged_is_there_after_a_drop,
     journal::a_repeated_message_gets_its_first_reply_from_the_store,
     journal::a_checkpoint_changes_nothing_that_is_recovered,
+    journal::a_reader_sees_what_is_acknowledged_and_disturbs_nobody,
+    journal::a_view_is_whole_while_the_owner_truncates,
     journal::foreign_bytes_in_the_log_are_corruption,
     journal::a_missing_commit_is_corruption,
     interloper::an_owner_that_is_replaced_while_it_recovers_is_fenced,

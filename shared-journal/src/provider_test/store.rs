@@ -123,6 +123,43 @@ pub(super) fn every_opening_is_a_new_epoch(suite: &Suite<'_>) {
     assert_eq!(second.head, expected);
 }
 
+pub(super) fn a_head_is_read_without_becoming_the_owner(suite: &Suite<'_>) {
+    let reader = (suite.open)();
+    let head = |shard| block_on(reader.read_head(shard)).expect("the head is read");
+    assert_eq!((head(SHARD), head(SHARD)), (None, None), "looking opens nothing");
+    let first = suite.own(SHARD);
+    assert_eq!(first.head.epoch, Epoch(1), "nobody had opened it");
+    assert_eq!(head(SHARD), Some(first.head));
+    first.append(1, b"one");
+    first.append(2, b"two");
+    first.append(3, b"three");
+    let checkpoint = CheckpointPart {
+        records: vec![record(7, b"seven")],
+        checkpoint: Some(Position(2)),
+        truncate_before: Some(Position(2)),
+    };
+    first.save(&checkpoint);
+    let expected = ShardHead {
+        epoch: Epoch(1),
+        checkpoint: Position(2),
+        oldest: Some(Position(2)),
+        tail: Position(3),
+        last_actor: ActorNo(7),
+        actors: 1,
+    };
+    assert_eq!(head(SHARD), Some(expected));
+    assert_eq!(head(ShardId(1)), None, "another shard");
+    first.append(4, b"still the owner");
+    let second = suite.own(SHARD);
+    assert_eq!(head(SHARD), Some(second.head));
+    assert_eq!(second.head.tail, Position(4));
+    // Who that is, if the store keeps it.
+    if let Some(owner) = block_on(reader.owner(SHARD)).expect("the owner is read") {
+        assert_eq!(owner.pid, std::process::id());
+        assert!(!owner.host.is_empty() && owner.opened_ms > 0, "{owner:?}");
+    }
+}
+
 pub(super) fn commits_are_read_in_order_and_in_slices(suite: &Suite<'_>) {
     let owner = suite.own(SHARD);
     let written: Vec<_> = (1..=20_u64).map(|n| (n, vec![n as u8; n as usize * 10])).collect();

@@ -1,24 +1,33 @@
 //! Opening a connection: pragmas, migrations, and whether the file is ours.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::classify;
+use super::place::{self, Model};
 use super::sql::{APPLICATION_ID, MIGRATIONS};
 use super::wal;
 use crate::error::JournalError;
 use crate::limits::Durability;
 
 /// How long a connection waits for another process to finish its transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Each connection is behind a mutex. A path is a path, even if it looks like a URI.
+const THREADS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
 
 /// Where a journal's database is.
 #[derive(Debug, Clone)]
 pub(super) enum Location {
-    File(PathBuf),
+    File {
+        /// Absolute, and without links: it is opened again later.
+        path: PathBuf,
+        /// A file whose permissions this one gets when it is made.
+        model: Option<Model>,
+    },
     /// A shared in-memory database, by its name.
     Memory(String),
 }
@@ -26,19 +35,60 @@ pub(super) enum Location {
 impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::File(path) => path.display().fmt(f),
+            Self::File { path, .. } => path.display().fmt(f),
             Self::Memory(name) => write!(f, "in-memory journal {name}"),
         }
     }
 }
 
 impl Location {
+    /// A file as SQLite finds it, whatever becomes of links and of the working directory.
+    pub(super) fn file(path: &Path) -> Result<Self, JournalError> {
+        let resolved = place::resolve(path).map_err(|error| JournalError::Store {
+            store: path.display().to_string(),
+            operation: "open",
+            retryable: false,
+            source: error.into(),
+        })?;
+        Ok(Self::File { path: resolved, model: None })
+    }
+
+    /// Makes the file, if it is missing and there is a model for it.
+    pub(super) fn make(&self) -> Result<(), JournalError> {
+        let Self::File { path, model: Some(model) } = self else { return Ok(()) };
+        place::make(path, model).map_err(|error| JournalError::Store {
+            store: self.to_string(),
+            operation: "make the file",
+            retryable: error.kind() == std::io::ErrorKind::StorageFull,
+            source: error.into(),
+        })
+    }
+
+    /// A connection that writes nothing and makes nothing.
+    pub(super) fn connect_to_read(&self) -> Result<Connection, JournalError> {
+        let store = self.to_string();
+        let fail = |error| classify(&store, "open", error);
+        let connection = match self {
+            Self::File { path, .. } => {
+                Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | THREADS)
+            }
+            Self::Memory(_) => return self.connect(Durability::ProcessCrash),
+        }
+        .map_err(fail)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+        require_ours(&connection, &store)?;
+        Ok(connection)
+    }
+
     /// Opens a connection with the pragmas it needs. The schema is [`prepare`]'s business.
     pub(super) fn connect(&self, durability: Durability) -> Result<Connection, JournalError> {
         let store = self.to_string();
         let fail = |error| classify(&store, "open", error);
         let connection = match self {
-            Self::File(path) => Connection::open(path),
+            Self::File { path, .. } => Connection::open_with_flags(
+                path,
+                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | THREADS,
+            ),
             Self::Memory(name) => Connection::open_with_flags(
                 format!("file:{name}?mode=memory&cache=shared"),
                 OpenFlags::default() | OpenFlags::SQLITE_OPEN_URI,
@@ -46,7 +96,7 @@ impl Location {
         }
         .map_err(fail)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
-        if let Self::File(_) = self {
+        if let Self::File { .. } = self {
             // Any statement that reads the header comes first: a foreign file stays untouched.
             require_ours(&connection, &store)?;
             connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
@@ -55,6 +105,9 @@ impl Location {
                 Durability::ProcessCrash => "NORMAL",
             };
             connection.pragma_update(None, "synchronous", synchronous).map_err(fail)?;
+            // On macOS an fsync leaves the data in the drive's cache without these.
+            connection.pragma_update(None, "fullfsync", true).map_err(fail)?;
+            connection.pragma_update(None, "checkpoint_fullfsync", true).map_err(fail)?;
             connection
                 .pragma_update(None, "wal_autocheckpoint", wal::COPY_BACK_PAGES)
                 .map_err(fail)?;
@@ -71,12 +124,7 @@ pub(super) fn prepare(connection: &mut Connection, store: &str) -> Result<(), Jo
     // Immediate: of two processes that find an empty file, one migrates and the other sees it.
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-    let found: u32 =
-        transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
-    let supported = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    if found > supported {
-        return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
-    }
+    let found = version(&transaction, store)?;
     for (version, migration) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= found) {
         transaction.execute_batch(migration).map_err(fail)?;
         transaction.pragma_update(None, "user_version", version).map_err(fail)?;
@@ -84,6 +132,18 @@ pub(super) fn prepare(connection: &mut Connection, store: &str) -> Result<(), Jo
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
     transaction.commit().map_err(fail)
+}
+
+/// The version of the schema, if it is one of ours; 0 of an empty file.
+pub(super) fn version(connection: &Connection, store: &str) -> Result<u32, JournalError> {
+    let found: u32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| classify(store, "read the schema's version", error))?;
+    let supported = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if found > supported {
+        return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
+    }
+    Ok(found)
 }
 
 /// An empty file, or one that we made.

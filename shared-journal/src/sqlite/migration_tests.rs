@@ -266,6 +266,7 @@ proptest! {
                 epoch: Epoch(1),
                 at_ms: 0,
                 entries: 0,
+                clock_ms: 0,
             };
             let mut row = Vec::new();
             encode_commit(&header, &vec![7; *size], &mut row).unwrap();

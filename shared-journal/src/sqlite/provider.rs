@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::connection::{Location, prepare};
+use super::connection::{Location, prepare, version};
 use super::error::classify;
+use super::keeper::Keeper;
+use super::network::{Mount, mount_of};
 use super::{sql, wal};
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
 use crate::group::{Append, Group};
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
 use crate::limits::Durability;
+use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
     StoredRecord, Write,
@@ -29,7 +32,9 @@ const OPEN_RETRY: Duration = Duration::from_secs(5);
 /// made directly only where there is none.
 pub struct SqliteActorProvider {
     location: Location,
-    writer: Mutex<Connection>,
+    /// The keeper of the WAL borrows it.
+    writer: Arc<Mutex<Connection>>,
+    keeper: Option<Arc<Keeper>>,
     group: Group<Ownership>,
     reader: Mutex<Connection>,
 }
@@ -45,23 +50,62 @@ impl std::fmt::Debug for SqliteActorProvider {
 impl SqliteActorProvider {
     /// Opens or creates the journal at `path`.
     ///
+    /// On a network file system it only warns: this is how a journal is opened there by somebody who
+    /// knows that no other machine has it.
+    ///
     /// # Errors
     /// The path cannot be written, the file is not a journal, or it is of a newer version.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Arc<Self>, JournalError> {
-        Self::connect(Location::File(path.as_ref().to_owned()), durability).map(Arc::new)
+        Self::connect(Location::file(path.as_ref())?, durability).map(Arc::new)
+    }
+
+    /// The journal at `path`, to be read beside its owner: nothing is made or migrated, and writing is
+    /// an error. None if there is no journal.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not a journal, or it is of a newer version.
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Option<Arc<Self>>, JournalError> {
+        Self::read_only(Location::file(path.as_ref())?)
+    }
+
+    pub(super) fn read_only(location: Location) -> Result<Option<Arc<Self>>, JournalError> {
+        match &location {
+            Location::File { path, .. } if !path.exists() => return Ok(None),
+            _ => {}
+        }
+        let (writer, reader) = (location.connect_to_read()?, location.connect_to_read()?);
+        // Of a file without tables its owner is about to make a journal.
+        if version(&reader, &location.to_string())? == 0 {
+            return Ok(None);
+        }
+        let (writer, reader) = (Arc::new(Mutex::new(writer)), Mutex::new(reader));
+        let group = Group::default();
+        Ok(Some(Arc::new(Self { location, writer, keeper: None, group, reader })))
     }
 
     pub(super) fn connect(
         location: Location,
         durability: Durability,
     ) -> Result<Self, JournalError> {
+        if let Location::File { path, .. } = &location
+            && let Some(mount) = mount_of(path).filter(Mount::is_doubtful)
+        {
+            tracing::warn!(
+                store = %location,
+                file_system = mount.kind,
+                mount = mount.point,
+                "the journal may be on another machine: if a second machine opens it, both can \
+                 write, and acknowledged messages are lost"
+            );
+        }
+        location.make()?;
         // Two processes that make the file at the same time are in each other's way in places
         // where SQLite's busy timeout does not wait.
         let deadline = Instant::now() + OPEN_RETRY;
         let writer = loop {
             let opened = location.connect(durability).and_then(|mut writer| {
                 prepare(&mut writer, &location.to_string())?;
-                if let Location::File(path) = &location {
+                if let Location::File { path, .. } = &location {
                     wal::lengthen(&mut writer, path)?;
                 }
                 Ok(writer)
@@ -74,12 +118,23 @@ impl SqliteActorProvider {
             }
         };
         let reader = location.connect(durability)?;
-        let (writer, reader) = (Mutex::new(writer), Mutex::new(reader));
-        Ok(Self { location, writer, group: Group::default(), reader })
+        let (writer, reader) = (Arc::new(Mutex::new(writer)), Mutex::new(reader));
+        let keeper = Keeper::new(&location);
+        Ok(Self { location, writer, keeper, group: Group::default(), reader })
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Connection> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.keeper.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(super) fn writer_lock(&self) -> &Mutex<Connection> {
+        &self.writer
     }
 
     pub(super) fn reader(&self) -> MutexGuard<'_, Connection> {
@@ -98,52 +153,7 @@ impl SqliteActorProvider {
         Ok(done)
     }
 
-    pub(super) fn fail(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> JournalError {
-        move |error| classify(&self.location.to_string(), operation, error)
-    }
-}
-
-#[async_trait]
-impl ActorProvider for SqliteActorProvider {
-    fn location(&self) -> String {
-        self.location.to_string()
-    }
-
-    fn cluster(self: Arc<Self>) -> Option<Arc<dyn ClusterStore>> {
-        Some(self)
-    }
-
-    async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
-        let fail = self.fail("open shard");
-        let mut writer = self.writer();
-        let transaction =
-            writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&fail)?;
-        let (epoch, checkpoint) = transaction
-            .query_row(sql::BUMP_EPOCH, [shard.0], |row| {
-                Ok((Epoch(row.get(0)?), Position(row.get(1)?)))
-            })
-            .map_err(&fail)?;
-        let (first, last) = keys(shard);
-        let number = |statement: &str| {
-            transaction.query_row(statement, [first, last], |row| row.get::<_, Option<i64>>(0))
-        };
-        let oldest = number(sql::LOG_OLDEST).map_err(&fail)?.map(position);
-        let tail = number(sql::LOG_TAIL).map_err(&fail)?.map_or(Position(0), position);
-        let last_actor =
-            number(sql::LAST_ACTOR).map_err(&fail)?.map_or(ActorNo(0), |key| ActorNo(low(key)));
-        let actors = number(sql::COUNT_ACTORS).map_err(&fail)?.unwrap_or(0);
-        transaction.commit().map_err(&fail)?;
-        Ok(ShardHead {
-            epoch,
-            checkpoint,
-            oldest,
-            tail: tail.max(checkpoint),
-            last_actor,
-            actors: actors.unsigned_abs(),
-        })
-    }
-
-    async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
+    fn apply(&self, write: &Write<'_>) -> Result<(), JournalError> {
         let fail = self.fail("commit");
         match (write.append, write.checkpoint) {
             (None, None) => Ok(()),
@@ -176,6 +186,78 @@ impl ActorProvider for SqliteActorProvider {
                 transaction.commit().map_err(&fail)
             }
         }
+    }
+
+    pub(super) fn fail(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> JournalError {
+        move |error| classify(&self.location.to_string(), operation, error)
+    }
+}
+
+#[async_trait]
+impl ActorProvider for SqliteActorProvider {
+    fn location(&self) -> String {
+        self.location.to_string()
+    }
+
+    fn cluster(self: Arc<Self>) -> Option<Arc<dyn ClusterStore>> {
+        Some(self)
+    }
+
+    async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
+        let fail = self.fail("open shard");
+        let mut writer = self.writer();
+        let transaction =
+            writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&fail)?;
+        let owner = transaction
+            .query_row(sql::BUMP_EPOCH, [shard.0], epoch_and_checkpoint)
+            .map_err(&fail)?;
+        let Owner { host, pid, program, opened_ms } = Owner::this_process();
+        transaction
+            .execute(sql::SAVE_OWNER, params![shard.0, host, pid, program, opened_ms])
+            .map_err(&fail)?;
+        let head = head(&transaction, shard, owner).map_err(&fail)?;
+        transaction.commit().map_err(&fail)?;
+        Ok(head)
+    }
+
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        let fail = self.fail("read a shard's head");
+        let reader = self.reader();
+        // At one moment.
+        let moment = reader.unchecked_transaction().map_err(&fail)?;
+        let owner = moment
+            .query_row(sql::HEAD, [shard.0], epoch_and_checkpoint)
+            .optional()
+            .map_err(&fail)?;
+        let head = owner.map(|owner| head(&moment, shard, owner)).transpose().map_err(&fail)?;
+        moment.rollback().map_err(&fail)?;
+        Ok(head)
+    }
+
+    async fn owner(&self, shard: ShardId) -> Result<Option<Owner>, JournalError> {
+        let fail = self.fail("read a shard's owner");
+        let reader = self.reader();
+        let kept: bool = reader.query_row(sql::HAS_OWNERS, [], |row| row.get(0)).map_err(&fail)?;
+        if !kept {
+            return Ok(None);
+        }
+        let owner = reader.query_row(sql::OWNER, [shard.0], |row| {
+            Ok(Owner {
+                host: row.get(0)?,
+                pid: row.get(1)?,
+                program: row.get(2)?,
+                opened_ms: row.get(3)?,
+            })
+        });
+        owner.optional().map_err(fail)
+    }
+
+    async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
+        self.apply(write)?;
+        if let Some(keeper) = &self.keeper {
+            keeper.written(&self.writer);
+        }
+        Ok(())
     }
 
     async fn read_commits(
@@ -255,7 +337,7 @@ impl ActorProvider for SqliteActorProvider {
         // A connection of its own where that is possible: this takes long, and the reader is
         // wanted elsewhere.
         let own = match self.location {
-            Location::File(_) => Some(self.location.connect(Durability::ProcessCrash)?),
+            Location::File { .. } => Some(self.location.connect_to_read()?),
             Location::Memory(_) => None,
         };
         let shared = own.is_none().then(|| self.reader());
@@ -281,9 +363,36 @@ impl Ownership {
     fn or_fenced(self, write: &Write<'_>) -> Result<(), JournalError> {
         match self {
             Self::Ours => Ok(()),
-            Self::Lost => Err(JournalError::Fenced { shard: write.shard, epoch: write.epoch }),
+            Self::Lost => {
+                Err(JournalError::Fenced { shard: write.shard, epoch: write.epoch, by: None })
+            }
         }
     }
+}
+
+fn epoch_and_checkpoint(row: &Row<'_>) -> rusqlite::Result<(Epoch, Position)> {
+    Ok((Epoch(row.get(0)?), Position(row.get(1)?)))
+}
+
+/// A shard as it is in this transaction.
+fn head(
+    transaction: &Transaction<'_>,
+    shard: ShardId,
+    (epoch, checkpoint): (Epoch, Position),
+) -> rusqlite::Result<ShardHead> {
+    let (first, last) = keys(shard);
+    let number = |statement: &str| {
+        transaction.query_row(statement, [first, last], |row| row.get::<_, Option<i64>>(0))
+    };
+    let tail = number(sql::LOG_TAIL)?.map_or(Position(0), position);
+    Ok(ShardHead {
+        epoch,
+        checkpoint,
+        oldest: number(sql::LOG_OLDEST)?.map(position),
+        tail: tail.max(checkpoint),
+        last_actor: number(sql::LAST_ACTOR)?.map_or(ActorNo(0), |key| ActorNo(low(key))),
+        actors: number(sql::COUNT_ACTORS)?.unwrap_or(0).unsigned_abs(),
+    })
 }
 
 fn owned(connection: &Connection, write: &Write<'_>) -> rusqlite::Result<Ownership> {

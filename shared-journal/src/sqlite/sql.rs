@@ -73,12 +73,33 @@ pub(super) const MIGRATIONS: &[&str] = &[
          reply      BLOB NOT NULL
      );
      CREATE INDEX journal_reply_client ON journal_reply (client);",
+    // 3. Who opened a shard last, for people. `opened` is milliseconds.
+    "CREATE TABLE journal_owner (
+         shard      INTEGER PRIMARY KEY,
+         host       TEXT NOT NULL,
+         pid        INTEGER NOT NULL,
+         program    TEXT NOT NULL,
+         opened     INTEGER NOT NULL
+     );",
 ];
 
 pub(super) const BUMP_EPOCH: &str = "
     INSERT INTO journal_shard (shard, epoch, checkpoint) VALUES (?1, 1, 0)
     ON CONFLICT (shard) DO UPDATE SET epoch = epoch + 1
     RETURNING epoch, checkpoint";
+pub(super) const SAVE_OWNER: &str = "
+    INSERT INTO journal_owner (shard, host, pid, program, opened) VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT (shard) DO UPDATE SET
+        host = excluded.host,
+        pid = excluded.pid,
+        program = excluded.program,
+        opened = excluded.opened";
+pub(super) const OWNER: &str = "
+    SELECT host, pid, program, opened FROM journal_owner WHERE shard = ?1";
+/// A journal of an earlier version that is only read has no such table.
+pub(super) const HAS_OWNERS: &str = "
+    SELECT count(*) FROM sqlite_master WHERE name = 'journal_owner'";
+pub(super) const HEAD: &str = "SELECT epoch, checkpoint FROM journal_shard WHERE shard = ?1";
 pub(super) const LOG_OLDEST: &str = "
     SELECT min(key) FROM journal_log WHERE key BETWEEN ?1 AND ?2";
 pub(super) const LOG_TAIL: &str = "

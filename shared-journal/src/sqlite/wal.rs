@@ -6,10 +6,12 @@
 
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::connection::BUSY_TIMEOUT;
 use super::error::classify;
 use crate::error::JournalError;
 
@@ -21,7 +23,42 @@ use crate::error::JournalError;
 pub(super) const COPY_BACK_PAGES: u32 = 4000;
 
 /// The length of the file: what one commit adds after that fits as well.
-const FILE_BYTES: u64 = 24 << 20;
+pub(super) const FILE_BYTES: u64 = 24 << 20;
+
+/// The WAL of a file.
+pub(super) fn of(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    path.into()
+}
+
+/// Copies the WAL back, as far as readers let it: whether nobody was in the way, and whether all was
+/// copied.
+pub(super) fn copy_back(
+    connection: &Connection,
+    database: &Path,
+    mode: &str,
+) -> Result<(bool, bool), JournalError> {
+    let checkpoint = format!("PRAGMA wal_checkpoint({mode})");
+    let copied = connection.query_row(&checkpoint, [], |row| {
+        let (busy, frames, copied): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok((!busy, frames == copied))
+    });
+    copied.map_err(|error| classify(&database.display().to_string(), "copy the WAL back", error))
+}
+
+/// Cuts a WAL that is copied back to its length, unless somebody reads.
+pub(super) fn shorten(connection: &mut Connection, database: &Path) -> Result<(), JournalError> {
+    let fail = |error| classify(&database.display().to_string(), "shorten the WAL", error);
+    // For a reader nobody waits here.
+    connection.busy_timeout(Duration::ZERO).map_err(fail)?;
+    let cut = copy_back(connection, database, "TRUNCATE");
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    match cut? {
+        (true, _) => lengthen(connection, database),
+        (false, _) => Ok(()),
+    }
+}
 
 /// Gives the WAL its length.
 ///
@@ -33,8 +70,7 @@ pub(super) fn lengthen(connection: &mut Connection, database: &Path) -> Result<(
     // Nobody else, in any process, can append to the WAL while this transaction lasts.
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-    let mut path = database.as_os_str().to_owned();
-    path.push("-wal");
+    let path = of(database);
     let zeros = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).open(&path)?;
         let length = file.seek(SeekFrom::End(0))?;
@@ -56,8 +92,6 @@ pub(super) fn lengthen(connection: &mut Connection, database: &Path) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     fn open(path: &Path) -> Connection {

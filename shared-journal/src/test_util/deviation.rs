@@ -79,7 +79,8 @@ pub(super) fn reply(delivered: &Delivered) -> Value {
     match delivered {
         Delivered::Processed(reply) => json(reply),
         Delivered::Failed { error, .. } => format!("given up: {error}").into(),
-        Delivered::Expired => "its reply is no longer recorded".into(),
+        Delivered::AlreadyProcessed => "its reply is no longer recorded".into(),
+        Delivered::IdReused => "its id was used for another message".into(),
         Delivered::Refused(reason) => format!("refused: {reason}").into(),
         Delivered::Lost(_) => "lost: the actor has ended".into(),
     }

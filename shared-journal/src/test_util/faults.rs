@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use crate::error::JournalError;
 use crate::id::{ActorNo, Position, ShardId};
+use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredRecord,
     Write,
@@ -39,7 +40,7 @@ pub enum Fault {
     Delayed(Duration),
 }
 
-/// A store around another one, for a journal of one process, whose writes go wrong as a test says.
+/// A store around another one, for a journal of one process, that goes wrong as a test says.
 ///
 /// ```
 /// use shared_journal::EventJournal;
@@ -57,6 +58,8 @@ pub enum Fault {
 pub struct FaultyActorProvider {
     inner: Arc<dyn ActorProvider>,
     faults: Mutex<VecDeque<Fault>>,
+    /// Reads that are yet to fail.
+    reads: AtomicUsize,
     cut_off: AtomicBool,
 }
 
@@ -70,7 +73,12 @@ impl FaultyActorProvider {
     /// Around a store; nothing goes wrong yet.
     #[must_use]
     pub fn new(inner: Arc<dyn ActorProvider>) -> Arc<Self> {
-        Arc::new(Self { inner, faults: Mutex::default(), cut_off: AtomicBool::new(false) })
+        Arc::new(Self {
+            inner,
+            faults: Mutex::default(),
+            reads: AtomicUsize::new(0),
+            cut_off: AtomicBool::new(false),
+        })
     }
 
     /// What becomes of the next writes of commits, one after the other, behind those that were
@@ -79,7 +87,18 @@ impl FaultyActorProvider {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
     }
 
-    /// How many faults have not happened yet.
+    /// The next so many reads find the connection lost, as openings of a shard do. Retryable.
+    pub fn fail_reads(&self, count: usize) {
+        self.reads.store(count, Ordering::Release);
+    }
+
+    /// How many reads are yet to fail.
+    #[must_use]
+    pub fn failing_reads(&self) -> usize {
+        self.reads.load(Ordering::Acquire)
+    }
+
+    /// How many faults of writes have not happened yet.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).len()
@@ -92,6 +111,7 @@ impl FaultyActorProvider {
 
     /// The store is there, and nothing goes wrong any more.
     pub fn heal(&self) {
+        self.fail_reads(0);
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.cut_off.store(false, Ordering::Release);
     }
@@ -101,6 +121,14 @@ impl FaultyActorProvider {
             return Err(self.fail(operation, true, "the store is away"));
         }
         Ok(&*self.inner)
+    }
+
+    fn read(&self, operation: &'static str) -> Result<&dyn ActorProvider, JournalError> {
+        let fewer = |left: usize| left.checked_sub(1);
+        match self.reads.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer) {
+            Ok(_) => Err(self.fail(operation, true, "the connection was lost")),
+            Err(_) => self.reach(operation),
+        }
     }
 
     fn fail(&self, operation: &'static str, retryable: bool, reason: &str) -> JournalError {
@@ -116,7 +144,15 @@ impl ActorProvider for FaultyActorProvider {
     }
 
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
-        self.reach("open shard")?.open_shard(shard).await
+        self.read("open shard")?.open_shard(shard).await
+    }
+
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        self.read("read a shard's head")?.read_head(shard).await
+    }
+
+    async fn owner(&self, shard: ShardId) -> Result<Option<Owner>, JournalError> {
+        self.read("read a shard's owner")?.owner(shard).await
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
@@ -156,7 +192,7 @@ impl ActorProvider for FaultyActorProvider {
         from: Position,
         max_bytes: usize,
     ) -> Result<Vec<StoredCommit>, JournalError> {
-        self.reach("read the log")?.read_commits(shard, from, max_bytes).await
+        self.read("read the log")?.read_commits(shard, from, max_bytes).await
     }
 
     async fn load_record(
@@ -164,7 +200,7 @@ impl ActorProvider for FaultyActorProvider {
         shard: ShardId,
         actor: ActorKey<'_>,
     ) -> Result<Option<StoredRecord>, JournalError> {
-        self.reach("load an actor")?.load_record(shard, actor).await
+        self.read("load an actor")?.load_record(shard, actor).await
     }
 
     async fn list_records(
@@ -174,10 +210,10 @@ impl ActorProvider for FaultyActorProvider {
         after: ActorNo,
         limit: usize,
     ) -> Result<Vec<ListedActor>, JournalError> {
-        self.reach("list actors")?.list_records(shard, filter, after, limit).await
+        self.read("list actors")?.list_records(shard, filter, after, limit).await
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {
-        self.reach("check")?.check().await
+        self.read("check")?.check().await
     }
 }

@@ -135,10 +135,14 @@ impl ActorProvider for MemoryActorProvider {
         Ok(disk.shards.entry(shard).or_default().head())
     }
 
+    async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
+        Ok(self.disk().shards.get(&shard).map(Shard::head))
+    }
+
     async fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
         let mut disk = self.disk();
         let stored = disk.shards.get(&write.shard).filter(|shard| shard.epoch == write.epoch);
-        let fenced = || JournalError::Fenced { shard: write.shard, epoch: write.epoch };
+        let fenced = || JournalError::Fenced { shard: write.shard, epoch: write.epoch, by: None };
         let log = &stored.ok_or_else(fenced)?.log;
         // Of an earlier attempt, or of somebody else.
         let there = write.append.and_then(|(position, bytes)| Some((log.get(&position)?, bytes)));

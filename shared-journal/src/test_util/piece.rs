@@ -11,7 +11,7 @@ use crate::event::ActorEvent;
 use crate::id::{ActorId, Position, Sequence, ShardId};
 use crate::limits::Limits;
 use crate::provider::ActorProvider;
-use crate::record::{ActorRecord, PendingMessage, RecordedStep};
+use crate::record::{ActorRecord, PendingMessage, RecordedStep, Stamp};
 
 /// One actor.
 pub(super) struct Recorded {
@@ -39,15 +39,15 @@ pub(super) struct Piece {
 
 /// The events of one actor, in order: where, when, what.
 #[derive(Default)]
-pub(super) struct Tape(Vec<(Position, u64, ActorEvent<'static>)>);
+pub(super) struct Tape(Vec<(Stamp, ActorEvent<'static>)>);
 
 impl Tape {
-    pub(super) fn push(&mut self, position: Position, at_ms: u64, event: ActorEvent<'_>) {
-        self.0.push((position, at_ms, event.into_owned()));
+    pub(super) fn push(&mut self, stamp: Stamp, event: ActorEvent<'_>) {
+        self.0.push((stamp, event.into_owned()));
     }
 
     pub(super) fn first(&self) -> Option<&ActorEvent<'static>> {
-        self.0.first().map(|(_, _, event)| event)
+        self.0.first().map(|(_, event)| event)
     }
 
     /// With the record that a checkpoint saved at `position`, which may be later than the tape's end.
@@ -60,9 +60,10 @@ impl Tape {
         mut now: ActorRecord,
     ) -> Result<Recorded, JournalError> {
         let mut cutter = Cutter::default();
-        for (position, at_ms, event) in self.0 {
+        for (stamp, event) in self.0 {
+            let position = stamp.position;
             if position > saved {
-                let applied = now.apply(event.clone(), at_ms, window(&Limits::default()));
+                let applied = now.apply(event.clone(), stamp, window(&Limits::default()));
                 applied.map_err(|source| JournalError::IllegalHistory {
                     store: store.location(),
                     place: Place::shard(shard).at(position).of(&actor),
@@ -100,7 +101,15 @@ impl Cutter {
             ActorEvent::Spawned { .. } => (self.state, self.sent) = (Some(None), Some(0)),
             ActorEvent::MessageReceived { sequence, key, kind, payload, .. } => {
                 let kind = kind.into_owned();
-                let message = PendingMessage { sequence, key, kind, payload };
+                let message = PendingMessage {
+                    sequence,
+                    key,
+                    kind,
+                    payload,
+                    attempts: None,
+                    fingerprint: None,
+                    received_at: position,
+                };
                 self.pending.insert(sequence, (message, Vec::new()));
             }
             ActorEvent::StepRecorded { sequence, step, result } => {
@@ -129,7 +138,10 @@ impl Cutter {
             }
             ActorEvent::MessageDelivered { .. }
             | ActorEvent::ActorStopped
-            | ActorEvent::DeadLetterDiscarded { .. } => {}
+            | ActorEvent::DeadLetterDiscarded { .. }
+            | ActorEvent::Fingerprinted { .. }
+            | ActorEvent::RunBegan { .. }
+            | ActorEvent::AttemptsCounted { .. } => {}
         }
     }
 

@@ -79,7 +79,7 @@ async fn read_log(
                     place: Place::shard(shard).at(header.position),
                     reason: error.to_string(),
                 })?;
-                tapes.entry(no).or_default().push(header.position, header.at_ms, event);
+                tapes.entry(no).or_default().push(header.stamp(), event);
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::envelope::{RecordHeader, encode_record};
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, ShardId};
 use crate::journal::EventJournal;
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_VALUE_BYTES};
 use crate::provider::{ActorProvider, CheckpointPart, StoredRecord, Write};
 use crate::record::{ActorRecord, DeadLetter};
 
@@ -288,7 +288,7 @@ fn limits(rehearsal: bool) -> Limits {
         return default;
     }
     // What was accepted was not too large for the limits it met.
-    let any = usize::MAX;
+    let any = usize::try_from(MAX_VALUE_BYTES).unwrap_or(usize::MAX);
     Limits { message_bytes: any, reply_bytes: any, state_bytes: any, ..default }
 }
 

@@ -19,6 +19,8 @@ mod gate;
 mod inbox;
 #[path = "../../src/engine/queue.rs"]
 mod queue;
+#[path = "../../src/engine/retry.rs"]
+mod retry;
 #[path = "../../src/engine/writer.rs"]
 mod writer;
 
@@ -36,6 +38,7 @@ pub(crate) mod directory {
     pub(crate) struct Committed {
         pub(crate) position: Position,
         pub(crate) at_ms: u64,
+        pub(crate) clock_ms: u64,
         pub(crate) ticket: Ticket,
         pub(crate) row_bytes: usize,
         pub(crate) count: u64,
@@ -97,6 +100,10 @@ impl Shared {
             queue: Queue::new(waiting_limit, tail_limit),
             directory: Inbox::new(tail_limit / 2),
         })
+    }
+
+    pub(crate) fn clock_ms(&self) -> u64 {
+        0
     }
 
     fn store_error(

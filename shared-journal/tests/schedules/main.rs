@@ -40,6 +40,7 @@ mod envelope {
         pub(crate) epoch: Epoch,
         pub(crate) at_ms: u64,
         pub(crate) entries: u64,
+        pub(crate) clock_ms: u64,
     }
 
     pub(crate) fn encode_commit(

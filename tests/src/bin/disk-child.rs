@@ -1,9 +1,12 @@
 //! The process whose disk fails: one actor that counts, one caller.
 //!
-//! `disk-child STORE TIMES` opens the journal, says `ready COUNT`, adds so many times and says
+//! `disk-child STORE TIMES [close]` opens the journal, says `ready COUNT`, adds so many times and says
 //! `acked COUNT` after each. What goes wrong it says as `failed RETRYABLE ERROR`, with its causes.
+//! Then it ends with its files open, as a killed process does; or, with `close`, when SQLite has copied
+//! the WAL back and removed it.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -41,8 +44,12 @@ impl DurableActor for Counter {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [store, times] = &arguments[..] else { anyhow::bail!("STORE TIMES") };
-    match count(store, times.parse()?).await {
+    let (store, times, close) = match &arguments[..] {
+        [store, times] => (store, times, false),
+        [store, times, close] if close == "close" => (store, times, true),
+        _ => anyhow::bail!("STORE TIMES [close]"),
+    };
+    match count(store, times.parse()?, close).await {
         Err(error) => {
             let retryable = error
                 .downcast_ref::<JournalError>()
@@ -54,7 +61,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn count(store: &str, times: u64) -> Result<()> {
+async fn count(store: &str, times: u64, close: bool) -> Result<()> {
     // Few: the tests wait for the last one.
     let limits = Limits {
         commit_retry: Duration::from_millis(200),
@@ -67,7 +74,7 @@ async fn count(store: &str, times: u64) -> Result<()> {
     let report = journal.verify().await?;
     anyhow::ensure!(report.is_clean(), "the journal has problems: {:?}", report.problems);
     let (service, counter) = DurableActorService::new(&journal, "1", Counter::default()).await?;
-    tokio::spawn(service.run());
+    let running = tokio::spawn(service.run());
     say(&format!("ready {}", counter.ask(Add(0)).await?));
     for _ in 0..times {
         match counter.ask(Add(1)).await {
@@ -85,6 +92,20 @@ async fn count(store: &str, times: u64) -> Result<()> {
                 None => return Err(error.into()),
             },
         }
+    }
+    if !close {
+        say("done");
+        // With the journal open: of threads that close it, none or all would be done in time.
+        std::process::exit(0);
+    }
+    drop(counter);
+    running.await??;
+    journal.close().await?;
+    drop(journal);
+    let wal = Path::new(store).with_file_name("app.actors.db-wal");
+    // The journal's threads drop it.
+    while wal.exists() {
+        std::thread::yield_now();
     }
     Ok(())
 }

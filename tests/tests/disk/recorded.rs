@@ -28,28 +28,21 @@ impl Recorded {
     pub(crate) fn read(file: &Path) -> Self {
         let bytes = std::fs::read(file).unwrap();
         let mut rest = &bytes[..];
-        let mut take = |count: usize| -> Option<&[u8]> { rest.split_off(..count) };
         let mut events = Vec::new();
-        while let Some(kind) = take(1).map(|kind| kind[0]) {
-            let mut number = |size| {
-                let mut number = [0; 8];
-                number[..size].copy_from_slice(take(size).unwrap());
-                u64::from_le_bytes(number)
-            };
-            let named = number(4) as usize;
-            let path = String::from_utf8(take(named).unwrap().to_vec()).unwrap();
-            let mut number = || u64::from_le_bytes(take(8).unwrap().try_into().unwrap());
-            let (offset, length) = (number(), number() as usize);
-            let mut data = || take(length).unwrap().to_vec();
-            events.push(match kind {
-                b'w' => Event::Write { path, offset, data: data() },
-                b't' => Event::Truncate { path, length: offset },
-                b'u' => Event::Remove { path },
-                b's' => Event::Sync { path },
-                _ => Event::Said(String::from_utf8(data()).unwrap()),
-            });
+        // The process may have ended while a thread of it recorded what it was about to do.
+        while let Some(event) = next(&mut rest) {
+            events.push(event);
         }
         Self(events)
+    }
+
+    /// The events up to the last one that the process said it had done: what it did after that depends
+    /// on which of its threads the end of the process met where.
+    pub(crate) fn while_it_counted(mut self) -> Self {
+        let acked = |event: &Event| matches!(event, Event::Said(line) if line.starts_with("acked"));
+        let last = self.0.iter().rposition(acked).unwrap();
+        self.0.truncate(last + 1);
+        self
     }
 
     /// The files after the first `count` events. A truncation or removal is taken for flushed.
@@ -92,6 +85,23 @@ impl Recorded {
         }
         Picture(files)
     }
+}
+
+/// Takes one whole event.
+fn next(rest: &mut &[u8]) -> Option<Event> {
+    let mut take = |count: usize| -> Option<&[u8]> { rest.split_off(..count) };
+    let kind = take(1)?[0];
+    let named = u32::from_le_bytes(take(4)?.try_into().unwrap()) as usize;
+    let path = String::from_utf8(take(named)?.to_vec()).unwrap();
+    let offset = u64::from_le_bytes(take(8)?.try_into().unwrap());
+    let length = u64::from_le_bytes(take(8)?.try_into().unwrap()) as usize;
+    Some(match kind {
+        b'w' => Event::Write { path, offset, data: take(length)?.to_vec() },
+        b't' => Event::Truncate { path, length: offset },
+        b'u' => Event::Remove { path },
+        b's' => Event::Sync { path },
+        _ => Event::Said(String::from_utf8(take(length)?.to_vec()).unwrap()),
+    })
 }
 
 /// Files, by their paths.

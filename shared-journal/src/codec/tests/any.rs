@@ -125,6 +125,7 @@ proptest! {
             let back = Payload::from_text(codec, &payload.to_text()).unwrap();
             let back: Any = back.decode().unwrap();
             prop_assert_eq!(fingerprint("", &value).unwrap(), fingerprint("", &back).unwrap());
+            prop_assert_eq!(format!("{value:?}"), format!("{back:?}"));
         }
     }
 

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CODECS, Codec, Payload, refused, there_and_back};
+use super::{CODECS, Codec, Payload, fingerprint, refused, there_and_back};
 
 /// Levels with as much around each as people write.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,7 +55,9 @@ fn what_is_nested_deep_is_read_or_refused() {
             assert_eq!(refused(codec, &*arrays(n)).1, reason);
         }
         let nested = (0..10_000).fold(Invisible(None), |next, _| Invisible(Some(Box::new(next))));
-        refused(codec, &*ManuallyDrop::new(nested));
+        let nested = ManuallyDrop::new(nested);
+        refused(codec, &*nested);
+        assert!(fingerprint("", &*nested).is_err());
     }
 }
 
@@ -87,9 +89,11 @@ fn what_is_stored_too_deep_is_no_overflow() {
 #[test]
 fn what_earlier_versions_wrote_deeper_is_read() {
     let links = [&b"\x81\xa4Link".repeat(1000), &b"\xa3End"[..]].concat();
+    let payload = Payload::new(Codec::CompactMessagePack, links);
+    assert!(payload.to_text().contains(r#"{"Link":"End"}"#), "on the stack of a test");
     let thread = std::thread::Builder::new().stack_size(64 << 20);
-    let read = thread.spawn(|| {
-        Payload::new(Codec::CompactMessagePack, links).decode::<Chain>().unwrap();
+    let read = thread.spawn(move || {
+        payload.decode::<Chain>().unwrap();
     });
     read.unwrap().join().unwrap();
 }

@@ -30,6 +30,8 @@ where
         fingerprint("", &back).unwrap(),
         "{codec:?}: {value:?} came back as {back:?}"
     );
+    // That does not look into `Some`, and this not into the bits of a NaN.
+    assert_eq!(format!("{value:?}"), format!("{back:?}"), "{codec:?}");
     Ok(())
 }
 

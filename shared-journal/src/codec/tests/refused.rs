@@ -115,7 +115,7 @@ fn a_panic_is_an_error_with_its_text_and_leaves_nothing() {
     struct Panics;
     impl Serialize for Panics {
         fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-            panic!("no{}", "ö".repeat(1000))
+            panic!("no")
         }
     }
     impl<'de> Deserialize<'de> for Panics {
@@ -127,11 +127,8 @@ fn a_panic_is_an_error_with_its_text_and_leaves_nothing() {
         let mut out = b"before".to_vec();
         let error = codec.encode(&(1, Panics), &mut out).unwrap_err();
         assert_eq!(out, b"before");
-        let CodecError::Panicked { operation: "Serialize", text, .. } = &error else {
-            panic!("{error}")
-        };
-        assert!(text.starts_with("noöö") && text.len() <= 1024, "{text}");
+        assert!(matches!(&error, CodecError::Panicked { text } if text == "no"), "{error}");
         let error = Payload::encode(codec, &1).unwrap().decode::<Panics>().unwrap_err();
-        assert!(error.to_string().ends_with("Panics: Deserialize panicked: never"), "{error}");
+        assert!(matches!(&error, CodecError::Panicked { text } if text == "never"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CODECS, Codec, Plain, in_every_shape, there_and_back};
+use super::{CODECS, Codec, Payload, Plain, in_every_shape, there_and_back};
 
 #[test]
 fn values_come_back_as_they_were() {
@@ -39,5 +39,20 @@ fn values_come_back_as_they_were() {
     for codec in [Codec::Json, Codec::MessagePack] {
         in_every_shape(codec, &IpAddr::from([127, 0, 0, 1])).unwrap();
         in_every_shape(codec, &BTreeMap::from([(IpAddr::from([127, 0, 0, 1]), 1)])).unwrap();
+    }
+}
+
+#[test]
+fn fields_can_be_added() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Later {
+        v: f64,
+        #[serde(default)]
+        since: u64,
+        note: Option<String>,
+    }
+    for codec in CODECS {
+        let later: Later = Payload::encode(codec, &Plain { v: 1.5 }).unwrap().decode().unwrap();
+        assert_eq!(later, Later { v: 1.5, since: 0, note: None });
     }
 }

@@ -1,9 +1,11 @@
 //! `DurableContext`: an actor context whose messages go through the journal.
 
+mod driving;
+mod running;
+mod tracked;
+
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Duration;
@@ -11,15 +13,17 @@ use std::time::Duration;
 use actix::dev::{AsyncContextParts, ContextFut, ContextParts, Mailbox};
 use actix::fut::{ActorFuture, ActorFutureExt};
 use actix::{Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle};
-use shared_journal::{ActorId, MessageId, MessageKey, Outbox, Steps};
+use shared_journal::{ActorId, MessageId, MessageKey, Origin, Outbox, Steps};
 use tokio::sync::{mpsc, oneshot};
 
+use self::driving::{Drive, Driving};
+use self::running::Running;
+use self::tracked::{RunToken, Tracked, Waits};
 use crate::actor::DurableActor;
 use crate::driver::{Driver, Offer};
 use crate::effects::Effects;
 use crate::host::Host;
 use crate::message::Table;
-use crate::panic::panic_text;
 
 /// The context of an actor whose messages go through the journal.
 ///
@@ -51,9 +55,29 @@ use crate::panic::panic_text;
 ///   current poll. [`terminate`](ActorContext::terminate) is immediate, and leaves what was not
 ///   committed to the next start.
 ///
-/// State that an interval or a message that is not durable changes is captured with the next
-/// durable message, or at the stop. To have it durable at once, `notify` yourself a durable
-/// message.
+/// # What is captured when
+///
+/// The state is captured at the end of each poll of the actor in which a durable handler was done,
+/// or anything else ran that has the actor: a message that is not durable, an interval, a stream, a
+/// future of `ctx.spawn` or `ctx.wait`, `started`. It is written if it is not what was written last.
+/// Nobody waits for that to be durable; a reply of a durable message is released after it. While a
+/// durable handler is not done, nothing is captured. What `stopping` and `stopped` change is not
+/// stored.
+///
+/// # Futures of a durable handler
+///
+/// - A future that is returned (`ResponseActFuture`, `AtomicResponse`, …) belongs to the handler: the
+///   message is processed when it ends, and handled again if the process dies before.
+/// - So does one of [`ctx.wait`](AsyncContext::wait): the reply is released when the wait has ended.
+/// - One of [`ctx.spawn`](AsyncContext::spawn) does not. The message is processed when the handler
+///   returns, and what the future does to the state is captured as it does it; a crash ends the
+///   future, and nothing starts it again. To have that, return the future, or let it end with a
+///   `ctx.notify` of a durable message and handle that.
+///
+/// When a durable handler fails, the futures that it spawned end, and what they sent is taken back
+/// with what it sent itself. What others sent stays. A future that a handler left behind and that
+/// panics takes the state back to the last captured one, with an error in the log; one that no
+/// durable handler spawned ends the actor, as in actix.
 pub struct DurableContext<A>
 where
     A: Actor<Context = Self>,
@@ -69,68 +93,24 @@ where
     driving: bool,
     stopping: bool,
     full: bool,
-    /// The futures spawned now belong to a handler.
-    in_handler: bool,
-    notified: Vec<Offer<A>>,
+    /// The end of a poll: nothing runs, what was changed is captured.
+    ending: bool,
+    /// Futures of `wait` that have not ended.
+    waits: Waits,
+    /// Of the handlers of this run.
+    run: RunToken,
+    notified: Vec<(Origin, Offer<A>)>,
     /// What a node delivers, until it lets the actor go.
     parcels: Option<mpsc::Receiver<Offer<A>>>,
-    last_panic: Option<String>,
     waker: Option<Waker>,
     /// Told, or dropped, when `started` has run.
     started: Option<oneshot::Sender<()>>,
+    /// Told, or dropped, when nothing waits to be handled.
+    idle: Option<oneshot::Sender<()>>,
     /// The id of the message whose handler runs.
     message: Option<MessageId>,
     /// What came with the message that a shell forwards.
     pub(crate) current: Option<crate::envelope::Extras>,
-}
-
-/// The driver, for contexts that do not know whether their actor is durable.
-pub(crate) trait Drive<A: Actor> {
-    fn offer(&mut self, offer: Offer<A>, act: &mut A, ctx: &mut A::Context);
-    fn poll(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut task::Context<'_>) -> Poll<()>;
-    fn is_idle(&self) -> bool;
-    fn is_full(&self, capacity: usize) -> bool;
-    fn poll_full(&mut self, capacity: usize, cx: &mut task::Context<'_>) -> bool;
-    fn end_run(&mut self, act: &A);
-    fn stop(&mut self, act: &A);
-    fn finish(&mut self, act: &A);
-}
-
-impl<A: DurableActor> Drive<A> for Driver<A>
-where
-    A::Context: Host<A>,
-{
-    fn offer(&mut self, offer: Offer<A>, act: &mut A, ctx: &mut A::Context) {
-        Self::offer(self, offer, act, ctx);
-    }
-
-    fn poll(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut task::Context<'_>) -> Poll<()> {
-        Self::poll(self, act, ctx, cx)
-    }
-
-    fn is_idle(&self) -> bool {
-        Self::is_idle(self)
-    }
-
-    fn is_full(&self, capacity: usize) -> bool {
-        Self::is_full(self, capacity)
-    }
-
-    fn poll_full(&mut self, capacity: usize, cx: &mut task::Context<'_>) -> bool {
-        Self::poll_full(self, capacity, cx)
-    }
-
-    fn end_run(&mut self, act: &A) {
-        Self::end_run(self, act);
-    }
-
-    fn stop(&mut self, act: &A) {
-        Self::stop(self, act);
-    }
-
-    fn finish(&mut self, act: &A) {
-        Self::finish(self, act);
-    }
 }
 
 impl<A: Actor<Context = Self>> DurableContext<A> {
@@ -148,12 +128,14 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
             driving: false,
             stopping: false,
             full: false,
-            in_handler: false,
+            ending: false,
+            waits: Waits::default(),
+            run: RunToken::default(),
             notified: Vec::new(),
             parcels: None,
-            last_panic: None,
             waker: None,
             started: None,
+            idle: None,
             message: None,
             current: None,
         }
@@ -196,12 +178,17 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
         async move { told.await.unwrap_or_default() }
     }
 
+    /// Tells, or drops `idle`, when what waits in the durable mailbox is handled.
+    pub(crate) fn tell_when_idle(&mut self, idle: oneshot::Sender<()>) {
+        self.idle = Some(idle);
+    }
+
     /// Starts the actor on the current arbiter.
     pub(crate) fn run(mut self, act: A) -> Addr<A> {
         // Present until now; a context is run once.
         let mailbox = self.mailbox.take().unwrap_or_default();
         let address = mailbox.address();
-        actix::spawn(ContextFut::new(self, act, mailbox));
+        actix::spawn(Running::new(ContextFut::new(self, act, mailbox)));
         address
     }
 
@@ -245,7 +232,7 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
         driver.offer(offer, act, self);
         if self.parts.waiting() {
             // The context's futures, and with them the end of the run, may be far away.
-            driver.end_run(act);
+            driver.end_run(act, self);
         }
         self.full = driver.is_full(self.parts.capacity());
         self.driver = Some(driver);
@@ -260,13 +247,61 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
         }
     }
 
+    /// The handler of a message that is not durable begins.
+    pub(crate) fn enter_plain(&mut self) {
+        self.touch();
+        self.keep_driving();
+    }
+
+    /// Something that is no durable handler has the actor, and may change its state.
+    fn touch(&mut self) {
+        if let Some(driver) = &mut self.driver {
+            driver.touch();
+        }
+    }
+
+    /// Whether there is something to do at the end of the poll.
+    fn has_run(&mut self, cx: &task::Context<'_>) -> bool {
+        let Some(driver) = &mut self.driver else {
+            return false;
+        };
+        driver.poll_closing(cx);
+        driver.has_run()
+    }
+
+    /// At the end of a poll: submits what there is.
+    fn end_poll(&mut self, act: &mut A) {
+        let Some(mut driver) = self.driver.take() else {
+            return;
+        };
+        driver.end_run(act, self);
+        if driver.has_failed() {
+            // What the actor has in memory is not what the journal has: nobody may see it.
+            self.parts.terminate();
+        }
+        self.driver = Some(driver);
+    }
+
+    /// Whose code runs.
+    fn origin(&self) -> Origin {
+        self.effects.as_ref().map(|effects| effects.outbox.running()).unwrap_or_default()
+    }
+
+    /// Wraps a future of the actor's.
+    fn track<F>(&mut self, fut: F, is_wait: bool) -> Tracked<F> {
+        let origin = self.origin();
+        let run = origin.is_handler().then(|| self.run.clone());
+        Tracked::new(fut, origin, run, is_wait.then(|| self.waits.begin()))
+    }
+
     /// The outbox, for something to be sent now.
     pub(crate) fn own_outbox(&mut self) -> Option<Outbox> {
-        if !self.in_handler {
+        let origin = self.origin();
+        if !origin.is_handler() {
             self.keep_driving();
             self.wake();
         }
-        self.effects.as_ref().map(|effects| effects.outbox.clone())
+        self.effects.as_ref().map(|effects| effects.outbox.of(origin))
     }
 
     pub(crate) fn own_steps(&self) -> Option<Steps> {
@@ -280,87 +315,33 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
     }
 }
 
-/// Takes what was delivered and ends the run of each poll. One of the futures of the context, not two:
-/// actix does not keep their order.
-struct Driving;
-
-impl<A> ActorFuture<A> for Driving
-where
-    A: Actor<Context = DurableContext<A>>,
-{
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        act: &mut A,
-        ctx: &mut DurableContext<A>,
-        cx: &mut task::Context<'_>,
-    ) -> Poll<()> {
-        ctx.waker = Some(cx.waker().clone());
-        if let Some(started) = ctx.started.take() {
-            let _ = started.send(());
-        }
-        ctx.take_parcels(act, cx);
-        let Some(mut driver) = ctx.driver.take() else {
-            return Poll::Ready(());
-        };
-        let ended = driver.poll(act, ctx, cx).is_ready();
-        if ended {
-            // What the actor has in memory is not what the journal has: nobody may see it.
-            ctx.parts.terminate();
-            ctx.driving = false;
-            return Poll::Ready(());
-        }
-        if ctx.stopping {
-            driver.stop(act);
-            ctx.parts.stop();
-            // `Actor::stopping` may decide to go on: then there is a new future for it.
-            ctx.stopping = false;
-            ctx.driving = false;
-            ctx.driver = Some(driver);
-            ctx.keep_driving();
-            return Poll::Ready(());
-        }
-        let was_full = ctx.full;
-        ctx.full = driver.poll_full(ctx.parts.capacity(), cx);
-        let is_let_go = !ctx.parts.connected() && ctx.parcels.is_none();
-        if was_full && !ctx.full {
-            // What was held back comes before the end, and the mailbox comes before the futures in a
-            // poll: it needs another one.
-            cx.waker().wake_by_ref();
-        } else if is_let_go && !ctx.full && driver.is_idle() {
-            driver.finish(act);
-            ctx.driving = false;
-            ctx.driver = Some(driver);
-            return Poll::Ready(());
-        }
-        ctx.driver = Some(driver);
-        Poll::Pending
-    }
-}
-
 impl<A: Actor<Context = Self>> Host<A> for DurableContext<A> {
     fn enter(&mut self, message: Option<MessageId>) {
-        self.in_handler = true;
         self.message = message;
     }
 
-    fn leave(&mut self) -> Vec<Offer<A>> {
-        self.in_handler = false;
+    fn leave(&mut self) {
         self.message = None;
-        std::mem::take(&mut self.notified)
     }
 
-    fn take_notified(&mut self) -> Vec<Offer<A>> {
+    fn take_notified(&mut self) -> Vec<(Origin, Offer<A>)> {
         std::mem::take(&mut self.notified)
     }
 
     fn is_held(&self) -> bool {
-        self.stopping || self.parts.waiting()
+        self.stopping || self.parts.waiting() || self.has_waits()
     }
 
-    fn last_panic(&mut self) -> Option<String> {
-        self.last_panic.take()
+    fn has_waits(&self) -> bool {
+        self.waits.any()
+    }
+
+    fn taken_back(&mut self) {
+        self.run.taken_back();
+    }
+
+    fn run_ended(&mut self) {
+        self.run = RunToken::default();
     }
 }
 
@@ -392,22 +373,20 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for DurableContext<A> {
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        if self.in_handler { self.parts.spawn(Guarded::new(fut)) } else { self.parts.spawn(fut) }
+        let tracked = self.track(fut, false);
+        self.parts.spawn(tracked)
     }
 
     fn wait<F>(&mut self, fut: F)
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        if self.in_handler {
-            self.parts.wait(Guarded::new(fut));
-        } else {
-            self.parts.wait(fut);
-        }
+        let tracked = self.track(fut, true);
+        self.parts.wait(tracked);
     }
 
     fn waiting(&self) -> bool {
-        self.parts.waiting() || self.stopping || self.full
+        self.parts.waiting() || self.stopping || self.full || self.ending
     }
 
     fn cancel_future(&mut self, handle: SpawnHandle) -> bool {
@@ -429,7 +408,8 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for DurableContext<A> {
         };
         match own {
             Ok(job) => {
-                self.notified.push(Offer { job, key: MessageKey::Anonymous, acknowledge: None });
+                let offer = Offer { job, key: MessageKey::Anonymous, acknowledge: None };
+                self.notified.push((self.origin(), offer));
                 self.keep_driving();
                 self.wake();
             }
@@ -469,43 +449,5 @@ impl<A: Actor<Context = Self>> fmt::Debug for DurableContext<A> {
             .field("actor", &self.actor)
             .field("parts", &self.parts)
             .finish_non_exhaustive()
-    }
-}
-
-/// A future that a handler spawned: its panic is the handler's, not the end of the actor.
-struct Guarded<F>(Option<Pin<Box<F>>>);
-
-impl<F> Guarded<F> {
-    fn new(fut: F) -> Self {
-        Self(Some(Box::pin(fut)))
-    }
-}
-
-impl<A, F> ActorFuture<A> for Guarded<F>
-where
-    A: Actor<Context = DurableContext<A>>,
-    F: ActorFuture<A, Output = ()>,
-{
-    type Output = ();
-
-    fn poll(
-        mut self: Pin<&mut Self>,
-        act: &mut A,
-        ctx: &mut DurableContext<A>,
-        cx: &mut task::Context<'_>,
-    ) -> Poll<()> {
-        let Some(fut) = &mut self.0 else {
-            return Poll::Ready(());
-        };
-        match catch_unwind(AssertUnwindSafe(|| fut.as_mut().poll(act, ctx, cx))) {
-            Ok(poll) => poll,
-            Err(panic) => {
-                // Dropping it drops the reply's sender: that is how the driver hears of it.
-                ctx.last_panic = Some(panic_text(&*panic));
-                self.0 = None;
-                cx.waker().wake_by_ref();
-                Poll::Ready(())
-            }
-        }
     }
 }

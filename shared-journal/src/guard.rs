@@ -1,0 +1,52 @@
+//! Code of the user's types that may panic: that is an error as any other.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::codec::CodecError;
+
+/// Longest text of a failure that is kept, in bytes: it is stored with each dead letter.
+const MAX_TEXT_BYTES: usize = 16 << 10;
+
+/// The text of a panic, if it has one, for [`Mailbox::failed`](crate::Mailbox::failed).
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = if let Some(text) = panic.downcast_ref::<&'static str>() {
+        text
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text
+    } else {
+        "a panic without a text"
+    };
+    shortened(text).to_owned()
+}
+
+/// Runs code of the user's types; a panic is an error.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecError> {
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|panic| Err(CodecError::Panicked { text: panic_text(&*panic) }))
+}
+
+/// The beginning of a text that is too long to be kept with a message.
+pub(crate) fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_two_characters() {
+        let long = "ä".repeat(MAX_TEXT_BYTES);
+        let text = panic_text(&long.clone());
+        assert_eq!(text.len(), MAX_TEXT_BYTES);
+        assert!(long.starts_with(&text));
+        assert_eq!(panic_text(&"short"), "short");
+        assert_eq!(panic_text(&7), "a panic without a text");
+    }
+}

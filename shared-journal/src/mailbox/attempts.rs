@@ -1,0 +1,155 @@
+//! Attempts that are counted in the journal before a handler runs.
+//!
+//! A message that an earlier process received may be what that process died of. So before it is
+//! handled, that it is about to be is durable. Messages that nobody began to handle before are
+//! begun together; after a death in the middle of them each is handled alone, and its attempts are
+//! counted.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
+
+use super::delivery::{Delivery, Work};
+use super::intake::Mailbox;
+use super::run::Handled;
+use crate::error::JournalError;
+use crate::event::ActorEvent;
+use crate::id::Sequence;
+
+/// Kept with a message that was given up because its processes died.
+const DIED: &str = "the process died while the message was handled";
+
+/// A count on its way to the disk.
+#[derive(Default)]
+pub(super) struct Counting {
+    outcome: OnceLock<Result<(), Arc<JournalError>>>,
+    counted: Notify,
+}
+
+impl Counting {
+    fn done(&self, outcome: Result<(), Arc<JournalError>>) {
+        let _ = self.outcome.set(outcome);
+        self.counted.notify_waiters();
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
+    /// Waits until it is durable, or the journal has stopped. Cancel-safe.
+    pub(super) async fn wait(&self) {
+        loop {
+            // Made before the look: it hears of what happens between the two.
+            let counted = self.counted.notified();
+            if self.is_done() {
+                return;
+            }
+            counted.await;
+        }
+    }
+}
+
+impl<W: Work> Mailbox<W> {
+    /// Whether the message at the front may be handled as far as its attempts go. If not, they are
+    /// being counted, or it was given up and the run is to be ended.
+    pub(super) fn front_may_begin(&mut self) -> Result<bool, Arc<JournalError>> {
+        if let Some(counting) = &self.counting {
+            match counting.outcome.get() {
+                None => return Ok(false),
+                Some(Err(error)) => return Err(error.clone()),
+                Some(Ok(())) => self.counting = None,
+            }
+        }
+        let limit = self.session.engine().shared().limits.attempts;
+        match self.queue.front() {
+            None => return Ok(false),
+            Some(front) if front.begun => return Ok(true),
+            Some(front) if front.attempts >= limit => {
+                if self.run.is_empty()
+                    && let Some(delivery) = self.queue.pop_front()
+                {
+                    self.give_up(delivery, DIED);
+                }
+                return Ok(false);
+            }
+            Some(_) => {}
+        }
+        self.count_attempt()?;
+        Ok(false)
+    }
+
+    /// The message becomes a dead letter when the run ends.
+    pub(super) fn give_up(&mut self, delivery: Delivery<W>, error: &str) {
+        tracing::error!(
+            actor = %self.actor(),
+            kind = %delivery.kind,
+            sequence = %delivery.sequence,
+            attempts = delivery.attempts,
+            error,
+            "a message was given up; it is a dead letter"
+        );
+        self.session.engine().shared().count_dead_letter();
+        self.run.push(Handled { delivery, result: Err(error.into()) });
+    }
+
+    /// Writes that the message at the front, or it and those behind it, are about to be handled.
+    fn count_attempt(&mut self) -> Result<(), Arc<JournalError>> {
+        let longest = self.session.engine().shared().limits.run_messages;
+        let Some(front) = self.queue.front_mut() else { return Ok(()) };
+        let event = if front.alone {
+            front.begun = true;
+            front.counted = true;
+            let (sequence, attempts) = (front.sequence, front.attempts + 1);
+            let (no, before) = (self.session.no(), front.attempts);
+            self.session.engine().shared().at_work.begin(no, sequence, before);
+            ActorEvent::AttemptsCounted { sequence, attempts }
+        } else {
+            let mut through = front.sequence;
+            let together = self.queue.iter_mut().take(longest);
+            for delivery in together.take_while(|it| !it.begun && !it.alone) {
+                delivery.begun = true;
+                through = delivery.sequence;
+            }
+            ActorEvent::RunBegan { through }
+        };
+        self.session.push(&event)?;
+        let counting = Arc::new(Counting::default());
+        self.counting = Some(counting.clone());
+        self.session.submit(Box::new(move |outcome| counting.done(outcome)))
+    }
+
+    /// A handler takes its time: that is an attempt from now on, if it was not counted before.
+    pub(super) fn count_slow_attempt(
+        &mut self,
+        delivery: &mut Delivery<W>,
+    ) -> Result<(), JournalError> {
+        if std::mem::replace(&mut delivery.counted, true) {
+            return Ok(());
+        }
+        let (sequence, before) = (delivery.sequence, delivery.attempts);
+        self.session.engine().shared().at_work.begin(self.session.no(), sequence, before);
+        self.session.push(&ActorEvent::AttemptsCounted { sequence, attempts: before + 1 })
+    }
+
+    /// The handler of a message has ended, one way or the other.
+    pub(super) fn attempt_ended(&self, counted: bool) {
+        if counted {
+            self.session.engine().shared().at_work.end(self.session.no());
+        }
+    }
+
+    /// The actor ends in good order: if a handler is cut off, that was no attempt.
+    pub(super) fn take_back_attempt(&mut self) {
+        let shared = self.session.engine().shared();
+        if let Some(event) = shared.at_work.take_back(self.session.no()) {
+            // If it cannot be written, it counts: better once too often than a loop.
+            let _ = self.session.push(&event);
+            let _ = self.session.submit(Box::new(|_| {}));
+        }
+    }
+}
+
+/// The last message that is done in a run.
+pub(super) fn last_of<W>(run: &[Handled<W>]) -> Option<Sequence> {
+    run.last().map(|handled| handled.delivery.sequence)
+}

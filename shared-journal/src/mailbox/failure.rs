@@ -1,0 +1,114 @@
+//! Attempts that failed: the way back, the next attempt, and the end as a dead letter.
+
+use std::sync::Arc;
+
+use super::delivery::{Delivery, Work};
+use super::intake::Mailbox;
+use crate::durable::DurableState;
+use crate::error::JournalError;
+use crate::guard::shortened;
+use crate::sabotage::sabotaged;
+
+impl<W: Work> Mailbox<W> {
+    /// An attempt to handle the message failed: its handler panicked, its reply cannot be stored or
+    /// will never come. The actor gets its last captured state back; go on with
+    /// [`next`](Self::next).
+    ///
+    /// # Errors
+    /// The last captured state does not decode: the actor must stop.
+    pub fn failed<A: DurableState>(
+        &mut self,
+        delivery: Delivery<W>,
+        error: &str,
+        actor: &mut A,
+    ) -> Result<(), Arc<JournalError>> {
+        self.attempt_failed(delivery, error);
+        self.restore(actor).map_err(Arc::new)
+    }
+
+    /// As [`failed`](Self::failed), for an actor that is made anew.
+    pub fn attempt_failed(&mut self, mut delivery: Delivery<W>, error: &str) {
+        self.steps.end();
+        self.attempt_ended(std::mem::take(&mut delivery.counted));
+        self.outbox.end();
+        delivery.attempts += 1;
+        // The next attempt is counted before it runs, if the message survives this process.
+        delivery.begun = !delivery.receipt;
+        let limit = self.session.engine().shared().limits.attempts;
+        let attempts = delivery.attempts;
+        tracing::warn!(
+            actor = %self.actor(),
+            kind = %delivery.kind,
+            sequence = %delivery.sequence,
+            attempts,
+            limit,
+            error,
+            "an attempt to handle a message failed; the actor goes back to its last captured state"
+        );
+        delivery.alone = true;
+        if !sabotaged("sabotage-panic-sends") {
+            self.outbox.take_back();
+        }
+        if self.run.is_empty() && attempts >= limit && !sabotaged("sabotage-poison") {
+            return self.give_up(delivery, shortened(error));
+        }
+        self.run_bytes = 0;
+        self.queue.push_front(delivery);
+        if sabotaged("sabotage-panic-run") {
+            self.run.clear();
+        }
+        for handled in self.run.drain(..).rev() {
+            self.queue.push_front(handled.delivery);
+        }
+    }
+
+    /// The state after the run cannot be stored, or something that ran beside the handlers has
+    /// spoilt it. If one message was handled, it is that one's failure; of several, each is handled
+    /// again alone, and the one that is at fault is found. The actor is to get its last captured
+    /// state back ([`restore`](Self::restore)).
+    pub fn run_failed(&mut self, error: &str) {
+        if self.is_given_up() {
+            // It changes no state, so it goes on.
+            return;
+        }
+        let mut run = std::mem::take(&mut self.run);
+        self.run_bytes = 0;
+        if run.len() == 1 {
+            return run.drain(..).for_each(|handled| self.attempt_failed(handled.delivery, error));
+        }
+        tracing::warn!(
+            actor = %self.actor(),
+            handled = run.len(),
+            error,
+            "the state after a run cannot be stored; the actor goes back to its last captured \
+             state, and each message of the run is handled alone"
+        );
+        self.outbox.take_back();
+        for mut handled in run.drain(..).rev() {
+            handled.delivery.alone = true;
+            self.queue.push_front(handled.delivery);
+        }
+    }
+
+    pub(super) fn take_back<A: DurableState>(
+        &mut self,
+        error: &str,
+        actor: &mut A,
+    ) -> Result<(), Arc<JournalError>> {
+        self.run_failed(error);
+        self.restore(actor).map_err(Arc::new)
+    }
+}
+
+/// An error with all of its causes, for logs and for what is kept of a failed message.
+#[must_use]
+pub fn error_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
