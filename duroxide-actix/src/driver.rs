@@ -125,7 +125,8 @@ where
 
     /// Whether the actor should take no further message for now.
     pub(crate) fn is_full(&self, capacity: usize) -> bool {
-        (self.mailbox.is_busy() && self.mailbox.len() >= capacity.max(1))
+        (self.mailbox.is_busy()
+            && (self.mailbox.len() >= capacity.max(1) || !self.mailbox.has_room()))
             || !self.mailbox.is_ready()
     }
 
@@ -161,7 +162,10 @@ where
 
     /// Puts a message into the mailbox and handles what can be handled.
     pub(crate) fn offer(&mut self, offer: Offer<A>, act: &mut A, ctx: &mut A::Context) {
-        self.accept(offer);
+        match self.mailbox.check_dead_letters(offer.key) {
+            Ok(()) => self.accept(offer),
+            Err(error) => offer.job.refuse(AskError::refused(Arc::new(error))),
+        }
         self.handle_all(act, ctx);
     }
 

@@ -155,7 +155,8 @@ fn delivered<A: DurableActor>(
             return Delivered::Refused(source.to_string().into());
         }
         Err(CallError::NotAccepted {
-            reason: reason @ (Refusal::TooLarge { .. } | Refusal::Encode(_)),
+            reason:
+                reason @ (Refusal::TooLarge { .. } | Refusal::Encode(_) | Refusal::DeadLettersFull(_)),
         }) => return Delivered::Refused(reason.to_string().into()),
         Err(_) => return Delivered::Lost(None),
     };

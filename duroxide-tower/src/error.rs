@@ -180,6 +180,10 @@ pub enum Refusal {
         /// The id.
         id: MessageId,
     },
+    /// The actor has as many dead letters as it may have: it takes no new message until some are sent
+    /// again or discarded ([`JournalError::DeadLettersFull`]).
+    #[error(transparent)]
+    DeadLettersFull(Box<JournalError>),
     /// The message does not encode.
     #[error("the message does not encode")]
     Encode(#[source] Box<JournalError>),
@@ -195,6 +199,7 @@ impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::TooLarge { size, limit, .. } => Self::TooLarge { size, limit },
+            error @ JournalError::DeadLettersFull { .. } => Self::DeadLettersFull(Box::new(error)),
             error => Self::Encode(Box::new(error)),
         }
     }

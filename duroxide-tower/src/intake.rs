@@ -85,6 +85,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
     /// As many may wait in the mailbox as in the channel.
     fn has_room(&self) -> bool {
         self.mailbox.len() + self.duplicates.len() < self.receiver.max_capacity()
+            && self.mailbox.has_room()
     }
 
     fn accept(&mut self, request: Request<A>) -> Result<(), Arc<JournalError>> {
@@ -93,6 +94,10 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             MessageKey::Caller(_) => fingerprint(A::Message::NAME, &message).ok(),
             _ => None,
         };
+        if let Err(error) = self.mailbox.check_dead_letters(key) {
+            caller.refuse(error.into());
+            return Ok(());
+        }
         let payload = match self.mailbox.encode(MESSAGE, &message) {
             Ok(payload) => payload,
             Err(error) => {

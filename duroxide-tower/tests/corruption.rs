@@ -95,7 +95,7 @@ impl Rows {
             store.write(&Write { append, ..nothing }).await.unwrap();
         }
         let (records, checkpoint) = (self.records.clone(), Some(self.checkpoint));
-        let part = CheckpointPart { records, checkpoint, truncate_before: None };
+        let part = CheckpointPart { records, checkpoint, ..CheckpointPart::default() };
         store.write(&Write { checkpoint: Some(&part), ..nothing }).await.unwrap();
         store
     }

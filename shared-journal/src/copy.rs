@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::cluster::{ClusterStore, Founding, found};
 use crate::error::{JournalError, Place};
-use crate::id::{ActorId, ActorNo, Position, ShardId};
+use crate::id::{ActorId, ActorNo, Position, Sequence, ShardId};
 use crate::provider::{
-    ActorKey, ActorProvider, CheckpointPart, RecordFilter, ShardHead, StoredCommit, StoredRecord,
-    Write,
+    ActorKey, ActorProvider, CheckpointPart, RecordFilter, ShardHead, StoredCommit, StoredLetter,
+    StoredRecord, Write,
 };
 
 /// Moved at a time: so many bytes, of the log or of records, and no more records than that.
@@ -127,6 +127,14 @@ async fn copy_shard(
     while let Some(records) = records_after(from, shard, after).await? {
         after = records.last().map_or(after, |record| record.no);
         report.records += records.len() as u64;
+        for record in &records {
+            let mut sent = Sequence(0);
+            while let Some(letters) = letters_after(from, shard, record.no, sent).await? {
+                sent = letters.last().map_or(sent, |letter| letter.sequence);
+                let part = CheckpointPart { letters, ..CheckpointPart::default() };
+                to.write(&Write { checkpoint: Some(&part), ..nothing }).await?;
+            }
+        }
         let part = CheckpointPart { records, ..CheckpointPart::default() };
         to.write(&Write { checkpoint: Some(&part), ..nothing }).await?;
     }
@@ -162,6 +170,15 @@ async fn compare(
         if copied != records {
             return Err(differs(Place::shard(shard).of_no(after)));
         }
+        for record in &records {
+            let mut seen = Sequence(0);
+            while let Some(letters) = letters_after(from, shard, record.no, seen).await? {
+                if letters_after(to, shard, record.no, seen).await?.as_ref() != Some(&letters) {
+                    return Err(differs(Place::shard(shard).of_no(record.no).message(seen)));
+                }
+                seen = letters.last().map_or(seen, |letter| letter.sequence);
+            }
+        }
         after = records.last().map_or(after, |record| record.no);
     }
     let copied = to.open_shard(shard).await?;
@@ -176,6 +193,16 @@ async fn commits_from(
 ) -> Result<Option<Vec<StoredCommit>>, JournalError> {
     let commits = store.read_commits(shard, next, PART_BYTES).await?;
     Ok((!commits.is_empty()).then_some(commits))
+}
+
+pub(crate) async fn letters_after(
+    store: &dyn ActorProvider,
+    shard: ShardId,
+    no: ActorNo,
+    after: Sequence,
+) -> Result<Option<Vec<StoredLetter>>, JournalError> {
+    let letters = store.load_letters(shard, no, after, PART_BYTES).await?;
+    Ok((!letters.is_empty()).then_some(letters))
 }
 
 pub(crate) async fn records_after(

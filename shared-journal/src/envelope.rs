@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The body of a commit (kind 'C') is its [`CommitHeader`] and then its entries, one after the
-//! other; that of a record ('R') is its [`RecordHeader`] and the record; letters ('L') and answers
-//! ('A') between nodes are one value each. The checksum covers everything before it, so a
+//! other; that of a record ('R') is its [`RecordHeader`] and the record; dead letters ('D'), letters
+//! ('L') and answers ('A') between nodes are one value each. The checksum covers everything before it, so a
 //! row that was moved to another place is found as well as one whose bits changed. Below the
 //! envelope the format is [postcard]'s.
 //!
@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
-use crate::record::{ActorRecord, Stamp};
+use crate::record::{ActorRecord, DeadLetter, Stamp};
 use crate::record_v2::RecordV2;
 
 const MAGIC: &[u8; 3] = b"DXJ";
 /// The newest version. 2: steps. 3: the journal's clock, attempts, fingerprints, transient outcomes.
-/// Letters and answers are still as in version 1.
+/// The others are still as in version 1.
 pub(crate) const VERSION: u8 = 3;
 const PREFIX: usize = MAGIC.len() + 2;
 const CHECKSUM: usize = 4;
@@ -31,6 +31,8 @@ const CHECKSUM: usize = 4;
 pub(crate) const COMMIT: u8 = b'C';
 /// The kind of a record.
 pub(crate) const RECORD: u8 = b'R';
+/// The kind of a dead letter.
+pub(crate) const DEAD: u8 = b'D';
 /// The kind of a letter.
 pub(crate) const LETTER: u8 = b'L';
 /// The kind of an answer.
@@ -82,6 +84,14 @@ pub(crate) struct RecordHeader {
     /// Every event up to and including this commit is in the record.
     pub(crate) position: Position,
     pub(crate) actor: ActorId,
+}
+
+/// A dead letter, and where it belongs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeadRow<L = DeadLetter> {
+    pub(crate) shard: ShardId,
+    pub(crate) no: ActorNo,
+    pub(crate) letter: L,
 }
 
 /// Why bytes are not an envelope of ours.

@@ -233,6 +233,20 @@ pub enum JournalError {
         /// The message.
         sequence: Sequence,
     },
+    /// The actor has as many dead letters as it may have, and takes no new message until some are
+    /// sent again or discarded.
+    #[error(
+        "{actor} has {count} dead letters of {bytes} bytes and takes no new message; \
+         send them again or discard them (see Limits::dead_letters)"
+    )]
+    DeadLettersFull {
+        /// The actor.
+        actor: ActorId,
+        /// How many dead letters it has.
+        count: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,

@@ -1,5 +1,6 @@
 //! `EventJournal`: the door to everything else.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -172,10 +173,34 @@ impl EventJournal {
     /// The messages that an actor gave up, oldest first. They are kept until they are sent again
     /// or discarded.
     ///
+    /// Reads all of them into memory, which may be [`Limits::dead_letter_bytes`] and more; see
+    /// [`dead_letters_page`](Self::dead_letters_page).
+    ///
     /// # Errors
     /// As [`actors`](Self::actors).
     pub async fn dead_letters(&self, actor: &ActorId) -> Result<Vec<DeadLetter>, JournalError> {
-        self.engine.dead_letters(actor.clone()).await
+        let (mut all, mut after) = (Vec::new(), Sequence(0));
+        loop {
+            let page = self.engine.dead_letters(actor.clone(), after, usize::MAX).await?;
+            let Some(last) = page.last() else { return Ok(all) };
+            after = last.sequence;
+            all.extend(page);
+        }
+    }
+
+    /// As [`dead_letters`](Self::dead_letters), but only those after `after`, and at most `limit` or
+    /// 4 MiB of them, whatever is reached first; one letter is always read. Begin with
+    /// `Sequence(0)`, go on with the sequence of the last; none is the end.
+    ///
+    /// # Errors
+    /// As [`actors`](Self::actors).
+    pub async fn dead_letters_page(
+        &self,
+        actor: &ActorId,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, JournalError> {
+        self.engine.dead_letters(actor.clone(), after, limit).await
     }
 
     /// Receives a dead letter again, as a new message; it is handled when the actor starts.
@@ -188,31 +213,57 @@ impl EventJournal {
         actor: &ActorId,
         sequence: Sequence,
     ) -> Result<(), JournalError> {
+        match self.resend_dead_letters(actor, sequence..=sequence).await? {
+            0 => Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Receives the dead letters in `range` again, in their order, as new messages, and says how many
+    /// there were; they are handled when the actor starts. If this is cancelled, or fails, the oldest
+    /// of them may have been received.
+    ///
+    /// # Errors
+    /// [`JournalError::AlreadyActive`] while the actor runs, or the journal has stopped.
+    pub async fn resend_dead_letters(
+        &self,
+        actor: &ActorId,
+        range: RangeInclusive<Sequence>,
+    ) -> Result<usize, JournalError> {
+        const AT_ONCE: usize = 4096;
         let activation = self.engine.activate(actor.clone()).await?;
-        let Some(letter) =
-            activation.dead.iter().find(|letter| letter.sequence == sequence).cloned()
-        else {
-            return Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence });
-        };
-        let (durable, outcome) = tokio::sync::oneshot::channel();
-        {
-            let mut session = Session::new(self.engine.clone(), actor.clone(), activation, &[]);
-            // Without its id: the id's recorded outcome is that of the first time.
-            let Ok(next) = session.admit(MessageKey::Anonymous, None) else {
-                return Err(JournalError::Closed);
-            };
-            session.push(&Session::received_event(
-                next,
-                MessageKey::Anonymous,
-                &letter.kind,
-                &letter.payload,
-                Some(sequence),
-            ))?;
+        // One that fails again is behind the end.
+        let end = (*range.end()).min(activation.received);
+        let mut session = Session::new(self.engine.clone(), actor.clone(), activation, &[]);
+        let mut after = Sequence(range.start().0.saturating_sub(1));
+        let mut count = 0;
+        loop {
+            let page = self.engine.dead_letters(actor.clone(), after, AT_ONCE).await?;
+            let known = page.iter().filter(|letter| letter.sequence <= end);
+            let mut last = None;
+            for letter in known {
+                // Without its id: the id's recorded outcome is that of the first time.
+                let Ok(next) = session.admit(MessageKey::Anonymous, None) else {
+                    return Err(JournalError::Closed);
+                };
+                session.push(&Session::received_event(
+                    next,
+                    MessageKey::Anonymous,
+                    &letter.kind,
+                    &letter.payload,
+                    Some(letter.sequence),
+                ))?;
+                last = Some(letter.sequence);
+                count += 1;
+            }
+            let Some(last) = last else { return Ok(count) };
+            after = last;
+            let (durable, outcome) = tokio::sync::oneshot::channel();
             session
                 .submit(Box::new(move |outcome| drop(durable.send(outcome))))
                 .map_err(unshare)?;
+            outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
         }
-        outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
     }
 
     /// Throws a dead letter away.
@@ -224,7 +275,29 @@ impl EventJournal {
         actor: &ActorId,
         sequence: Sequence,
     ) -> Result<(), JournalError> {
-        self.engine.discard(actor.clone(), sequence).await
+        match self.engine.discard(actor.clone(), sequence..=sequence).await? {
+            0 => Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Throws the dead letters in `range` away, and says how many there were. The actor may run. If
+    /// this is cancelled, a part of them is gone.
+    ///
+    /// # Errors
+    /// The journal has stopped; the oldest of them may be gone.
+    pub async fn discard_dead_letters(
+        &self,
+        actor: &ActorId,
+        range: RangeInclusive<Sequence>,
+    ) -> Result<usize, JournalError> {
+        let mut all = 0;
+        loop {
+            match self.engine.discard(actor.clone(), range.clone()).await? {
+                0 => return Ok(all),
+                count => all += count,
+            }
+        }
     }
 
     /// The history of an actor, from the oldest commit that is kept

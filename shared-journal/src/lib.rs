@@ -26,6 +26,7 @@ mod attach;
 pub mod cluster;
 mod codec;
 mod copy;
+mod dead;
 mod durable;
 mod engine;
 mod envelope;

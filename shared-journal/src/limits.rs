@@ -84,10 +84,24 @@ pub struct Limits {
     ///
     /// Allowed: 4 KiB to 1 TiB.
     pub tail_bytes: usize,
-    /// Commits kept behind the checkpoint so that histories can be read. Default 1,000.
+    /// Commits kept behind the checkpoint so that histories can be read. Default 1,000; fewer if
+    /// they have more than [`history_bytes`](Self::history_bytes).
     ///
     /// Allowed: any.
     pub history_commits: u64,
+    /// Bytes of commits kept behind the checkpoint. Default 256 MiB. Beyond it the oldest go, as
+    /// with [`history_commits`](Self::history_commits); the last commit always stays.
+    pub history_bytes: usize,
+    /// Dead letters per actor, by count. Default 100,000. At so many the actor takes no new message:
+    /// it is refused with `DeadLettersFull` until letters are sent again or discarded. What was
+    /// received before is still handled and may become a dead letter, so there can be a few more.
+    /// Each takes about 12 bytes of the actor's record, which is written whole.
+    pub dead_letters: usize,
+    /// Dead letters per actor, by their bytes. Default 1 GiB. Beyond it the same happens.
+    pub dead_letter_bytes: u64,
+    /// Bytes of messages that wait in the mailbox of one actor. Default 64 MiB. At so many the
+    /// mailbox is full, as it is by its capacity.
+    pub pending_bytes: usize,
     /// How long a commit or a read is tried again after its first failure, while the store is busy,
     /// full or away. Default 10 s. After that the journal stops with the store's error.
     ///
@@ -110,6 +124,10 @@ impl Default for Limits {
             checkpoint_bytes: 32 << 20,
             tail_bytes: 256 << 20,
             history_commits: 1000,
+            history_bytes: 256 << 20,
+            dead_letters: 100_000,
+            dead_letter_bytes: 1 << 30,
+            pending_bytes: 64 << 20,
             commit_retry: Duration::from_secs(10),
         }
     }

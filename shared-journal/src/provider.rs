@@ -1,7 +1,8 @@
 //! The storage contract: what a store must do for the journal.
 //!
 //! A provider stores bytes; it does not look into them. It keeps two things a shard: a log of
-//! commits, and one record per actor that checkpoints replace. [`sqlite`](crate::sqlite) is one
+//! commits, and one record per actor that checkpoints replace, with
+//! the dead letters of the actor beside it, a row each. [`sqlite`](crate::sqlite) is one
 //! implementation; those of others show with `provider_test` (a feature) that they keep the contract.
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
-use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::owner::Owner;
 
 /// A store for shards.
@@ -102,6 +103,20 @@ pub trait ActorProvider: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<ListedActor>, JournalError>;
 
+    /// Reads dead letters of one actor in the order of their sequences, beginning with the first
+    /// after `after`, until at least `max_bytes` are read or there is none. An empty answer is the
+    /// end.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn load_letters(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Sequence,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredLetter>, JournalError>;
+
     /// Lets the store check its own structures. Returns what it complains of.
     ///
     /// # Errors
@@ -145,6 +160,11 @@ pub struct Write<'a> {
 pub struct CheckpointPart {
     /// Records to insert or replace.
     pub records: Vec<StoredRecord>,
+    /// Dead letters to insert or replace. The record of their actor may come in a later part, or not
+    /// at all.
+    pub letters: Vec<StoredLetter>,
+    /// Dead letters to delete, if they are there. None of them is in `letters`.
+    pub removed_letters: Vec<(ActorNo, Sequence)>,
     /// From here on the records contain every commit up to this one. Set when all are saved.
     pub checkpoint: Option<Position>,
     /// Commits before this one can go: a few at a time, the oldest first.
@@ -171,6 +191,17 @@ pub struct StoredRecord {
     pub pending: u64,
     /// Dead letters, so that they can be listed.
     pub dead_letters: u64,
+    /// The envelope.
+    pub bytes: Vec<u8>,
+}
+
+/// A dead letter as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLetter {
+    /// The number of its actor.
+    pub no: ActorNo,
+    /// Its place in the actor's receipt order.
+    pub sequence: Sequence,
     /// The envelope.
     pub bytes: Vec<u8>,
 }

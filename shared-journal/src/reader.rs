@@ -225,15 +225,28 @@ impl JournalView {
     /// The store cannot be read, or the record is corrupt.
     pub async fn actor(&self, actor: &ActorId) -> Result<Option<ActorView>, JournalError> {
         let (look, name) = (self.look.clone(), actor.clone());
-        let found = aside(move || lock(&look).actor(&name)).await?;
-        Ok(found.map(|(_, position, record)| ActorView {
-            actor: actor.clone(),
-            position,
-            received: record.received,
-            state: record.state,
-            pending: record.pending.into(),
-            dead_letters: record.dead,
-        }))
+        aside(move || {
+            let mut look = lock(&look);
+            let Some((_, position, record)) = look.actor(&name)? else { return Ok(None) };
+            let mut dead_letters: Vec<DeadLetter> = Vec::new();
+            loop {
+                let after = dead_letters.last().map_or(Sequence(0), |letter| letter.sequence);
+                let page = look.dead_letters(&name, after)?;
+                if page.is_empty() {
+                    break;
+                }
+                dead_letters.extend(page);
+            }
+            Ok(Some(ActorView {
+                actor: name,
+                position,
+                received: record.received,
+                state: record.state,
+                pending: record.pending.into(),
+                dead_letters,
+            }))
+        })
+        .await
     }
 
     async fn list(&self, filter: RecordFilter) -> Result<Vec<ActorId>, JournalError> {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::Payload;
+use crate::dead::DeadLetters;
 use crate::id::{ActorId, Epoch, MessageId, MessageKey, Position, Sequence};
 use crate::outcomes::Outcomes;
 
@@ -32,8 +33,8 @@ pub(crate) struct ActorRecord {
     /// The outcomes of the last commit whose senders are in the owner's process and have no id of
     /// their own. Since version 3.
     pub(crate) transient: Transient,
-    /// Messages that were given up.
-    pub(crate) dead: Vec<DeadLetter>,
+    /// Messages that were given up: their index. In versions 1 and 2 they are here themselves.
+    pub(crate) dead: DeadLetters,
     /// The number of the last message put in the outbox.
     pub(crate) sent: u64,
     /// Sent and not delivered.
@@ -124,6 +125,13 @@ pub struct DeadLetter {
     pub error: String,
     /// When it was given up, in milliseconds since 1970 by the clock of the process.
     pub at_ms: u64,
+}
+
+impl DeadLetter {
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.kind.len() + self.payload.bytes().len() + self.error.len()
+    }
 }
 
 /// A message on its way to another actor.

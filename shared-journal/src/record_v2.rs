@@ -79,7 +79,7 @@ impl From<RecordV2<'_>> for ActorRecord {
             window: old.window,
             generated: old.generated,
             transient: Transient::default(),
-            dead: old.dead,
+            dead: old.dead.into_iter().collect(),
             sent: old.sent,
             outbox: old.outbox,
             steps: old.steps,

@@ -40,7 +40,7 @@ impl ActorRecord {
                 if sequence.0.checked_sub(1) == Some(self.received.0) =>
             {
                 // Another operator may have discarded it in the same moment.
-                self.dead.retain(|letter| Some(letter.sequence) != resend_of);
+                resend_of.into_iter().for_each(|letter| self.dead.remove(letter));
                 self.received = sequence;
                 self.stopped = false;
                 self.pending.push_back(PendingMessage {
@@ -119,7 +119,7 @@ impl ActorRecord {
 
             (true, ActorEvent::DeadLetterDiscarded { sequence }) => {
                 // Two operators may have discarded it in the same moment.
-                self.dead.retain(|letter| letter.sequence != sequence);
+                self.dead.remove(sequence);
             }
 
             (true, ActorEvent::StepRecorded { sequence, step, result })

@@ -6,13 +6,16 @@ use rustc_hash::FxHashMap;
 
 use crate::cluster::{Founding, check_shards, found, shard_of};
 use crate::codec::Codec;
-use crate::copy::{CopyReport, PART_BYTES, founding_of, move_letters, records_after};
-use crate::engine::{Engine, read_record};
+use crate::copy::{
+    CopyReport, PART_BYTES, founding_of, letters_after, move_letters, records_after,
+};
+use crate::engine::{Engine, read_letter, read_record, stored_letter};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
-use crate::id::{ActorNo, Epoch, Position, ShardId};
+use crate::id::{ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::limits::Limits;
 use crate::provider::{ActorKey, ActorProvider, CheckpointPart, StoredRecord, Write};
+use crate::record::{ActorRecord, DeadLetter};
 
 /// Copies the actors of a journal into an empty store that is founded as `founding`, and compares
 /// them at the end. So the journal of one process becomes that of a cluster, and a cluster gets
@@ -124,10 +127,44 @@ impl Moving {
             actor: record.actor.clone(),
         };
         let bytes = encode_record(&header, &state).map_err(|error| corrupt(error.to_string()))?;
+        let no = target.last;
         target.bytes += bytes.len();
-        target.part.push(StoredRecord { no: target.last, bytes, ..record });
-        if target.bytes >= PART_BYTES {
+        let from_no = record.no;
+        target.part.push(StoredRecord { no, bytes, ..record });
+        let (epoch, full) = (target.epoch, target.bytes >= PART_BYTES);
+        self.move_dead_letters((from, from_no), &state, (shard, no), epoch).await?;
+        if full {
             self.save(shard).await?;
+        }
+        Ok(())
+    }
+
+    /// Those in rows, and those in a record of an old version.
+    async fn move_dead_letters(
+        &self,
+        (from, from_no): (ShardId, ActorNo),
+        state: &ActorRecord,
+        (shard, no): (ShardId, ActorNo),
+        epoch: Epoch,
+    ) -> Result<(), JournalError> {
+        let store = |letters: Vec<DeadLetter>| async move {
+            let stored = letters.iter().map(|letter| stored_letter(shard, no, letter));
+            let letters = stored.collect::<Result<_, _>>().map_err(|error| {
+                let (store, place) = (self.from.location(), Place::shard(from).of_no(from_no));
+                JournalError::Corrupt { store, place, reason: error.to_string() }
+            })?;
+            let part = CheckpointPart { letters, ..CheckpointPart::default() };
+            self.to.write(&Write { shard, epoch, append: None, checkpoint: Some(&part) }).await
+        };
+        let mut sent = Sequence(0);
+        while let Some(rows) = letters_after(&*self.from, from, from_no, sent).await? {
+            sent = rows.last().map_or(sent, |row| row.sequence);
+            let known = rows.iter().filter(|row| state.dead.contains(row.sequence));
+            let letters = known.map(|row| read_letter(&*self.from, from, row));
+            store(letters.collect::<Result<_, _>>()?).await?;
+        }
+        for letter in state.dead.to_save() {
+            store(vec![letter.clone()]).await?;
         }
         Ok(())
     }
@@ -150,7 +187,7 @@ impl Moving {
                 let copied = self.to.load_record(place, ActorKey::Name(&record.actor)).await?;
                 let content = |it: &StoredRecord| decode_record(&it.bytes).map(|(_, state)| state);
                 let same = copied.is_some_and(|copied| content(&copied) == content(record));
-                if !same {
+                if !same || !self.same_letters(shard, record, place).await? {
                     return Err(JournalError::Corrupt {
                         store: self.to.location(),
                         place: Place::shard(place).of(&record.actor),
@@ -161,5 +198,48 @@ impl Moving {
             after = records.last().map_or(after, |record| record.no);
         }
         Ok(())
+    }
+
+    /// Every dead letter that the record lists is in the target, as it was.
+    async fn same_letters(
+        &self,
+        shard: ShardId,
+        record: &StoredRecord,
+        place: ShardId,
+    ) -> Result<bool, JournalError> {
+        let (_, state) = read_record(&*self.from, shard, record)?;
+        let key = ActorKey::Name(&record.actor);
+        let Some(copied) = self.to.load_record(place, key).await? else { return Ok(false) };
+        let (mut seen, mut count) = (Sequence(0), 0);
+        while let Some(letters) = letters_after(&*self.to, place, copied.no, seen).await? {
+            for stored in &letters {
+                let letter = read_letter(&*self.to, place, stored)?;
+                if self.letter(shard, record.no, &state, letter.sequence).await?.as_ref()
+                    != Some(&letter)
+                {
+                    return Ok(false);
+                }
+                seen = letter.sequence;
+                count += 1;
+            }
+        }
+        Ok(count == state.dead.len())
+    }
+
+    /// A dead letter of the source, in its record or in a row.
+    async fn letter(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        state: &ActorRecord,
+        sequence: Sequence,
+    ) -> Result<Option<DeadLetter>, JournalError> {
+        if let Some(letter) = state.dead.unsaved(sequence) {
+            return Ok(Some(letter.clone()));
+        }
+        let before = Sequence(sequence.0.saturating_sub(1));
+        let stored = self.from.load_letters(shard, no, before, 1).await?.into_iter().next();
+        let stored = stored.filter(|it| it.sequence == sequence && state.dead.contains(sequence));
+        stored.map(|it| read_letter(&*self.from, shard, &it)).transpose()
     }
 }

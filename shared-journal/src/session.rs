@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::Payload;
+use crate::dead::DeadTotals;
 use crate::engine::{Activation, Engine, Gate, Lease, Release, Shared, window};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
@@ -22,6 +23,7 @@ pub(crate) struct Session {
     // The lease before the engine: fields are dropped in this order, and the end of the lease is
     // announced through the engine.
     lease: Lease,
+    dead: Arc<DeadTotals>,
     engine: Arc<Engine>,
     actor: ActorId,
     position: Position,
@@ -65,6 +67,7 @@ impl Session {
         }
         Self {
             lease: activation.lease,
+            dead: activation.dead,
             engine,
             actor,
             position: activation.position,
@@ -147,6 +150,18 @@ impl Session {
         let now_ms = self.engine.shared().clock_ms();
         self.ids.insert(key, fingerprint, now_ms, self.received);
         Ok(self.received)
+    }
+
+    /// Whether a new message may be taken: not if too many were given up.
+    pub(crate) fn check_dead(&self, key: MessageKey) -> Result<(), JournalError> {
+        let limits = &self.engine.shared().limits;
+        let (count, bytes) = self.dead.get();
+        let full = count >= limits.dead_letters || bytes >= limits.dead_letter_bytes;
+        // One that was received before is not new.
+        if full && self.ids.look(key, None) == Seen::New {
+            return Err(JournalError::DeadLettersFull { actor: self.actor.clone(), count, bytes });
+        }
+        Ok(())
     }
 
     /// Everything up to this message is done, and submitted.

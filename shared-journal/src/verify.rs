@@ -1,15 +1,16 @@
 //! Reading everything and reporting what is wrong.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::engine::{Checked, From, Scan, Shared, read_record, window};
+use crate::engine::{Checked, From, Scan, Shared, read_letter, read_record, window};
 use crate::envelope::entries;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
-use crate::id::ActorNo;
-use crate::provider::{ActorKey, RecordFilter};
+use crate::id::{ActorNo, Sequence};
+use crate::provider::{ActorKey, RecordFilter, StoredRecord};
 use crate::record::ActorRecord;
 
 /// What [`EventJournal::verify`](crate::EventJournal::verify) saw.
@@ -22,6 +23,8 @@ pub struct VerifyReport {
     pub events: u64,
     /// Records of actors read.
     pub records: u64,
+    /// Dead letters read.
+    pub dead_letters: u64,
     /// Everything that is wrong, in the order of reading.
     pub problems: Vec<JournalError>,
 }
@@ -92,6 +95,9 @@ async fn read_all(shared: &Shared) -> Result<VerifyReport, JournalError> {
                 let known = actors.entry(no).or_insert_with(|| {
                     matches!(event, ActorEvent::Spawned { .. }).then(ActorRecord::default)
                 });
+                if let Some(record) = known.as_mut() {
+                    record.dead.forget_letters();
+                }
                 if let Some(record) = known
                     && let Err(source) = record.apply(event, header.stamp(), window(&shared.limits))
                 {
@@ -120,12 +126,80 @@ async fn verify_records(shared: &Shared, report: &mut VerifyReport) -> Result<()
             let key = ActorKey::No(listed.no);
             if let Some(stored) = shared.provider.load_record(shared.shard, key).await? {
                 report.records += 1;
-                let read = read_record(&*shared.provider, shared.shard, &stored);
-                report.problems.extend(read.err());
+                verify_record(shared, stored, report).await?;
             }
         }
         if page.len() < PAGE {
             return Ok(());
         }
     }
+}
+
+/// A record and its dead letters. They are not read at one moment: if something is wrong and the
+/// record has changed meanwhile, both are read again.
+async fn verify_record(
+    shared: &Shared,
+    mut stored: StoredRecord,
+    report: &mut VerifyReport,
+) -> Result<(), JournalError> {
+    loop {
+        let (letters, problems) = record_problems(shared, &stored).await?;
+        if !problems.is_empty() {
+            let key = ActorKey::No(stored.no);
+            if let Some(now) = shared.provider.load_record(shared.shard, key).await?
+                && now != stored
+            {
+                stored = now;
+                continue;
+            }
+        }
+        report.dead_letters += letters;
+        report.problems.extend(problems);
+        return Ok(());
+    }
+}
+
+/// How many letters were read, and what is wrong.
+async fn record_problems(
+    shared: &Shared,
+    stored: &StoredRecord,
+) -> Result<(u64, Vec<JournalError>), JournalError> {
+    const BYTES: usize = 1 << 20;
+    let (provider, shard, no) = (&*shared.provider, shared.shard, stored.no);
+    let record = match read_record(provider, shard, stored) {
+        Ok((_, record)) => record,
+        Err(error) => return Ok((0, vec![error])),
+    };
+    let (mut found, mut problems) = (BTreeSet::new(), Vec::new());
+    let mut after = Sequence(0);
+    let corrupt = |sequence: Sequence, reason: &str| JournalError::Corrupt {
+        store: provider.location(),
+        place: Place::shard(shard).of(&stored.actor).of_no(no).message(sequence),
+        reason: reason.to_owned(),
+    };
+    loop {
+        let rows = provider.load_letters(shard, no, after, BYTES).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.sequence;
+        for row in &rows {
+            problems.extend(read_letter(provider, shard, row).err());
+            found.insert(row.sequence);
+        }
+    }
+    for missing in record.dead.sequences().filter(|it| !found.contains(it)) {
+        // A record of an old version has them inside.
+        if record.dead.unsaved(missing).is_none() {
+            problems.push(corrupt(missing, "the dead letter is missing"));
+        }
+    }
+    // Letters are saved before the record that lists them, so they may be of messages that it does
+    // not know to be done.
+    let done = |sequence: &Sequence| {
+        *sequence <= record.received
+            && record.pending.front().is_none_or(|oldest| *sequence < oldest.sequence)
+    };
+    for stray in found.iter().filter(|it| done(it) && !record.dead.contains(**it)) {
+        problems.push(corrupt(*stray, "a dead letter that its actor does not list"));
+    }
+    Ok((found.len() as u64, problems))
 }

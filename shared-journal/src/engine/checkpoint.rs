@@ -3,7 +3,8 @@
 //! The directory sends one part at a time to the writer, which puts it into the transaction of its
 //! next commit, or into one of its own when nothing else is to be written. A part holds records as
 //! they are when it is made; all of them contain at least the commits up to the checkpoint's
-//! beginning, so that is the position the last part declares. A crash between two parts leaves
+//! beginning, so that is the position the last part declares. Dead letters are rows of their own,
+//! saved before the record that lists them, and deleted with the record that does not. A crash between two parts leaves
 //! records that are ahead of the old position, and recovery skips what they contain already.
 //! Then the log goes, a few commits with every part: freeing the pages of a long log at once would
 //! make a commit wait for longer than a disk does. A crash leaves the rest to the next checkpoint.
@@ -11,9 +12,10 @@
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::letters::stored_letter;
 use super::slot::{Slots, stored_record};
 use crate::error::JournalError;
-use crate::id::{ActorNo, Position};
+use crate::id::{ActorNo, Position, Sequence};
 use crate::limits::Limits;
 use crate::provider::CheckpointPart;
 use crate::sabotage::sabotaged;
@@ -58,9 +60,12 @@ pub(super) struct Checkpoint {
     /// included.
     log: Log,
     /// The actors to save, in the order of their numbers: neighbours share a page.
-    todo: std::vec::IntoIter<ActorNo>,
+    todo: std::iter::Peekable<std::vec::IntoIter<ActorNo>>,
     /// What the part on its way holds, and how far each record had come when it was made.
     saving: Vec<(ActorNo, Position)>,
+    /// The dead letters in it, and those that it deletes.
+    letters: Vec<(ActorNo, Sequence)>,
+    removed: Vec<(ActorNo, Sequence)>,
     saved: bool,
     /// The oldest commit that is kept at the end.
     keep: Position,
@@ -77,19 +82,26 @@ pub(super) enum Progress {
 
 impl Checkpoint {
     /// Plans a checkpoint of everything that changed up to the log's tail, and the end of the log
-    /// before the last `history` commits.
+    /// before `keep`.
     pub(super) fn plan(
         slots: &Slots,
         log: Log,
-        history: u64,
+        keep: Position,
         waiting: Vec<oneshot::Sender<()>>,
     ) -> Self {
         let mut todo: Vec<_> =
             slots.iter().filter(|(_, slot)| slot.dirty).map(|(no, _)| no).collect();
         todo.sort_unstable();
-        // The last one stays: the journal's clock goes on from it.
-        let keep = Position((log.tail.0 + 1).saturating_sub(history.max(1))).max(log.oldest);
-        Self { log, todo: todo.into_iter(), saving: Vec::new(), saved: false, keep, waiting }
+        Self {
+            log,
+            todo: todo.into_iter().peekable(),
+            saving: Vec::new(),
+            letters: Vec::new(),
+            removed: Vec::new(),
+            saved: false,
+            keep,
+            waiting,
+        }
     }
 
     /// The next part to write. `folded` is the last commit that the slots contain.
@@ -102,7 +114,7 @@ impl Checkpoint {
         let mut part = CheckpointPart::default();
         let mut bytes = 0;
         while part.records.len() < PART_RECORDS && bytes < PART_BYTES {
-            let Some(no) = self.todo.next() else {
+            let Some(no) = self.todo.peek().copied() else {
                 part.checkpoint = (!self.saved).then_some(self.log.tail);
                 if sabotaged("sabotage-checkpoint") {
                     part.checkpoint = part.checkpoint.map(Position::next);
@@ -112,17 +124,44 @@ impl Checkpoint {
                 part.truncate_before = Some(self.log.oldest);
                 break;
             };
-            let Some(slot) = slots.get(no) else { continue };
+            let Some(slot) = slots.get(no) else {
+                self.todo.next();
+                continue;
+            };
+            // The letters before the record that knows of them: a crash between the two leaves rows
+            // that the log gives again.
+            let mut unsaved = slot.record.dead.to_save().peekable();
+            while bytes < PART_BYTES
+                && let Some(letter) = unsaved.next()
+            {
+                let letter = stored_letter(shared.shard, no, letter)
+                    .map_err(|error| shared.store_error("encode a dead letter", error))?;
+                bytes += letter.bytes.len();
+                self.letters.push((no, letter.sequence));
+                part.letters.push(letter);
+            }
+            if unsaved.peek().is_some() {
+                break;
+            }
+            self.todo.next();
             let record = stored_record(shared, folded, no, slot)?;
             bytes += record.bytes.len();
             self.saving.push((no, slot.changed));
             part.records.push(record);
+            part.removed_letters.extend(slot.record.dead.to_delete().map(|it| (no, it)));
         }
+        self.removed.clone_from(&part.removed_letters);
         Ok(part)
     }
 
     /// The part is durable: what did not change meanwhile is clean.
     pub(super) fn part_saved(&mut self, slots: &mut Slots) -> Progress {
+        for (no, letter) in self.letters.drain(..) {
+            slots.dead(no).into_iter().for_each(|dead| dead.saved(letter));
+        }
+        for (no, letter) in self.removed.drain(..) {
+            slots.dead(no).into_iter().for_each(|dead| dead.deleted(letter));
+        }
         for (no, saved) in self.saving.drain(..) {
             slots.saved(no, saved);
         }
@@ -135,6 +174,12 @@ impl Checkpoint {
 }
 
 impl Log {
+    /// The oldest of the last `history` commits. The last one stays: the journal's clock goes on
+    /// from it.
+    pub(super) fn oldest_of(&self, history: u64) -> Position {
+        Position((self.tail.0 + 1).saturating_sub(history.max(1))).max(self.oldest)
+    }
+
     /// The oldest commit that is kept when about [`TRUNCATE_BYTES`] more have gone.
     fn truncated(&self) -> Position {
         let commits = self.tail.0.saturating_sub(self.covered.0);

@@ -1,5 +1,6 @@
 //! The directory: a thread that knows every actor as the durable log has it.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,9 +8,11 @@ use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, Log, Progress, is_due};
 use super::recover::fold;
+use super::sizes::Sizes;
 use super::slot::{Slot, Slots};
-use super::{Shared, Ticket};
+use super::{Shared, Ticket, letters};
 use crate::codec::Payload;
+use crate::dead::DeadTotals;
 use crate::envelope::{CommitHeader, push_entry};
 use crate::error::JournalError;
 use crate::event::ActorEvent;
@@ -17,6 +20,9 @@ use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
 use crate::record::{DeadLetter, Outcome, PendingMessage, RecordedStep};
+
+/// One request discards no more letters than this: commits stay small.
+const DISCARDED_AT_ONCE: usize = 4096;
 
 /// A durable commit on its way from the writer.
 pub(super) struct Committed {
@@ -47,14 +53,17 @@ type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 /// Resolved when a submission is durable.
 pub(super) type Durable = oneshot::Receiver<Result<(), Arc<JournalError>>>;
 
+/// How many letters are thrown away, and when that is durable.
+pub(super) type Discarded = (usize, Durable);
+
 pub(super) enum Request {
     Activate { actor: ActorId, reply: Reply<Activation> },
     Deactivate { no: ActorNo },
     Outcome { actor: ActorId, id: MessageId, reply: Reply<Option<Outcome>> },
     Number { actor: ActorId, reply: Reply<Option<ActorNo>> },
     Outbox { actor: ActorId, reply: Reply<Option<Sent>> },
-    DeadLetters { actor: ActorId, reply: Reply<Vec<DeadLetter>> },
-    Discard { actor: ActorId, sequence: Sequence, reply: Reply<Durable> },
+    DeadLetters { actor: ActorId, after: Sequence, limit: usize, reply: Reply<Vec<DeadLetter>> },
+    Discard { actor: ActorId, range: RangeInclusive<Sequence>, reply: Reply<Discarded> },
     List { filter: RecordFilter, after: ActorNo, limit: usize, reply: Reply<Page> },
     Checkpoint { reply: oneshot::Sender<()> },
     WriterDone { reply: oneshot::Sender<()> },
@@ -63,6 +72,7 @@ pub(super) enum Request {
 /// An actor as its history left it.
 pub(crate) struct Activation {
     pub(crate) lease: Lease,
+    pub(crate) dead: Arc<DeadTotals>,
     pub(crate) spawned: bool,
     pub(crate) position: Position,
     pub(crate) received: Sequence,
@@ -73,7 +83,6 @@ pub(crate) struct Activation {
     pub(crate) steps: Vec<RecordedStep>,
     /// The ids of the dedup windows, when they got in and what they are about, oldest first.
     pub(crate) window: Vec<(MessageKey, u64, Option<u64>)>,
-    pub(crate) dead: Vec<DeadLetter>,
 }
 
 /// A part of a listing.
@@ -102,6 +111,7 @@ pub(super) struct Directory {
     slots: Slots,
     /// The log up to what the slots contain.
     log: Log,
+    sizes: Sizes,
     /// The last submission that the slots contain.
     ticket: Ticket,
     /// Requests that wait for a submission to be folded.
@@ -132,10 +142,12 @@ enum Flow {
 
 impl Directory {
     pub(super) fn new(shared: Arc<Shared>, slots: Slots, log: Log) -> Self {
+        let sizes = Sizes::new(shared.limits.history_bytes);
         Self {
             shared,
             slots,
             log,
+            sizes,
             ticket: 0,
             waiting: Vec::new(),
             checkpoint: None,
@@ -207,6 +219,7 @@ impl Directory {
         fold(&self.shared, &mut self.slots, &header, &commit.entries)?;
         self.log.tail = commit.position;
         self.log.uncovered += commit.row_bytes;
+        self.sizes.push(commit.position, commit.row_bytes);
         self.ticket = commit.ticket;
         Ok(())
     }
@@ -251,12 +264,11 @@ impl Directory {
                 });
                 drop(reply.send(sent));
             }
-            Request::DeadLetters { actor, reply } => {
-                let letters = self.with(&actor, |_, slot| slot.record.dead.clone());
-                drop(reply.send(letters.map(Option::unwrap_or_default)));
+            Request::DeadLetters { actor, after, limit, reply } => {
+                drop(reply.send(self.dead_letters(&actor, after, limit)));
             }
-            Request::Discard { actor, sequence, reply } => {
-                let submitted = self.discard(&actor, sequence);
+            Request::Discard { actor, range, reply } => {
+                let submitted = self.discard(&actor, range);
                 drop(reply.send(submitted));
             }
             Request::List { filter, after, limit, reply } => {
@@ -281,9 +293,12 @@ impl Directory {
             return Err(JournalError::AlreadyActive { actor: actor.clone() });
         };
         slot.active = true;
+        let totals = slot.totals.insert(Arc::default()).clone();
         let record = &slot.record;
+        totals.set(&record.dead);
         Ok(Activation {
             lease: Lease { shared: self.shared.clone(), no },
+            dead: totals,
             spawned: record.spawned,
             position: slot.changed,
             received: record.received,
@@ -300,13 +315,13 @@ impl Directory {
                     generated.map(|it| (MessageKey::Generated(it.id), it.at_ms, it.fingerprint));
                 callers.chain(generated).collect()
             },
-            dead: record.dead.clone(),
         })
     }
 
     fn deactivate(&mut self, no: ActorNo) {
         if let Some(slot) = self.slots.get_mut(no) {
             slot.active = false;
+            slot.totals = None;
         }
         self.slots.evict(no);
     }
@@ -322,20 +337,43 @@ impl Directory {
         Ok(known.unwrap_or(Known::Nothing))
     }
 
-    fn discard(&mut self, actor: &ActorId, sequence: Sequence) -> Result<Durable, JournalError> {
+    pub(super) fn dead_letters(
+        &mut self,
+        actor: &ActorId,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, JournalError> {
+        let shared = self.shared.clone();
+        let read = self.with(actor, |no, slot| letters::page(&shared, no, slot, after, limit))?;
+        read.unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    fn discard(
+        &mut self,
+        actor: &ActorId,
+        range: RangeInclusive<Sequence>,
+    ) -> Result<Discarded, JournalError> {
         let known = self.with(actor, |no, slot| {
-            slot.record.dead.iter().any(|letter| letter.sequence == sequence).then_some(no)
+            let letters = slot.record.dead.in_range(range).take(DISCARDED_AT_ONCE);
+            (no, letters.collect::<Vec<_>>())
         })?;
-        let Some(no) = known.flatten() else {
-            return Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence });
-        };
-        let mut entry = Vec::new();
-        push_entry(&mut entry, no, &ActorEvent::DeadLetterDiscarded { sequence })
-            .map_err(|error| self.shared.store_error("encode an event", error))?;
+        let (no, letters) = known.unwrap_or_default();
         let (durable, outcome) = oneshot::channel();
+        if letters.is_empty() {
+            let _ = durable.send(Ok(()));
+            return Ok((0, outcome));
+        }
+        let mut entries = Vec::new();
+        for sequence in &letters {
+            let event = ActorEvent::DeadLetterDiscarded { sequence: *sequence };
+            push_entry(&mut entries, no, &event)
+                .map_err(|error| self.shared.store_error("encode an event", error))?;
+        }
         let release = Box::new(move |outcome| drop(durable.send(outcome)));
-        self.shared.queue.submit(&entry, 1, None, release).map_err(super::unshare)?;
-        Ok(outcome)
+        let count = letters.len();
+        let submitted = self.shared.queue.submit(&entries, count as u64, None, release);
+        submitted.map_err(super::unshare)?;
+        Ok((count, outcome))
     }
 
     /// A page of actors, and where the next one begins, if there is one.
@@ -388,12 +426,35 @@ impl Directory {
 
     fn begin_checkpoint(&mut self) -> Result<(), JournalError> {
         let waiting = std::mem::take(&mut self.next_checkpoint);
-        let history = self.shared.limits.history_commits;
-        let checkpoint = Checkpoint::plan(&self.slots, self.log, history, waiting);
+        let from = self.log.oldest_of(self.shared.limits.history_commits);
+        self.measure(from)?;
+        let keep = self.sizes.keep(from);
+        let checkpoint = Checkpoint::plan(&self.slots, self.log, keep, waiting);
         // It covers what is there by now; the next begins where it ends.
         self.log.covered = self.log.tail;
         self.log.uncovered = 0;
         self.write_part(checkpoint)
+    }
+
+    /// Gets to know the sizes of the commits from `from` on: those of earlier owners are read, once.
+    fn measure(&mut self, from: Position) -> Result<(), JournalError> {
+        const READ_BYTES: usize = 4 << 20;
+        let known = self.sizes.first().unwrap_or(self.log.tail.next());
+        if from >= known || self.shared.limits.history_bytes == usize::MAX {
+            return Ok(());
+        }
+        let (mut older, mut next) = (Sizes::new(self.shared.limits.history_bytes), from);
+        while next < known {
+            let (provider, shard) = (&self.shared.provider, self.shared.shard);
+            let commits = pollster::block_on(provider.read_commits(shard, next, READ_BYTES))?;
+            let Some(last) = commits.last() else { break };
+            next = last.position.next();
+            for commit in commits.iter().filter(|commit| commit.position < known) {
+                older.push(commit.position, commit.bytes.len());
+            }
+        }
+        self.sizes.prepend(older);
+        Ok(())
     }
 
     fn part_saved(&mut self) -> Result<(), JournalError> {

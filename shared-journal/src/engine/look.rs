@@ -10,10 +10,10 @@ use super::slot::Slots;
 use super::{Page, Shared, shared};
 use crate::codec::Codec;
 use crate::error::JournalError;
-use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::limits::Limits;
 use crate::provider::{ActorProvider, RecordFilter, ShardHead};
-use crate::record::ActorRecord;
+use crate::record::{ActorRecord, DeadLetter};
 
 /// So often the owner may truncate what is read here before it was read.
 const ATTEMPTS: u32 = 50;
@@ -91,6 +91,15 @@ impl Look {
             |no, slot: &super::slot::Slot| (no, slot.changed.max(at_least), slot.record.clone());
         self.directory.with(actor, read)
     }
+
+    /// The dead letters of an actor after `after`, some of them; none at the end. Blocks.
+    pub(crate) fn dead_letters(
+        &mut self,
+        actor: &ActorId,
+        after: Sequence,
+    ) -> Result<Vec<DeadLetter>, JournalError> {
+        self.directory.dead_letters(actor, after, usize::MAX)
+    }
 }
 
 fn is_damage(error: &JournalError) -> bool {
@@ -134,7 +143,7 @@ mod tests {
     use super::*;
     use crate::EventJournal;
     use crate::mailbox::{Resolution, Work};
-    use crate::provider::{ActorKey, ListedActor, StoredCommit, StoredRecord, Write};
+    use crate::provider::{ActorKey, ListedActor, StoredCommit, StoredLetter, StoredRecord, Write};
     use crate::sum::Sum;
     use crate::test_util::MemoryActorProvider;
 
@@ -195,6 +204,15 @@ mod tests {
             limit: usize,
         ) -> Result<Vec<ListedActor>, JournalError> {
             self.rest.list_records(shard, filter, after, limit).await
+        }
+        async fn load_letters(
+            &self,
+            shard: ShardId,
+            no: ActorNo,
+            after: Sequence,
+            max_bytes: usize,
+        ) -> Result<Vec<StoredLetter>, JournalError> {
+            self.rest.load_letters(shard, no, after, max_bytes).await
         }
         async fn check(&self) -> Result<Vec<String>, JournalError> {
             self.rest.check().await

@@ -18,16 +18,19 @@ mod closing;
 mod directory;
 mod gate;
 mod inbox;
+mod letters;
 mod look;
 mod pace;
 mod patient;
 mod queue;
 mod recover;
 mod retry;
+mod sizes;
 mod slot;
 mod writer;
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -43,6 +46,7 @@ use self::directory::{Directory, Mail, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Gate, Release};
 use self::inbox::Inbox;
+pub(crate) use self::letters::{read_letter, stored_letter};
 pub(crate) use self::look::{Look, reading};
 use self::patient::Patient;
 use self::queue::{Queue, Ticket};
@@ -267,21 +271,28 @@ impl Engine {
         outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
     }
 
+    /// Dead letters of an actor, beginning after `after`: at most `limit`, and not more than is good
+    /// to have in memory. None if there is none.
     pub(crate) async fn dead_letters(
         &self,
         actor: ActorId,
+        after: Sequence,
+        limit: usize,
     ) -> Result<Vec<DeadLetter>, JournalError> {
-        self.shared.ask(|reply| Request::DeadLetters { actor, reply }).await?
+        self.shared.ask(|reply| Request::DeadLetters { actor, after, limit, reply }).await?
     }
 
+    /// Throws dead letters away, the oldest first, and says how many: a part of them if there are
+    /// many, 0 if there is none.
     pub(crate) async fn discard(
         &self,
         actor: ActorId,
-        sequence: Sequence,
-    ) -> Result<(), JournalError> {
-        let durable =
-            self.shared.ask(|reply| Request::Discard { actor, sequence, reply }).await??;
-        durable.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
+        range: RangeInclusive<Sequence>,
+    ) -> Result<usize, JournalError> {
+        let (count, durable) =
+            self.shared.ask(|reply| Request::Discard { actor, range, reply }).await??;
+        durable.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        Ok(count)
     }
 
     pub(crate) async fn list(

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use super::retry::Retry;
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
-use crate::id::{ActorNo, Position, ShardId};
+use crate::id::{ActorNo, Position, Sequence, ShardId};
 use crate::owner::Owner;
 use crate::provider::{
-    ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredRecord,
-    Write,
+    ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredLetter,
+    StoredRecord, Write,
 };
 use crate::sync::sleep;
 
@@ -102,6 +102,16 @@ impl ActorProvider for Patient {
         limit: usize,
     ) -> Result<Vec<ListedActor>, JournalError> {
         self.read(|| self.store.list_records(shard, filter, after, limit)).await
+    }
+
+    async fn load_letters(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Sequence,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredLetter>, JournalError> {
+        self.read(|| self.store.load_letters(shard, no, after, max_bytes)).await
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {

@@ -1,9 +1,12 @@
 //! The actors that the directory has in memory: those that run, and those that changed since the
 //! last checkpoint.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use super::Shared;
+use crate::dead::{DeadLetters, DeadTotals};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
@@ -23,6 +26,8 @@ pub(super) struct Slot {
     pub(super) dirty: bool,
     /// Reserved by a running actor.
     pub(super) active: bool,
+    /// What its mailbox sees of its dead letters.
+    pub(super) totals: Option<Arc<DeadTotals>>,
 }
 
 #[derive(Default)]
@@ -46,6 +51,11 @@ impl Slots {
 
     pub(super) fn get_mut(&mut self, no: ActorNo) -> Option<&mut Slot> {
         self.by_no.get_mut(&no)
+    }
+
+    /// The dead letters of an actor that is in memory.
+    pub(super) fn dead(&mut self, no: ActorNo) -> Option<&mut DeadLetters> {
+        self.by_no.get_mut(&no).map(|slot| &mut slot.record.dead)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ActorNo, &Slot)> {
@@ -102,6 +112,9 @@ impl Slots {
                 source,
             }
         })?;
+        if let Some(totals) = &slot.totals {
+            totals.set(&slot.record.dead);
+        }
         slot.changed = position;
         self.dirty += usize::from(!slot.dirty);
         slot.dirty = true;
@@ -183,6 +196,7 @@ impl Slots {
             changed: Position::default(),
             dirty: false,
             active: false,
+            totals: None,
         })
     }
 }

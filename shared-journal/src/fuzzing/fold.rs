@@ -178,7 +178,7 @@ impl Books {
             assert_eq!(message.fingerprint, self.fingerprints.get(&message.sequence).copied());
         }
         assert_eq!(self.received, self.done + self.pending.len() as u64);
-        assert!(record.dead.iter().map(|letter| letter.sequence).eq(self.dead.iter().copied()));
+        assert!(record.dead.sequences().eq(self.dead.iter().copied()));
         assert_eq!(record.state.as_ref().map(|state| state.bytes()), self.state.as_deref());
         assert_eq!(record.sent, self.sent);
         let outbox = record.outbox.iter().map(|message| (message.number, message.payload.bytes()));

@@ -6,6 +6,7 @@
 //! counted.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -80,14 +81,17 @@ impl<W: Work> Mailbox<W> {
 
     /// The message becomes a dead letter when the run ends.
     pub(super) fn give_up(&mut self, delivery: Delivery<W>, error: &str) {
-        tracing::error!(
-            actor = %self.actor(),
-            kind = %delivery.kind,
-            sequence = %delivery.sequence,
-            attempts = delivery.attempts,
-            error,
-            "a message was given up; it is a dead letter"
-        );
+        if let Some(left_out) = self.told_given_up.tell(Instant::now()) {
+            tracing::error!(
+                actor = %self.actor(),
+                kind = %delivery.kind,
+                sequence = %delivery.sequence,
+                attempts = delivery.attempts,
+                error,
+                left_out,
+                "a message was given up; it is a dead letter"
+            );
+        }
         self.session.engine().shared().count_dead_letter();
         self.run.push(Handled { delivery, result: Err(error.into()) });
     }

@@ -1,6 +1,7 @@
 //! Attempts that failed: the way back, the next attempt, and the end as a dead letter.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::delivery::{Delivery, Work};
 use super::intake::Mailbox;
@@ -36,15 +37,18 @@ impl<W: Work> Mailbox<W> {
         delivery.begun = !delivery.receipt;
         let limit = self.session.engine().shared().limits.attempts;
         let attempts = delivery.attempts;
-        tracing::warn!(
-            actor = %self.actor(),
-            kind = %delivery.kind,
-            sequence = %delivery.sequence,
-            attempts,
-            limit,
-            error,
-            "an attempt to handle a message failed; the actor goes back to its last captured state"
-        );
+        if let Some(left_out) = self.told_failed.tell(Instant::now()) {
+            tracing::warn!(
+                actor = %self.actor(),
+                kind = %delivery.kind,
+                sequence = %delivery.sequence,
+                attempts,
+                limit,
+                error,
+                left_out,
+                "an attempt to handle a message failed; the actor goes back to its last captured state"
+            );
+        }
         delivery.alone = true;
         if !sabotaged("sabotage-panic-sends") {
             self.outbox.take_back();

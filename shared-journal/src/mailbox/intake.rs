@@ -11,6 +11,7 @@ use super::attempts::Counting;
 use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
 use super::run::Handled;
 use super::steps::Steps;
+use super::told::Told;
 use crate::codec::{Codec, CodecError, Payload};
 use crate::engine::Listener;
 use crate::error::{JournalError, Place};
@@ -39,6 +40,9 @@ pub struct Mailbox<W: Work> {
     pub(super) counting: Option<Arc<Counting>>,
     /// If the adapter answers a close.
     pub(super) listener: Option<Arc<Listener>>,
+    /// Lines about attempts that failed, and about messages that were given up.
+    pub(super) told_failed: Told,
+    pub(super) told_given_up: Told,
 }
 
 impl<W: Work> std::fmt::Debug for Mailbox<W> {
@@ -91,6 +95,8 @@ impl<W: Work> Mailbox<W> {
             slow: FxHashSet::default(),
             counting: None,
             listener: None,
+            told_failed: Told::default(),
+            told_given_up: Told::default(),
         }
     }
 
@@ -205,6 +211,25 @@ impl<W: Work> Mailbox<W> {
             }
             shared.queue.room().await;
         }
+    }
+
+    /// Whether what waits, and what is handled, has less than
+    /// [`Limits::pending_bytes`](crate::Limits::pending_bytes). If not, take no more for now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let waiting = self.queue.iter().chain(&self.in_progress);
+        let bytes: usize = waiting.map(|delivery| delivery.payload.bytes().len()).sum();
+        bytes < self.session.engine().shared().limits.pending_bytes.max(1)
+    }
+
+    /// Whether a message under this key may be taken. Ask before [`accept`](Self::accept), but not
+    /// for what the actor sends to itself: that is not to be lost.
+    ///
+    /// # Errors
+    /// [`JournalError::DeadLettersFull`]: nothing new, until dead letters are sent again or
+    /// discarded. What was received before is no new message.
+    pub fn check_dead_letters(&self, key: impl Into<MessageKey>) -> Result<(), JournalError> {
+        self.session.check_dead(key.into())
     }
 
     /// Encodes [`MESSAGE`] or [`REPLY`] and checks its size: the last moment at which a message can

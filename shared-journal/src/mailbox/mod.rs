@@ -34,6 +34,7 @@ mod intake;
 mod run;
 mod state;
 mod steps;
+mod told;
 
 pub use self::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
 pub use self::failure::error_text;

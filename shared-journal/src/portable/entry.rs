@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ActorId, ActorNo, Epoch, Position};
+use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence};
 use crate::owner::Owner;
-use crate::provider::StoredRecord;
+use crate::provider::{StoredLetter, StoredRecord};
 
 /// The version of the format. An entry of another is not read.
 pub(super) const VERSION: u32 = 1;
@@ -50,6 +50,10 @@ pub(super) struct Written {
     pub(super) commits: Vec<Commit>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) records: Vec<Record>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) letters: Vec<Letter>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) removed_letters: Vec<(ActorNo, Sequence)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) checkpoint: Option<Position>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +76,22 @@ pub(super) struct Record {
     pub(super) dead_letters: u64,
     #[serde(with = "base64_bytes")]
     pub(super) record: Vec<u8>,
+}
+
+/// A dead letter.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Letter {
+    pub(super) no: ActorNo,
+    pub(super) sequence: Sequence,
+    #[serde(with = "base64_bytes")]
+    pub(super) letter: Vec<u8>,
+}
+
+impl From<&StoredLetter> for Letter {
+    fn from(stored: &StoredLetter) -> Self {
+        let StoredLetter { no, sequence, bytes } = stored;
+        Self { no: *no, sequence: *sequence, letter: bytes.clone() }
+    }
 }
 
 impl From<&StoredRecord> for Record {

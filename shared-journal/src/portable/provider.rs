@@ -8,7 +8,7 @@ use duroxide::providers::Provider;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use super::entry::{Commit, Entry, Record, Written};
+use super::entry::{Commit, Entry, Letter, Record, Written};
 use super::inbox::{Inbox, Replies};
 use super::leases::Leases;
 use super::log::Log;
@@ -16,11 +16,11 @@ use super::shard::Shard;
 use super::slots::Slots;
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
-use crate::id::{ActorNo, Epoch, Position, ShardId};
+use crate::id::{ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredRecord, Write,
+    StoredLetter, StoredRecord, Write,
 };
 
 /// A journal in the history of any duroxide provider.
@@ -174,6 +174,8 @@ impl ActorProvider for PortableActorProvider {
             let written = Written {
                 commits: append.into_iter().collect(),
                 records: part.records.iter().map(Record::from).collect(),
+                letters: part.letters.iter().map(Letter::from).collect(),
+                removed_letters: part.removed_letters.clone(),
                 checkpoint: part.checkpoint,
                 truncate_before: part.truncate_before,
             };
@@ -215,6 +217,16 @@ impl ActorProvider for PortableActorProvider {
         limit: usize,
     ) -> Result<Vec<ListedActor>, JournalError> {
         Ok(self.view(shard).await?.log.state.list(filter, after, limit))
+    }
+
+    async fn load_letters(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Sequence,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredLetter>, JournalError> {
+        Ok(self.view(shard).await?.log.state.letters(no, after, max_bytes))
     }
 
     /// The provider's business.

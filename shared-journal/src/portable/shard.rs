@@ -1,14 +1,17 @@
 //! A shard as its log tells it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use rustc_hash::FxHashMap;
 
-use super::entry::{Commit, Entry, Record, Written};
+use super::entry::{Commit, Entry, Letter, Record, Written};
 use super::log::State;
-use crate::id::{ActorId, ActorNo, Epoch, Position};
+use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence};
 use crate::owner::Owner;
-use crate::provider::{ListedActor, RecordFilter, ShardHead, StoredCommit, StoredRecord};
+use crate::provider::{
+    ListedActor, RecordFilter, ShardHead, StoredCommit, StoredLetter, StoredRecord,
+};
 
 /// Moved at a time when all that lives is written again: so many bytes.
 const PART_BYTES: usize = 1 << 20;
@@ -22,6 +25,7 @@ pub(super) struct Shard {
     log: BTreeMap<Position, Vec<u8>>,
     records: BTreeMap<ActorNo, StoredRecord>,
     numbers: FxHashMap<ActorId, ActorNo>,
+    letters: BTreeMap<(ActorNo, Sequence), Vec<u8>>,
     bytes: usize,
 }
 
@@ -53,6 +57,10 @@ impl State for Shard {
         for record in self.records.values() {
             parts.with_room_for(record.bytes.len()).records.push(Record::from(record));
         }
+        for ((no, sequence), bytes) in &self.letters {
+            let letter = Letter { no: *no, sequence: *sequence, letter: bytes.clone() };
+            parts.with_room_for(bytes.len()).letters.push(letter);
+        }
         let opened = Entry::Opened { epoch: self.epoch, by: self.owner.clone() };
         std::iter::once(opened).chain(parts.done.into_iter().map(Entry::Written)).collect()
     }
@@ -71,6 +79,15 @@ impl Shard {
             self.numbers.insert(record.actor.clone(), record.no);
             let replaced = self.records.insert(record.no, record);
             self.bytes -= replaced.map_or(0, |record| record.bytes.len());
+        }
+        for Letter { no, sequence, letter } in written.letters {
+            self.bytes += letter.len();
+            let replaced = self.letters.insert((no, sequence), letter);
+            self.bytes -= replaced.map_or(0, |letter| letter.len());
+        }
+        for gone in written.removed_letters {
+            let removed = self.letters.remove(&gone);
+            self.bytes -= removed.map_or(0, |letter| letter.len());
         }
         self.checkpoint = written.checkpoint.unwrap_or(self.checkpoint);
         if let Some(before) = written.truncate_before {
@@ -106,6 +123,24 @@ impl Shard {
             commits.push(StoredCommit { position: *position, bytes: batch.clone() });
         }
         commits
+    }
+
+    pub(super) fn letters(
+        &self,
+        no: ActorNo,
+        after: Sequence,
+        max_bytes: usize,
+    ) -> Vec<StoredLetter> {
+        let (mut letters, mut bytes_read) = (Vec::new(), 0);
+        let range = (Bound::Excluded((no, after)), Bound::Included((no, Sequence(u64::MAX))));
+        for ((no, sequence), bytes) in self.letters.range(range) {
+            if bytes_read >= max_bytes {
+                break;
+            }
+            bytes_read += bytes.len();
+            letters.push(StoredLetter { no: *no, sequence: *sequence, bytes: bytes.clone() });
+        }
+        letters
     }
 
     pub(super) fn record(&self, no: ActorNo) -> Option<&StoredRecord> {

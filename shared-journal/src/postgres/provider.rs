@@ -16,12 +16,12 @@ use crate::cluster::ClusterStore;
 use crate::engine::Retry;
 use crate::error::JournalError;
 use crate::group::{Append, Group};
-use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::limits::Durability;
 use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredRecord, Write,
+    StoredLetter, StoredRecord, Write,
 };
 
 /// One of them listens.
@@ -169,7 +169,8 @@ impl PostgresActorProvider {
     /// One statement for everything: whether the shard is ours, and how many rows it appended.
     fn save(&self, write: &Write<'_>, part: &CheckpointPart) -> Result<(bool, u64), Error> {
         let statement = self.sql(sql::SAVE_PART);
-        let records = &part.records;
+        let (records, letters) = (&part.records, &part.letters);
+        let removed = &part.removed_letters;
         self.writer().run(async |connection| {
             let done = sqlx::query(&statement)
                 .bind(i64::from(write.shard.0))
@@ -184,6 +185,11 @@ impl PostgresActorProvider {
                 .bind(records.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
                 .bind(part.checkpoint.map(|checkpoint| signed(checkpoint.0)))
                 .bind(part.truncate_before.map(|before| signed(before.0)))
+                .bind(letters.iter().map(|it| signed(it.no.0)).collect::<Vec<_>>())
+                .bind(letters.iter().map(|it| signed(it.sequence.0)).collect::<Vec<_>>())
+                .bind(letters.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
+                .bind(removed.iter().map(|(no, _)| signed(no.0)).collect::<Vec<_>>())
+                .bind(removed.iter().map(|(_, it)| signed(it.0)).collect::<Vec<_>>())
                 .fetch_one(connection)
                 .await?;
             Ok((done.try_get::<i64, _>(0)? > 0, unsigned(&done, 1)?))
@@ -358,6 +364,29 @@ impl ActorProvider for PostgresActorProvider {
         let listed =
             |row: &PgRow| Ok(ListedActor { no: ActorNo(unsigned(row, 0)?), actor: actor_id(row)? });
         rows.and_then(|rows| rows.iter().map(listed).collect()).map_err(self.fail("list actors"))
+    }
+
+    async fn load_letters(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Sequence,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredLetter>, JournalError> {
+        let rows = sqlx::query(&self.sql(sql::LOAD_LETTERS))
+            .bind(i64::from(shard.0))
+            .bind(signed(no.0))
+            .bind(signed(after.0))
+            .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
+            .fetch_all(&self.reader.now())
+            .answered(&self.reader)
+            .await;
+        let letter = |row: &PgRow| {
+            let sequence = Sequence(unsigned(row, 0)?);
+            Ok(StoredLetter { no, sequence, bytes: row.try_get(1)? })
+        };
+        rows.and_then(|rows| rows.iter().map(letter).collect())
+            .map_err(self.fail("load dead letters"))
     }
 
     /// PostgreSQL checks its own pages (`data_checksums`); there is nothing to ask it here.

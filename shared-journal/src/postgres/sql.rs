@@ -75,6 +75,15 @@ pub(super) const MIGRATIONS: &[&str] = &[
          program    TEXT NOT NULL,
          opened     BIGINT NOT NULL
      );",
+    // 4. Dead letters beside the records. Those in old records move with the next checkpoint.
+    "CREATE TABLE {schema}.journal_dead_letter (
+         shard      BIGINT NOT NULL,
+         no         BIGINT NOT NULL,
+         sequence   BIGINT NOT NULL,
+         letter     BYTEA NOT NULL,
+         PRIMARY KEY (shard, no, sequence)
+     );
+     ALTER TABLE {schema}.journal_dead_letter ALTER COLUMN letter SET STORAGE EXTERNAL;",
 ];
 
 pub(super) const CREATE_VERSION: &str = "
@@ -162,6 +171,15 @@ pub(super) const SAVE_PART: &str = "
             pending = excluded.pending,
             dead_letters = excluded.dead_letters,
             record = excluded.record
+    ), lettered AS (
+        INSERT INTO {schema}.journal_dead_letter (shard, no, sequence, letter)
+        SELECT $1, part.*
+        FROM owner, unnest($13::bigint[], $14::bigint[], $15::bytea[]) AS part
+        ON CONFLICT (shard, no, sequence) DO UPDATE SET letter = excluded.letter
+    ), removed AS (
+        DELETE FROM {schema}.journal_dead_letter AS dead
+        USING owner, unnest($16::bigint[], $17::bigint[]) AS gone (no, sequence)
+        WHERE dead.shard = $1 AND dead.no = gone.no AND dead.sequence = gone.sequence
     ), moved AS (
         UPDATE {schema}.journal_shard SET checkpoint = $11
         FROM owner WHERE shard = $1 AND $11 IS NOT NULL
@@ -186,6 +204,18 @@ pub(super) const READ_COMMITS: &str = "
           ORDER BY position LIMIT 4096) AS ahead
     WHERE before < $3
     ORDER BY position";
+
+/// As [`READ_COMMITS`].
+pub(super) const LOAD_LETTERS: &str = "
+    SELECT sequence, letter
+    FROM (SELECT sequence, letter,
+                 sum(octet_length(letter)) OVER (ORDER BY sequence) - octet_length(letter)
+                     AS before
+          FROM {schema}.journal_dead_letter
+          WHERE shard = $1 AND no = $2 AND sequence > $3
+          ORDER BY sequence LIMIT 4096) AS ahead
+    WHERE before < $4
+    ORDER BY sequence";
 
 pub(super) const LOAD_BY_NAME: &str = "
     SELECT no, actor_type, actor_id, pending, dead_letters, record

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use super::Suite;
 use super::store::{Owner, SHARD};
 use crate::error::JournalError;
-use crate::id::{ActorNo, Position, ShardId};
+use crate::id::{ActorNo, Position, Sequence, ShardId};
 use crate::journal::EventJournal;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredRecord, Write,
+    StoredLetter, StoredRecord, Write,
 };
 
 /// Before the log is read, somebody else opens the shard and truncates all but its last commit.
@@ -66,6 +66,16 @@ impl ActorProvider for Interloper {
         limit: usize,
     ) -> Result<Vec<ListedActor>, JournalError> {
         self.0.list_records(shard, filter, after, limit).await
+    }
+
+    async fn load_letters(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Sequence,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredLetter>, JournalError> {
+        self.0.load_letters(shard, no, after, max_bytes).await
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {

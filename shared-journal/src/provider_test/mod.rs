@@ -79,6 +79,7 @@ cases! {
     store::shards_are_apart,
     store::records_are_found_by_name_and_by_number,
     store::records_are_replaced,
+    store::dead_letters_are_rows_beside_the_records,
     store::listings_are_in_order_filtered_and_in_pages,
     store::checkpoints_move_and_the_log_before_them_goes,
     store::any_bytes_and_any_names_come_back,

@@ -6,10 +6,10 @@ use pollster::block_on;
 
 use super::Suite;
 use crate::error::JournalError;
-use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::provider::{
-    ActorKey, ActorProvider, CheckpointPart, RecordFilter, ShardHead, StoredCommit, StoredRecord,
-    Write,
+    ActorKey, ActorProvider, CheckpointPart, RecordFilter, ShardHead, StoredCommit, StoredLetter,
+    StoredRecord, Write,
 };
 
 pub(super) const SHARD: ShardId = ShardId(0);
@@ -137,6 +137,7 @@ pub(super) fn a_head_is_read_without_becoming_the_owner(suite: &Suite<'_>) {
         records: vec![record(7, b"seven")],
         checkpoint: Some(Position(2)),
         truncate_before: Some(Position(2)),
+        ..CheckpointPart::default()
     };
     first.save(&checkpoint);
     let expected = ShardHead {
@@ -447,4 +448,65 @@ pub(super) fn of_owners_that_race_the_last_one_has_seen_everything(suite: &Suite
     epochs.sort_unstable();
     epochs.dedup();
     assert_eq!(epochs.len(), OWNERS * TURNS, "no epoch twice");
+}
+
+/// Dead letters are rows beside the records: each is saved, replaced and deleted for itself, of its
+/// actor and its shard only.
+pub(super) fn dead_letters_are_rows_beside_the_records(suite: &Suite<'_>) {
+    let owner = suite.own(SHARD);
+    let letter = |no, sequence, bytes: &[u8]| StoredLetter {
+        no: ActorNo(no),
+        sequence: Sequence(sequence),
+        bytes: bytes.to_vec(),
+    };
+    let letters = |no, after, max_bytes| -> Vec<(u64, Vec<u8>)> {
+        let loaded = owner.store.load_letters(SHARD, ActorNo(no), Sequence(after), max_bytes);
+        let loaded = block_on(loaded).expect("the letters are read");
+        assert!(loaded.iter().all(|letter| letter.no == ActorNo(no)));
+        loaded.into_iter().map(|letter| (letter.sequence.0, letter.bytes)).collect()
+    };
+    assert_eq!(letters(1, 0, 100), []);
+    // Before there is a record of their actor.
+    let first = vec![
+        letter(1, 9, b"nine"),
+        letter(1, 2, b"two"),
+        letter(2, 2, b"other"),
+        letter(1, 3, b""),
+    ];
+    owner.save(&CheckpointPart { letters: first, ..CheckpointPart::default() });
+    let (two, three, nine) = ((2, b"two".to_vec()), (3, Vec::new()), (9, b"nine".to_vec()));
+    assert_eq!(letters(1, 0, 100), [two.clone(), three.clone(), nine.clone()], "in order");
+    assert_eq!(letters(1, 0, 1), [two], "until so many bytes are read");
+    assert_eq!(letters(1, 2, 4), [three, nine], "after the one before");
+    assert_eq!(letters(1, 9, 4), []);
+    assert_eq!(letters(3, 0, 4), []);
+    let elsewhere = Owner::of(owner.store.clone(), ShardId(1));
+    elsewhere.save(&CheckpointPart {
+        letters: vec![letter(1, 9, b"elsewhere")],
+        ..CheckpointPart::default()
+    });
+    // Twice: a part whose outcome is unknown is saved again.
+    let second = CheckpointPart {
+        records: vec![record(1, b"one")],
+        letters: vec![letter(1, 9, b"changed"), letter(1, 10, b"ten")],
+        removed_letters: [2, 3, 7].map(|it| (ActorNo(1), Sequence(it))).into(),
+        ..CheckpointPart::default()
+    };
+    for _ in 0..2 {
+        owner.write(Some((1, b"batch")), Some(&second)).expect("the owner writes");
+    }
+    let expected = [(9, b"changed".to_vec()), (10, b"ten".to_vec())];
+    assert_eq!(letters(1, 0, 100), expected);
+    assert_eq!(letters(2, 0, 100), [(2, b"other".to_vec())]);
+    // A newer owner finds them, and the older one writes none.
+    let newer = suite.own(SHARD);
+    let late = CheckpointPart {
+        letters: vec![letter(1, 11, b"late")],
+        removed_letters: vec![(ActorNo(1), Sequence(9))],
+        ..CheckpointPart::default()
+    };
+    assert!(owner.write(None, Some(&late)).expect_err("fenced").is_fenced());
+    let found = newer.store.load_letters(SHARD, ActorNo(1), Sequence(0), 100);
+    let found = block_on(found).expect("the letters are read");
+    assert!(found.into_iter().map(|it| (it.sequence.0, it.bytes)).eq(expected));
 }

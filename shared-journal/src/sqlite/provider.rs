@@ -15,12 +15,12 @@ use super::{sql, wal};
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
 use crate::group::{Append, Group};
-use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
+use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::limits::Durability;
 use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredRecord, Write,
+    StoredLetter, StoredRecord, Write,
 };
 
 /// How long opening is tried again while another process is opening the same file.
@@ -332,6 +332,28 @@ impl ActorProvider for SqliteActorProvider {
             .map_err(fail)
     }
 
+    async fn load_letters(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Sequence,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredLetter>, JournalError> {
+        let fail = self.fail("load dead letters");
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(sql::LOAD_LETTERS).map_err(&fail)?;
+        let mut rows = statement.query([key(shard, no.0), signed(after)]).map_err(&fail)?;
+        let (mut letters, mut bytes_read) = (Vec::new(), 0);
+        while bytes_read < max_bytes {
+            let Some(row) = rows.next().map_err(&fail)? else { break };
+            let bytes: Vec<u8> = row.get(1).map_err(&fail)?;
+            bytes_read += bytes.len();
+            let sequence = Sequence(row.get::<_, i64>(0).map_err(&fail)?.unsigned_abs());
+            letters.push(StoredLetter { no, sequence, bytes });
+        }
+        Ok(letters)
+    }
+
     async fn check(&self) -> Result<Vec<String>, JournalError> {
         let fail = self.fail("check");
         // A connection of its own where that is possible: this takes long, and the reader is
@@ -444,6 +466,19 @@ fn save(
             record.bytes,
         ])?;
     }
+    if !part.letters.is_empty() {
+        let mut statement = transaction.prepare_cached(sql::SAVE_LETTER)?;
+        for letter in &part.letters {
+            let actor = key(shard, letter.no.0);
+            statement.execute(params![actor, signed(letter.sequence), letter.bytes])?;
+        }
+    }
+    if !part.removed_letters.is_empty() {
+        let mut statement = transaction.prepare_cached(sql::DELETE_LETTER)?;
+        for (no, sequence) in &part.removed_letters {
+            statement.execute([key(shard, no.0), signed(*sequence)])?;
+        }
+    }
     if let Some(checkpoint) = part.checkpoint {
         transaction
             .prepare_cached(sql::SAVE_CHECKPOINT)?
@@ -474,6 +509,11 @@ pub(super) fn actor_id(row: &Row<'_>) -> rusqlite::Result<ActorId> {
 pub(super) fn key(shard: ShardId, number: u64) -> i64 {
     // Both halves fit: at 10,000 commits a second, 2^44 positions last 55 years.
     (i64::from(shard.0) << sql::KEY_BITS) | i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// SQLite has signed integers only; receipts do not get that far.
+fn signed(sequence: Sequence) -> i64 {
+    i64::try_from(sequence.0).unwrap_or(i64::MAX)
 }
 
 /// The first and the last key of a shard.

@@ -81,6 +81,13 @@ pub(super) const MIGRATIONS: &[&str] = &[
          program    TEXT NOT NULL,
          opened     INTEGER NOT NULL
      );",
+    // 4. Dead letters beside the records. Those in old records move with the next checkpoint.
+    "CREATE TABLE journal_dead_letter (
+         actor      INTEGER NOT NULL,
+         sequence   INTEGER NOT NULL,
+         letter     BLOB NOT NULL,
+         PRIMARY KEY (actor, sequence)
+     );",
 ];
 
 pub(super) const BUMP_EPOCH: &str = "
@@ -150,3 +157,12 @@ pub(super) fn list_records(condition: &str) -> String {
          WHERE key > ?1 AND key <= ?2 AND {condition} ORDER BY key LIMIT ?3"
     )
 }
+
+pub(super) const SAVE_LETTER: &str = "
+    INSERT INTO journal_dead_letter (actor, sequence, letter) VALUES (?1, ?2, ?3)
+    ON CONFLICT (actor, sequence) DO UPDATE SET letter = excluded.letter";
+pub(super) const DELETE_LETTER: &str =
+    "DELETE FROM journal_dead_letter WHERE actor = ?1 AND sequence = ?2";
+pub(super) const LOAD_LETTERS: &str = "
+    SELECT sequence, letter FROM journal_dead_letter
+    WHERE actor = ?1 AND sequence > ?2 ORDER BY sequence";

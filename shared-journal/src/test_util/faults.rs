@@ -9,11 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::JournalError;
-use crate::id::{ActorNo, Position, ShardId};
+use crate::id::{ActorNo, Position, Sequence, ShardId};
 use crate::owner::Owner;
 use crate::provider::{
-    ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredRecord,
-    Write,
+    ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredLetter,
+    StoredRecord, Write,
 };
 
 /// What becomes of one write.
@@ -211,6 +211,16 @@ impl ActorProvider for FaultyActorProvider {
         limit: usize,
     ) -> Result<Vec<ListedActor>, JournalError> {
         self.read("list actors")?.list_records(shard, filter, after, limit).await
+    }
+
+    async fn load_letters(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Sequence,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredLetter>, JournalError> {
+        self.read("load dead letters")?.load_letters(shard, no, after, max_bytes).await
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {

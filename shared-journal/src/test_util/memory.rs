@@ -1,15 +1,16 @@
 //! A store in memory that remembers how it came about.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use crate::error::JournalError;
-use crate::id::{ActorNo, Epoch, Position, ShardId};
+use crate::id::{ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredRecord, Write,
+    StoredLetter, StoredRecord, Write,
 };
 
 /// A store in memory, for one process and for tests.
@@ -49,6 +50,7 @@ struct Shard {
     checkpoint: Position,
     log: BTreeMap<Position, Vec<u8>>,
     records: BTreeMap<ActorNo, StoredRecord>,
+    letters: BTreeMap<(ActorNo, Sequence), StoredLetter>,
 }
 
 /// What changed the store.
@@ -97,8 +99,15 @@ impl Disk {
             Step::Written(shard, append, part) => {
                 let shard = self.shards.entry(shard).or_default();
                 shard.log.extend(append);
-                if let Some(CheckpointPart { records, checkpoint, truncate_before }) = part {
+                if let Some(part) = part {
+                    let CheckpointPart { records, letters, removed_letters, .. } = part;
+                    let CheckpointPart { checkpoint, truncate_before, .. } = part;
                     shard.records.extend(records.into_iter().map(|record| (record.no, record)));
+                    let letters = letters.into_iter();
+                    shard.letters.extend(letters.map(|it| ((it.no, it.sequence), it)));
+                    for gone in removed_letters {
+                        shard.letters.remove(&gone);
+                    }
                     shard.checkpoint = checkpoint.unwrap_or(shard.checkpoint);
                     if let Some(before) = truncate_before {
                         shard.log = shard.log.split_off(&before);
@@ -206,6 +215,27 @@ impl ActorProvider for MemoryActorProvider {
         });
         let actor = |it: &StoredRecord| ListedActor { no: it.no, actor: it.actor.clone() };
         Ok(wanted.take(limit).map(actor).collect())
+    }
+
+    async fn load_letters(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Sequence,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredLetter>, JournalError> {
+        let disk = self.disk();
+        let (mut letters, mut bytes_read) = (Vec::new(), 0);
+        let range = (Bound::Excluded((no, after)), Bound::Included((no, Sequence(u64::MAX))));
+        let stored = disk.shards.get(&shard).into_iter();
+        for letter in stored.flat_map(|shard| shard.letters.range(range)).map(|(_, it)| it) {
+            if bytes_read >= max_bytes {
+                break;
+            }
+            bytes_read += letter.bytes.len();
+            letters.push(letter.clone());
+        }
+        Ok(letters)
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {

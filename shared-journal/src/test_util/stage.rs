@@ -12,6 +12,7 @@ use super::memory::MemoryActorProvider;
 use super::sent::Sent;
 use crate::cluster::{Answering, Delivered, Host, Hosted, Parcel, SendError, start_hosted};
 use crate::codec::{Codec, Payload};
+use crate::engine::stored_letter;
 use crate::envelope::{RecordHeader, encode_record};
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, ShardId};
@@ -299,14 +300,20 @@ async fn save(
     record: &ActorRecord,
 ) -> Result<(), JournalError> {
     let header = RecordHeader { shard: SHARD, no: NO, position: Position(0), actor: actor.clone() };
-    let bytes = encode_record(&header, record).map_err(|error| JournalError::Store {
+    let fail = |error: postcard::Error| JournalError::Store {
         store: store.location(),
         operation: "encode a record",
         retryable: false,
         source: error.into(),
-    })?;
+    };
+    // The letters that an earlier checkpoint moved into rows are not here.
+    let dead = record.dead.to_save().cloned().collect();
+    let record = ActorRecord { dead, ..record.clone() };
+    let letters = record.dead.to_save().map(|letter| stored_letter(SHARD, NO, letter));
+    let letters = letters.collect::<Result<_, _>>().map_err(fail)?;
+    let bytes = encode_record(&header, &record).map_err(fail)?;
     let record = StoredRecord { no: NO, actor: actor.clone(), pending: 0, dead_letters: 0, bytes };
-    let part = CheckpointPart { records: vec![record], ..CheckpointPart::default() };
+    let part = CheckpointPart { records: vec![record], letters, ..CheckpointPart::default() };
     let epoch = store.open_shard(SHARD).await?.epoch;
     store.write(&Write { shard: SHARD, epoch, append: None, checkpoint: Some(&part) }).await
 }
