@@ -65,6 +65,7 @@ mod sum;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod types;
 mod verify;
 pub mod workflow;
 
@@ -87,6 +88,7 @@ pub use reader::{ActorView, JournalReader, JournalView};
 pub use record::{DeadLetter, Outcome, PendingMessage};
 pub use reshard::reshard;
 pub use shared_journal_derive::{DurableMessage, DurableState};
+pub use types::Types;
 pub use verify::VerifyReport;
 
 /// For the code that the derives write. Not part of the API.

@@ -71,7 +71,7 @@ impl<'a> Payload<'a> {
     }
 
     /// Whether the bytes are what their codec writes, as far as that can be seen without their type.
-    pub(crate) fn check(&self) -> Result<(), &'static str> {
+    pub(crate) fn check(&self) -> Result<(), CodecError> {
         text::check(self)
     }
 

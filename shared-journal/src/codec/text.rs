@@ -61,23 +61,24 @@ pub(super) fn to_value(payload: &Payload<'_>) -> Option<Value> {
 }
 
 /// Whether bytes are what their codec writes, as far as that can be seen without their type.
-pub(super) fn check(payload: &Payload<'_>) -> Result<(), &'static str> {
-    const TOO_DEEP: &str = "it is nested too deep to be read";
+pub(super) fn check(payload: &Payload<'_>) -> Result<(), CodecError> {
     let bytes = payload.bytes();
-    match payload.codec() {
+    let refused = |reason: String| {
+        Err(CodecError::Refused { type_name: "what is stored", path: String::new(), reason })
+    };
+    let (is_readable, is_too_deep) = match payload.codec() {
         Codec::Json => {
-            if serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
-                return Err("it is not JSON");
-            }
-            if depth::of_json(bytes) > MAX_LEVELS.into() { Err(TOO_DEEP) } else { Ok(()) }
+            serde_json::from_slice::<IgnoredAny>(bytes)?;
+            (true, depth::of_json(bytes) > MAX_LEVELS.into())
         }
         Codec::CompactMessagePack | Codec::MessagePack => {
-            if depth::is_too_deep(bytes) {
-                return Err(TOO_DEEP);
-            }
-            message_pack(bytes).map(drop).ok_or("it is not MessagePack")
+            (message_pack(bytes).is_some(), depth::is_too_deep(bytes))
         }
+    };
+    if is_too_deep {
+        return refused("it is nested too deep to be read".to_owned());
     }
+    if is_readable { Ok(()) } else { refused(format!("it is not {:?}", payload.codec())) }
 }
 
 fn message_pack(bytes: &[u8]) -> Option<String> {

@@ -121,7 +121,7 @@ proptest! {
     fn any_payload_is_the_same_by_way_of_text(value in values()) {
         for codec in CODECS {
             let Ok(payload) = Payload::encode(codec, &value) else { continue };
-            prop_assert_eq!(payload.check(), Ok(()));
+            prop_assert!(payload.check().is_ok());
             let back = Payload::from_text(codec, &payload.to_text()).unwrap();
             let back: Any = back.decode().unwrap();
             prop_assert_eq!(fingerprint("", &value).unwrap(), fingerprint("", &back).unwrap());

@@ -77,16 +77,16 @@ fn bytes_that_are_nothing_are_shown_and_not_written() {
     }
     let deep = Payload::new(Codec::MessagePack, b"\x91".repeat(100_000));
     assert!(deep.to_text().contains("$invalid"));
-    assert!(deep.check().unwrap_err().contains("too deep"));
+    assert!(deep.check().unwrap_err().to_string().contains("too deep"));
 }
 
 #[test]
 fn what_no_decoder_reads_is_found_without_a_type() {
     let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
     let check = |text: String| Payload::new(Codec::Json, text.into_bytes()).check();
-    assert_eq!(check(deep(127)), Ok(()));
-    assert!(check(deep(128)).unwrap_err().contains("too deep"));
-    assert_eq!(check(format!("[\"\\\"{}\"]", "[".repeat(200))), Ok(()));
+    check(deep(127)).unwrap();
+    assert!(check(deep(128)).unwrap_err().to_string().contains("too deep"));
+    check(format!("[\"\\\"{}\"]", "[".repeat(200))).unwrap();
 }
 
 #[test]
