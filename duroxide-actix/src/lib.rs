@@ -110,6 +110,7 @@ mod send;
 mod start;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod types;
 mod virtual_actors;
 mod workflow;
 mod wrapper;
@@ -124,6 +125,7 @@ pub use send::DurableSend;
 /// The journal: [`EventJournal`](journal::EventJournal) and what the types of an actor implement.
 pub use shared_journal as journal;
 pub use start::StartDurable;
+pub use types::ActorTypes;
 pub use virtual_actors::{RESUMED_AT_ONCE, VirtualActors};
 pub use workflow::{WorkflowActorRef, WorkflowActors};
 pub use wrapper::{DurableActixActor, Forward};

@@ -22,7 +22,11 @@ pub struct Table<A: Actor> {
     forms: FxHashMap<TypeId, Box<dyn Any + Send + Sync>>,
     jobs: FxHashMap<&'static str, MakeJob<A>>,
     own: FxHashMap<TypeId, MakeOwnJob<A>>,
+    decodes: FxHashMap<&'static str, Decodes>,
 }
+
+/// Whether a stored message decodes.
+type Decodes = fn(&Payload<'_>) -> Result<(), CodecError>;
 
 type MakeJob<A> = Box<dyn Fn() -> BoxJob<A> + Send + Sync>;
 type MakeOwnJob<A> = Box<dyn Fn(Box<dyn Any>) -> Option<BoxJob<A>> + Send + Sync>;
@@ -48,6 +52,7 @@ impl<A: DurableActor> Table<A> {
                 forms: FxHashMap::default(),
                 jobs: FxHashMap::default(),
                 own: FxHashMap::default(),
+                decodes: FxHashMap::default(),
             };
             A::Messages::register(&mut table);
             let table = Arc::new(table);
@@ -78,6 +83,7 @@ impl<A: Actor> Table<A> {
                 Some(Box::new(TypedJob::new(own.clone(), *message, None, None)))
             }),
         );
+        self.decodes.insert(M::NAME, |payload| payload.decode::<M>().map(drop));
         let job: MakeJob<A> = Box::new(move || Box::new(TypedJob::recovered(form.clone())));
         let namesake = self.jobs.insert(M::NAME, job);
         assert!(
@@ -101,6 +107,11 @@ impl<A: Actor> Table<A> {
             Some(make) => make(Box::new(message)).ok_or_else(|| unreachable!()),
             None => Err(message),
         }
+    }
+
+    /// Whether stored messages decode, by the names of their types.
+    pub(crate) fn decodes(&self) -> impl Iterator<Item = (&'static str, Decodes)> + '_ {
+        self.decodes.iter().map(|(name, decodes)| (*name, *decodes))
     }
 
     /// A job for a stored message of the type with this name.

@@ -101,6 +101,7 @@ mod service;
 mod shared;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod types;
 mod worker;
 mod workflow;
 
@@ -120,4 +121,5 @@ pub use self::limits::{DEFAULT_BACKOFF, DEFAULT_CAPACITY, DEFAULT_LANES, MAX_BAC
 pub use self::message::{Envelope, IntoRequest, Keyed, Request};
 pub use self::orchestrated::{Orchestrated, OrchestratedRef};
 pub use self::service::DurableActorService;
+pub use self::types::ActorTypes;
 pub use self::workflow::{Answer, WorkflowActorRef, WorkflowActors};

@@ -149,15 +149,14 @@ impl<A: DurableActor> Orchestrated<A> {
         context.begin(handling.id(), handling.attempts);
         let handled = AssertUnwindSafe(actor.handle(&mut context, message)).catch_unwind().await;
         let answer = handled.map_err(|panic| panic_text(&*panic))?;
-        let reply = serde_json::to_value(&answer).map_err(|error| text(&error))?;
-        let size = reply.to_string().len();
+        let handled =
+            handling.handled(&actor.snapshot(), &answer, &outbox).map_err(|error| text(&error))?;
+        let size = handled.reply_bytes();
         if size > ORCHESTRATED_REPLY_BYTES {
             return Err(format!(
                 "the reply has {size} bytes, the limit is {ORCHESTRATED_REPLY_BYTES}"
             ));
         }
-        let handled =
-            handling.handled(&actor.snapshot(), &reply, &outbox).map_err(|error| text(&error))?;
         serde_json::to_string(&handled).map_err(|error| text(&error))
     }
 }

@@ -1,7 +1,5 @@
 //! An actor that is stopped by hand.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
 mod support;
 
 use duroxide_tower::JournalError;

@@ -332,7 +332,7 @@ mod tests {
             sequence: Sequence(sequence),
             key: MessageKey::Transient(MessageId::from(9)),
             kind: Cow::Borrowed("account.deposit"),
-            payload: Payload::new(Codec::MessagePack, &[0x80][..]),
+            payload: Payload::new(Codec::CompactMessagePack, &[0x80][..]),
             resend_of: None,
         };
         let repaired = |action| ActorEvent::Repaired {
@@ -377,7 +377,7 @@ mod tests {
                 to: ActorId::new("account", "44"),
                 id: MessageId::from(6),
                 kind: Cow::Borrowed("account.deposit"),
-                payload: Payload::new(Codec::MessagePack, &[0x80][..]),
+                payload: Payload::new(Codec::CompactMessagePack, &[0x80][..]),
             },
             received(5, Some(8), None),
             ActorEvent::ActorStopped,

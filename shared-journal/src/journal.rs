@@ -19,6 +19,7 @@ use crate::provider::{ActorProvider, RecordFilter};
 use crate::record::{DeadLetter, Outcome};
 use crate::repair::Repair;
 use crate::session::Session;
+use crate::types::Types;
 use crate::verify::{VerifyReport, verify};
 
 /// The embedded journal has one shard.
@@ -321,12 +322,23 @@ impl EventJournal {
     }
 
     /// Reads everything and checks it: envelopes, checksums, positions, epochs, every record and
-    /// every history, and the store's own structures. Writes nothing; runs beside the actors.
+    /// every history, and the store's own structures; and that what actors would start with is what its
+    /// codec writes. Writes nothing; runs beside the actors.
     ///
     /// # Errors
     /// The store cannot be read. What is read and wrong is in the report.
     pub async fn verify(&self) -> Result<VerifyReport, JournalError> {
-        verify(self.engine.shared()).await
+        self.verify_with(&Types::new()).await
+    }
+
+    /// As [`verify`](Self::verify); and decodes the states, pending messages and dead letters of the
+    /// actors whose types are known. One that does not decode is a problem in the report
+    /// ([`JournalError::Decode`], [`JournalError::UnknownMessage`]).
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_with(&self, types: &Types) -> Result<VerifyReport, JournalError> {
+        verify(self.engine.shared(), types).await
     }
 
     /// Saves what changed, so that the log before it can go, and waits for it. The journal does

@@ -66,6 +66,7 @@ mod sum;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod types;
 mod verify;
 pub mod workflow;
 
@@ -89,6 +90,7 @@ pub use record::{DeadLetter, Outcome, PendingMessage};
 pub use repair::{MAX_REPAIR_BY_BYTES, MAX_REPAIR_WHY_BYTES, PendingText, Repair};
 pub use reshard::reshard;
 pub use shared_journal_derive::{DurableMessage, DurableState};
+pub use types::Types;
 pub use verify::VerifyReport;
 
 /// For the code that the derives write. Not part of the API.

@@ -52,23 +52,27 @@ pub struct Limits {
     ///
     /// Allowed: 1 to 65,536: replies wait for the end of their run.
     pub run_messages: usize,
-    /// Recorded replies per actor, by count. Default 1,024. The oldest goes first; its id is then
-    /// a new message.
+    /// Recorded outcomes per actor, by count. Default 1,024. The oldest goes first, but never one
+    /// whose message is not done; its id is then a new message.
     ///
     /// Allowed: 1 or more.
     pub dedup_count: usize,
-    /// Recorded replies per actor, by age since receipt. Default 24 hours.
+    /// Recorded outcomes per actor, by age since receipt, by the journal's own clock. Default 24
+    /// hours.
     ///
     /// Allowed: any. With 0 an id is forgotten when its message is processed.
     pub dedup_age: Duration,
-    /// Recorded replies per actor, by the bytes of the replies. Default 16 MiB. The oldest go
-    /// first; the newest always stays.
+    /// Recorded outcomes per actor, by the bytes of the replies. Default 16 MiB. Beyond it the
+    /// replies go, the oldest first; their ids stay, and asking again is answered with
+    /// `AlreadyProcessed`. The newest reply always stays.
     ///
     /// Allowed: any.
     pub dedup_bytes: usize,
-    /// How often a panicking message is tried before it becomes a dead letter. Default 3. The last
-    /// attempt is always made alone, so a message that panics in the middle of a run is tried at
-    /// least twice.
+    /// How often a message is tried before it becomes a dead letter. Default 3. An attempt fails
+    /// with a panic, with a state or reply that cannot be stored, and with the death of the process
+    /// while the message was handled, if its receipt was durable; so set it higher if processes are
+    /// killed often. The last attempt is always made alone, so a message that panics in the middle
+    /// of a run is tried at least twice.
     ///
     /// Allowed: 1 to 1,000: a poison message must end.
     pub attempts: u32,

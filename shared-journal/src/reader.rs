@@ -14,6 +14,7 @@ use crate::limits::Limits;
 use crate::owner::Owner;
 use crate::provider::{ActorProvider, RecordFilter};
 use crate::record::{DeadLetter, PendingMessage};
+use crate::types::Types;
 use crate::verify::{VerifyReport, verify};
 
 /// Reads the journal of a process that may be at work, and leaves it alone: nothing is fenced, made,
@@ -135,12 +136,21 @@ impl JournalReader {
     /// # Errors
     /// As [`view`](Self::view). What is read and wrong is in the report.
     pub async fn verify(&self) -> Result<VerifyReport, JournalError> {
+        self.verify_with(&Types::new()).await
+    }
+
+    /// As [`EventJournal::verify_with`](crate::EventJournal::verify_with).
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_with(&self, types: &Types) -> Result<VerifyReport, JournalError> {
         let this = self.clone();
         let head = aside(move || pollster::block_on(this.store.read_head(this.shard))).await?;
         if head.is_none() {
             return Err(JournalError::NoJournal { store: self.location() });
         }
-        verify(&reading(self.store.clone(), self.shard, Epoch(0), self.limits.clone())).await
+        let shared = reading(self.store.clone(), self.shard, Epoch(0), self.limits.clone());
+        verify(&shared, types).await
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
 use tokio::sync::oneshot;
 
-use crate::codec::{Codec, CodecError, Payload};
+use crate::codec::{CodecError, Payload};
 use crate::engine::{Activation, Keep, unshare};
 use crate::error::JournalError;
 use crate::event::{ActorEvent, RepairAction};
@@ -63,8 +62,8 @@ pub struct PendingText {
     pub kind: String,
     /// How many attempts were counted in the journal.
     pub attempts: u32,
-    /// The message, or why it is no text.
-    pub text: Result<String, CodecError>,
+    /// The message, as [`Payload::to_text`] says it.
+    pub text: String,
 }
 
 impl Repair {
@@ -91,7 +90,7 @@ impl Repair {
     /// stopped.
     pub async fn state_text(&self, actor: &ActorId) -> Result<Option<String>, JournalError> {
         let state = self.look(actor, |record| record.state.clone()).await?;
-        state.map(|state| to_text(&state)).transpose().map_err(|source| encode(actor, source))
+        Ok(state.map(|state| state.to_text().into_owned()))
     }
 
     /// Gives an actor that does not run another state.
@@ -103,7 +102,7 @@ impl Repair {
         let shared = self.journal.engine().shared();
         self.apply(actor, |activation| {
             let codec = activation.state.as_ref().map_or(shared.codec, Payload::codec);
-            let state = from_text(codec, text).map_err(|source| encode(actor, source))?;
+            let state = Payload::from_text(codec, text).map_err(|source| encode(actor, source))?;
             let limit = shared.limits.state_bytes;
             self.fits(actor, "the state", &state, limit)?;
             Ok(RepairAction::StateReplaced { state })
@@ -158,7 +157,7 @@ impl Repair {
         sequence: Sequence,
     ) -> Result<String, JournalError> {
         let letter = self.letter(actor, sequence).await?;
-        to_text(&letter.payload).map_err(|source| encode(actor, source))
+        Ok(letter.payload.to_text().into_owned())
     }
 
     /// Gives a dead letter another content; its type stays. Of a running actor, too.
@@ -174,7 +173,7 @@ impl Repair {
     ) -> Result<(), JournalError> {
         let mut letter = self.letter(actor, sequence).await?;
         let codec = letter.payload.codec();
-        let payload = from_text(codec, text).map_err(|source| encode(actor, source))?;
+        let payload = Payload::from_text(codec, text).map_err(|source| encode(actor, source))?;
         let limit = self.journal.limits().message_bytes;
         self.fits(actor, "the message", &payload, limit)?;
         letter.payload = payload.into_owned();
@@ -347,7 +346,7 @@ impl From<PendingMessage> for PendingText {
         Self {
             sequence: message.sequence,
             id: message.key.id(),
-            text: to_text(&message.payload),
+            text: message.payload.to_text().into_owned(),
             kind: message.kind,
             attempts: message.attempts.unwrap_or(0),
         }
@@ -356,22 +355,4 @@ impl From<PendingMessage> for PendingText {
 
 fn encode(actor: &ActorId, source: CodecError) -> JournalError {
     JournalError::Encode { actor: actor.clone(), what: "the text", source }
-}
-
-/// A payload as text. JSON is what it is, to the last digit.
-fn to_text(payload: &Payload<'_>) -> Result<String, CodecError> {
-    if payload.codec() == Codec::Json {
-        // Whatever stands there is to be seen, also if it is no JSON any more.
-        return Ok(String::from_utf8_lossy(payload.bytes()).into_owned());
-    }
-    Ok(serde_json::to_string(&payload.decode::<serde_json::Value>()?)?)
-}
-
-/// A payload from text.
-fn from_text(codec: Codec, text: &str) -> Result<Payload<'static>, CodecError> {
-    if codec == Codec::Json {
-        serde_json::from_str::<IgnoredAny>(text)?;
-        return Ok(Payload::new(codec, text.as_bytes().to_vec()));
-    }
-    Payload::encode(codec, &serde_json::from_str::<serde_json::Value>(text)?)
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::engine::{Checked, From, Scan, Shared, read_letter, read_record, window};
+use crate::engine::{Checked, From, Look, Scan, Shared, read_letter, read_record, window};
 use crate::envelope::entries;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
 use crate::id::{ActorNo, Sequence};
 use crate::provider::{ActorKey, RecordFilter, StoredRecord};
 use crate::record::ActorRecord;
+use crate::types::Types;
 
 /// What [`EventJournal::verify`](crate::EventJournal::verify) saw.
 #[derive(Debug, Default)]
@@ -37,10 +38,18 @@ impl VerifyReport {
     }
 }
 
-pub(crate) async fn verify(shared: &Arc<Shared>) -> Result<VerifyReport, JournalError> {
-    let shared = shared.clone();
+pub(crate) async fn verify(
+    shared: &Arc<Shared>,
+    types: &Types,
+) -> Result<VerifyReport, JournalError> {
+    let (shared, types) = (shared.clone(), types.clone());
     // Reads of an embedded store block: not on the caller's thread.
-    tokio::task::spawn_blocking(move || pollster::block_on(read_all(&shared)))
+    let read = async move {
+        let mut report = read_all(&shared).await?;
+        verify_values(&shared, &types, &mut report)?;
+        Ok(report)
+    };
+    tokio::task::spawn_blocking(move || pollster::block_on(read))
         .await
         .map_err(|_| JournalError::Closed)?
 }
@@ -202,4 +211,46 @@ async fn record_problems(
         problems.push(corrupt(*stray, "a dead letter that its actor does not list"));
     }
     Ok((found.len() as u64, problems))
+}
+
+/// What an actor would be started with: its state, what waits for it, its dead letters. What is further
+/// back in the log is nobody's to decode any more.
+fn verify_values(
+    shared: &Shared,
+    types: &Types,
+    report: &mut VerifyReport,
+) -> Result<(), JournalError> {
+    const PAGE: usize = 1024;
+    let mut look = match Look::read(&shared.provider, shared.shard, &shared.limits) {
+        Ok(Some(look)) => look,
+        Ok(None) => return Ok(()),
+        // What cannot be folded is told already.
+        Err(_) if !report.is_clean() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut next = Some(ActorNo(0));
+    while let Some(after) = next {
+        let page = look.list(RecordFilter::All, after, PAGE)?;
+        next = page.next;
+        for listed in page.actors {
+            let actor = listed.actor;
+            let (position, record) = match look.actor(&actor) {
+                Ok(Some((_, position, record))) => (position, record),
+                Ok(None) => continue,
+                Err(_) if !report.is_clean() => continue,
+                Err(error) => return Err(error),
+            };
+            let place = Place::shard(shared.shard).at(position).of(&actor);
+            report.problems.extend(types.problems(&actor, &place, &record));
+            let mut after = Sequence(0);
+            while let Ok(letters) = look.dead_letters(&actor, after) {
+                let Some(last) = letters.last() else { break };
+                after = last.sequence;
+                report.problems.extend(letters.iter().filter_map(|it| {
+                    types.message_problem(&actor, &place, it.sequence, &it.kind, &it.payload)
+                }));
+            }
+        }
+    }
+    Ok(())
 }

@@ -127,7 +127,7 @@ async fn any_message_that_waits_is_given_up_edited_and_sent_again() {
         let refused = repair(&journal).give_up(&actor(), Sequence(3)).await.unwrap_err();
         assert!(matches!(refused, JournalError::AlreadyActive { .. }), "{refused}");
         let waiting = repair(&journal).pending(&actor(), Sequence(1), 2).await.unwrap();
-        let texts: Vec<_> = waiting.iter().map(|it| it.text.as_ref().unwrap().as_str()).collect();
+        let texts: Vec<_> = waiting.iter().map(|it| it.text.as_str()).collect();
         assert_eq!(texts, ["2", "3"]);
         assert_eq!((&*waiting[0].kind, waiting[0].id), ("add", Some(MessageId::from(2))));
 

@@ -17,6 +17,9 @@ pub use arm::arm;
 pub use ledger::{Entry, Ledger, Slot};
 pub use parent::{Kill, KilledBy, Parent, Totals};
 
+/// Attempts at a message in processes that are killed all the time: here a death is not its fault.
+pub const ATTEMPTS: u32 = 20;
+
 /// The examples of the README compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

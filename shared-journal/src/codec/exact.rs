@@ -1,290 +1,306 @@
-//! What is encoded decodes to the same value, or it is not encoded.
+//! A serializer around a codec's own, which refuses what would not come back as it is.
 //!
-//! A serializer around that of a format. It refuses what the format would write and not read back:
-//! JSON has no NaN, `Some(None)` and `None` are the same null, and both readers stop at some depth.
+//! What each codec loses stands in [`Rules`]. The depth is counted because decoders recurse: they
+//! have a limit that their encoders do not have, or none at all, and then overflow the stack.
 
-use std::cell::{Cell, RefCell};
-use std::fmt::Display;
+use serde::ser::{self, Serialize};
 
-use serde::ser::{
-    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
-    SerializeTupleStruct, SerializeTupleVariant, Serializer,
+use super::parts::Parts;
+use super::path::{Step, Trace};
+
+/// Levels of arrays and maps that a value may have: what `serde_json` reads.
+pub(super) const MAX_LEVELS: u16 = 127;
+
+/// `Some`s and newtypes that may be around each other, and around levels, in one value. They leave no
+/// trace in the bytes, but they take stack.
+pub(super) const MAX_WRAPPERS: u16 = 512;
+
+/// The newtype by which `serde_json::value::RawValue` gets past a serializer.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
+/// What a codec cannot say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// The codec, for error messages.
+    pub(super) name: &'static str,
+    /// Only finite floats; a float of 32 bits is read by way of 64.
+    pub(super) decimal_floats: bool,
+    /// A unit struct is written as one, and does not look like `None`.
+    pub(super) unit_structs: bool,
+    /// Bytes are an array of numbers.
+    pub(super) bytes_are_an_array: bool,
+    /// Text that is JSON already can be put in as it is.
+    pub(super) raw_json: bool,
+    /// The number of parts is written before them.
+    pub(super) counted: bool,
+}
+
+pub(super) const JSON: Rules = Rules {
+    name: "JSON",
+    decimal_floats: true,
+    unit_structs: false,
+    bytes_are_an_array: true,
+    raw_json: true,
+    counted: false,
 };
 
-use super::Codec;
+pub(super) const MESSAGE_PACK: Rules = Rules {
+    name: "MessagePack",
+    decimal_floats: false,
+    // They have a form of their own, which is not read inside of `untagged`.
+    unit_structs: false,
+    bytes_are_an_array: false,
+    raw_json: false,
+    counted: true,
+};
 
-/// How deep values may be nested: as deep as JSON is read. It is the same for every codec, so that
-/// a journal can change its codec, and so that no stack overflows.
-pub(super) const MAX_DEPTH: usize = 127;
+pub(super) const COMPACT: Rules = Rules { unit_structs: true, ..MESSAGE_PACK };
 
-/// What an encoding comes by.
-pub(super) struct Watch {
-    codec: Codec,
-    depth: Cell<usize>,
-    /// The value is directly in a `Some`.
-    in_some: Cell<bool>,
-    /// Where the value is, if that is wanted: it costs time.
-    path: Option<RefCell<Vec<String>>>,
-    fault: RefCell<Option<Fault>>,
+/// Where serializing is, as far as it matters for what comes next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<T> {
+    pub(super) rules: &'static Rules,
+    levels: u16,
+    wrappers: u16,
+    /// Directly in a `Some`, where nothing may look like `None`.
+    in_some: bool,
+    pub(super) trace: T,
 }
 
-/// A value that does not come back.
-pub(super) struct Fault {
-    pub(super) path: String,
-    pub(super) reason: &'static str,
-}
+impl<T: Trace> Context<T> {
+    pub(super) fn new(rules: &'static Rules, trace: T) -> Self {
+        Self { rules, levels: MAX_LEVELS, wrappers: MAX_WRAPPERS, in_some: false, trace }
+    }
 
-impl Watch {
-    pub(super) fn new(codec: Codec, with_path: bool) -> Self {
-        Self {
-            codec,
-            depth: Cell::new(0),
-            in_some: Cell::new(false),
-            path: with_path.then(RefCell::default),
-            fault: RefCell::default(),
+    /// Inside of `levels` more arrays or maps.
+    #[inline]
+    pub(super) fn inside<E: ser::Error>(self, levels: u16) -> Result<Self, E> {
+        match self.levels.checked_sub(levels) {
+            Some(levels) => Ok(Self { levels, in_some: false, ..self }),
+            None => Err(too_deep()),
         }
     }
 
-    pub(super) fn into_fault(self) -> Option<Fault> {
-        self.fault.into_inner()
-    }
-
-    fn refuse<E: serde::ser::Error>(&self, reason: &'static str) -> E {
-        let path = self.path.as_ref().map(|path| path.borrow().concat()).unwrap_or_default();
-        *self.fault.borrow_mut() = Some(Fault { path, reason });
-        E::custom(reason)
-    }
-
-    /// A value that is no null follows.
-    fn value(&self) {
-        self.in_some.set(false);
-    }
-
-    /// A null follows.
-    fn null<E: serde::ser::Error>(&self) -> Result<(), E> {
-        if self.in_some.take() {
-            return Err(self.refuse("an Option with nothing in its Some is read back as None"));
+    /// Inside of something that leaves no trace in the bytes.
+    #[inline]
+    fn wrapped<E: ser::Error>(self, in_some: bool) -> Result<Self, E> {
+        match self.wrappers.checked_sub(1) {
+            Some(wrappers) => Ok(Self { wrappers, in_some, ..self }),
+            None => Err(too_deep()),
         }
-        Ok(())
     }
 
-    fn float<E: serde::ser::Error>(&self, is_finite: bool) -> Result<(), E> {
-        self.value();
-        if self.codec == Codec::Json && !is_finite {
-            return Err(self.refuse("JSON has no NaN and no infinity"));
+    #[inline]
+    pub(super) fn not_null<E: ser::Error>(self, what: &str) -> Result<(), E> {
+        if self.in_some { Err(looks_like_none(self.rules, what)) } else { Ok(()) }
+    }
+}
+
+#[cold]
+fn too_deep<E: ser::Error>() -> E {
+    E::custom(format_args!("it is nested deeper than {MAX_LEVELS} levels"))
+}
+
+#[cold]
+fn looks_like_none<E: ser::Error>(rules: &Rules, what: &str) -> E {
+    E::custom(format_args!("{} has no form for Some({what}) other than that of None", rules.name))
+}
+
+#[cold]
+fn no_form<E: ser::Error>(rules: &Rules, what: impl std::fmt::Display) -> E {
+    E::custom(format_args!("{what} has no {} form", rules.name))
+}
+
+/// A number that can be written with the digits that tell an `f32` from its neighbours.
+///
+/// What serde buffers (for `untagged` and `flatten`) is read as an `f64`, and the digits can round to
+/// another `f32` on this way, as those of 7.038531e-26 do. Those of the same number as an `f64` cannot.
+pub(super) fn shortest_f32(v: f32) -> Option<f32> {
+    let detour = format!("{v:e}").parse::<f64>().ok()?;
+    (detour as f32 == v).then_some(v)
+}
+
+/// A value that is serialized with its context.
+pub(super) struct Part<'a, V: ?Sized, T> {
+    pub(super) value: &'a V,
+    pub(super) context: Context<T>,
+}
+
+impl<V: Serialize + ?Sized, T: Trace> Serialize for Part<'_, V, T> {
+    #[inline]
+    fn serialize<S: ser::Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(Exact { inner, context: self.context })
+    }
+}
+
+/// The serializer.
+pub(super) struct Exact<S, T> {
+    pub(super) inner: S,
+    pub(super) context: Context<T>,
+}
+
+macro_rules! as_they_are {
+    ($($method:ident: $type:ty),* $(,)?) => {$(
+        #[inline]
+        fn $method(self, v: $type) -> Result<S::Ok, S::Error> {
+            self.inner.$method(v)
         }
-        Ok(())
-    }
-
-    /// Something that has values in it begins.
-    fn open<E: serde::ser::Error>(&self, levels: usize) -> Result<(), E> {
-        self.value();
-        self.depth.set(self.depth.get() + levels);
-        if self.depth.get() > MAX_DEPTH {
-            return Err(self.refuse("it is nested deeper than 127 levels"));
-        }
-        Ok(())
-    }
-
-    fn close(&self, levels: usize) {
-        self.depth.set(self.depth.get() - levels);
-    }
-
-    /// Goes one step down the path for as long as `encode` runs; after an error it stays there.
-    fn at<T, E>(
-        &self,
-        step: impl FnOnce() -> String,
-        encode: impl FnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
-        if let Some(path) = &self.path {
-            path.borrow_mut().push(step());
-        }
-        let encoded = encode()?;
-        if let Some(path) = &self.path {
-            path.borrow_mut().pop();
-        }
-        Ok(encoded)
-    }
+    )*};
 }
 
-/// A value that is encoded under watch.
-pub(super) struct Watched<'w, T: ?Sized> {
-    pub(super) value: &'w T,
-    pub(super) watch: &'w Watch,
-}
-
-impl<T: Serialize + ?Sized> Serialize for Watched<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(Exact { inner: serializer, watch: self.watch })
-    }
-}
-
-/// The serializer, or one of what has values in it.
-struct Exact<'w, S> {
-    inner: S,
-    watch: &'w Watch,
-}
-
-/// What has values in it, and what of it is done.
-struct Inside<'w, S> {
-    inner: S,
-    watch: &'w Watch,
-    levels: usize,
-    count: usize,
-    key: Option<String>,
-}
-
-impl<'w, S> Exact<'w, S> {
-    fn inside<C, E: serde::ser::Error>(
-        self,
-        levels: usize,
-        open: impl FnOnce(S) -> Result<C, E>,
-    ) -> Result<Inside<'w, C>, E> {
-        self.watch.open(levels)?;
-        let inner = open(self.inner)?;
-        Ok(Inside { inner, watch: self.watch, levels, count: 0, key: None })
-    }
-}
-
-impl<S> Inside<'_, S> {
-    /// The next element of a list.
-    fn element<E>(&mut self, encode: impl FnOnce(&mut S) -> Result<(), E>) -> Result<(), E> {
-        let (inner, index) = (&mut self.inner, self.count);
-        self.count += 1;
-        self.watch.at(|| format!("[{index}]"), || encode(inner))
-    }
-
-    fn field<E>(
-        &mut self,
-        name: &'static str,
-        encode: impl FnOnce(&mut S) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let inner = &mut self.inner;
-        self.watch.at(|| format!(".{name}"), || encode(inner))
-    }
-
-    fn end<T>(self, end: impl FnOnce(S) -> T) -> T {
-        self.watch.close(self.levels);
-        end(self.inner)
-    }
-}
-
-macro_rules! values {
-    ($($method:ident($type:ty))*) => {
-        $(fn $method(self, value: $type) -> Result<Self::Ok, Self::Error> {
-            self.watch.value();
-            self.inner.$method(value)
-        })*
-    };
-}
-
-impl<'w, S: Serializer> Serializer for Exact<'w, S> {
+impl<S: ser::Serializer, T: Trace> ser::Serializer for Exact<S, T> {
     type Ok = S::Ok;
     type Error = S::Error;
-    type SerializeSeq = Inside<'w, S::SerializeSeq>;
-    type SerializeTuple = Inside<'w, S::SerializeTuple>;
-    type SerializeTupleStruct = Inside<'w, S::SerializeTupleStruct>;
-    type SerializeTupleVariant = Inside<'w, S::SerializeTupleVariant>;
-    type SerializeMap = Inside<'w, S::SerializeMap>;
-    type SerializeStruct = Inside<'w, S::SerializeStruct>;
-    type SerializeStructVariant = Inside<'w, S::SerializeStructVariant>;
+    type SerializeSeq = Parts<S::SerializeSeq, T>;
+    type SerializeTuple = Parts<S::SerializeTuple, T>;
+    type SerializeTupleStruct = Parts<S::SerializeTupleStruct, T>;
+    type SerializeTupleVariant = Parts<S::SerializeTupleVariant, T>;
+    type SerializeMap = Parts<S::SerializeMap, T>;
+    type SerializeStruct = Parts<S::SerializeStruct, T>;
+    type SerializeStructVariant = Parts<S::SerializeStructVariant, T>;
 
-    values! {
-        serialize_bool(bool)
-        serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64)
-        serialize_i128(i128)
-        serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64)
-        serialize_u128(u128)
-        serialize_char(char) serialize_str(&str) serialize_bytes(&[u8])
+    as_they_are! {
+        serialize_bool: bool,
+        serialize_i8: i8,
+        serialize_i16: i16,
+        serialize_i32: i32,
+        serialize_i64: i64,
+        serialize_i128: i128,
+        serialize_u8: u8,
+        serialize_u16: u16,
+        serialize_u32: u32,
+        serialize_u64: u64,
+        serialize_u128: u128,
+        serialize_char: char,
+        serialize_str: &str,
     }
 
-    fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
-        self.watch.float(value.is_finite())?;
-        self.inner.serialize_f32(value)
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
     }
 
-    fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
-        self.watch.float(value.is_finite())?;
-        self.inner.serialize_f64(value)
+    #[inline]
+    fn collect_str<V: std::fmt::Display + ?Sized>(self, value: &V) -> Result<S::Ok, S::Error> {
+        self.inner.collect_str(value)
     }
 
+    fn serialize_f32(self, v: f32) -> Result<S::Ok, S::Error> {
+        let rules = self.context.rules;
+        if !rules.decimal_floats {
+            return self.inner.serialize_f32(v);
+        }
+        if !v.is_finite() {
+            return Err(no_form(rules, v));
+        }
+        match shortest_f32(v) {
+            Some(v) => self.inner.serialize_f32(v),
+            None => self.inner.serialize_f64(v.into()),
+        }
+    }
+
+    #[inline]
+    fn serialize_f64(self, v: f64) -> Result<S::Ok, S::Error> {
+        if self.context.rules.decimal_floats && !v.is_finite() {
+            return Err(no_form(self.context.rules, v));
+        }
+        self.inner.serialize_f64(v)
+    }
+
+    #[inline]
+    fn serialize_bytes(self, v: &[u8]) -> Result<S::Ok, S::Error> {
+        if self.context.rules.bytes_are_an_array {
+            self.context.inside::<S::Error>(1)?;
+        }
+        self.inner.serialize_bytes(v)
+    }
+
+    #[inline]
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
-        self.watch.null()?;
+        self.context.not_null::<S::Error>("None")?;
         self.inner.serialize_none()
     }
 
+    #[inline]
+    fn serialize_some<V: Serialize + ?Sized>(self, value: &V) -> Result<S::Ok, S::Error> {
+        let context = self.context.wrapped(true)?;
+        self.inner.serialize_some(&Part { value, context })
+    }
+
+    #[inline]
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
-        self.watch.null()?;
+        self.context.not_null::<S::Error>("()")?;
         self.inner.serialize_unit()
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.watch.in_some.set(true);
-        self.inner.serialize_some(&Watched { value, watch: self.watch })
-    }
-
+    #[inline]
     fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
-        match self.watch.codec {
-            Codec::Json => self.watch.null()?,
-            Codec::MessagePack => self.watch.value(),
+        if self.context.rules.unit_structs {
+            return self.inner.serialize_unit_struct(name);
         }
-        self.inner.serialize_unit_struct(name)
+        self.context.not_null::<S::Error>(name)?;
+        self.inner.serialize_unit()
     }
 
+    #[inline]
     fn serialize_unit_variant(
         self,
         name: &'static str,
         index: u32,
         variant: &'static str,
     ) -> Result<S::Ok, S::Error> {
-        self.watch.value();
         self.inner.serialize_unit_variant(name, index, variant)
     }
 
-    /// As the value in it, also in a `Some`; and it may be the only thing between a type and
-    /// itself.
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+    #[inline]
+    fn serialize_newtype_struct<V: Serialize + ?Sized>(
         self,
         name: &'static str,
-        value: &T,
+        value: &V,
     ) -> Result<S::Ok, S::Error> {
-        self.inner.serialize_newtype_struct(name, &Watched { value, watch: self.watch })
+        let context = self.context.wrapped(self.context.in_some)?;
+        self.inner.serialize_newtype_struct(name, &Part { value, context })
     }
 
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+    #[inline]
+    fn serialize_newtype_variant<V: Serialize + ?Sized>(
         self,
         name: &'static str,
         index: u32,
         variant: &'static str,
-        value: &T,
+        value: &V,
     ) -> Result<S::Ok, S::Error> {
-        self.watch.open(1)?;
-        let Self { inner, watch } = self;
-        let value = Watched { value, watch };
-        let encoded = watch.at(
-            || format!("::{variant}"),
-            || inner.serialize_newtype_variant(name, index, variant, &value),
-        )?;
-        watch.close(1);
-        Ok(encoded)
+        let Self { inner, context } = self;
+        let context = context.inside(1)?;
+        context.trace.enter(
+            || Step::Variant(variant),
+            || inner.serialize_newtype_variant(name, index, variant, &Part { value, context }),
+        )
     }
 
+    #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        self.inside(1, |inner| inner.serialize_seq(len))
+        let context = self.context.inside(1)?;
+        Ok(Parts::new(self.inner.serialize_seq(len)?, context, len))
     }
 
+    #[inline]
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
-        self.inside(1, |inner| inner.serialize_tuple(len))
+        let context = self.context.inside(1)?;
+        Ok(Parts::new(self.inner.serialize_tuple(len)?, context, len))
     }
 
+    #[inline]
     fn serialize_tuple_struct(
         self,
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        self.inside(1, |inner| inner.serialize_tuple_struct(name, len))
+        let context = self.context.inside(1)?;
+        Ok(Parts::new(self.inner.serialize_tuple_struct(name, len)?, context, len))
     }
 
+    #[inline]
     fn serialize_tuple_variant(
         self,
         name: &'static str,
@@ -292,21 +308,33 @@ impl<'w, S: Serializer> Serializer for Exact<'w, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        self.inside(2, |inner| inner.serialize_tuple_variant(name, index, variant, len))
+        let context = self.context.inside(2)?;
+        let inner = self.inner.serialize_tuple_variant(name, index, variant, len)?;
+        Ok(Parts::new(inner, context, len).of(variant))
     }
 
+    #[inline]
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        self.inside(1, |inner| inner.serialize_map(len))
+        let context = self.context.inside(1)?;
+        Ok(Parts::new(self.inner.serialize_map(len)?, context, len.map(|len| 2 * len)))
     }
 
+    #[inline]
     fn serialize_struct(
         self,
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStruct, S::Error> {
-        self.inside(1, |inner| inner.serialize_struct(name, len))
+        // Raw text is no level of its own. What is in it is looked at when it comes.
+        let raw = name == RAW_VALUE;
+        if raw && !self.context.rules.raw_json {
+            return Err(no_form(self.context.rules, "serde_json::value::RawValue"));
+        }
+        let context = if raw { self.context } else { self.context.inside(1)? };
+        Ok(Parts::new(self.inner.serialize_struct(name, len)?, context, len).raw(raw))
     }
 
+    #[inline]
     fn serialize_struct_variant(
         self,
         name: &'static str,
@@ -314,91 +342,8 @@ impl<'w, S: Serializer> Serializer for Exact<'w, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
-        self.inside(2, |inner| inner.serialize_struct_variant(name, index, variant, len))
-    }
-
-    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.watch.value();
-        self.inner.collect_str(value)
-    }
-
-    fn is_human_readable(&self) -> bool {
-        self.inner.is_human_readable()
-    }
-}
-
-macro_rules! lists {
-    ($($trait:ident::$method:ident)*) => {
-        $(impl<S: $trait> $trait for Inside<'_, S> {
-            type Ok = S::Ok;
-            type Error = S::Error;
-
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-                let watch = self.watch;
-                self.element(|inner| inner.$method(&Watched { value, watch }))
-            }
-
-            fn end(self) -> Result<S::Ok, S::Error> {
-                Inside::end(self, S::end)
-            }
-        })*
-    };
-}
-
-lists! {
-    SerializeSeq::serialize_element
-    SerializeTuple::serialize_element
-    SerializeTupleStruct::serialize_field
-    SerializeTupleVariant::serialize_field
-}
-
-macro_rules! structs {
-    ($($trait:ident)*) => {
-        $(impl<S: $trait> $trait for Inside<'_, S> {
-            type Ok = S::Ok;
-            type Error = S::Error;
-
-            fn serialize_field<T: Serialize + ?Sized>(
-                &mut self,
-                name: &'static str,
-                value: &T,
-            ) -> Result<(), S::Error> {
-                let watch = self.watch;
-                self.field(name, |inner| inner.serialize_field(name, &Watched { value, watch }))
-            }
-
-            fn skip_field(&mut self, name: &'static str) -> Result<(), S::Error> {
-                self.inner.skip_field(name)
-            }
-
-            fn end(self) -> Result<S::Ok, S::Error> {
-                Inside::end(self, S::end)
-            }
-        })*
-    };
-}
-
-structs! { SerializeStruct SerializeStructVariant }
-
-impl<S: SerializeMap> SerializeMap for Inside<'_, S> {
-    type Ok = S::Ok;
-    type Error = S::Error;
-
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), S::Error> {
-        let watch = self.watch;
-        if watch.path.is_some() {
-            self.key = serde_json::to_string(key).ok();
-        }
-        self.element(|inner| inner.serialize_key(&Watched { value: key, watch }))
-    }
-
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-        let Self { inner, watch, key, .. } = self;
-        let step = || format!("[{}]", key.take().unwrap_or_else(|| "?".to_owned()));
-        watch.at(step, || inner.serialize_value(&Watched { value, watch }))
-    }
-
-    fn end(self) -> Result<S::Ok, S::Error> {
-        Inside::end(self, S::end)
+        let context = self.context.inside(2)?;
+        let inner = self.inner.serialize_struct_variant(name, index, variant, len)?;
+        Ok(Parts::new(inner, context, len).of(variant))
     }
 }

@@ -10,7 +10,7 @@ use serde::ser::{
 };
 
 use super::CodecError;
-use super::exact::MAX_DEPTH;
+use super::exact::{MAX_LEVELS, MAX_WRAPPERS};
 use crate::guard::guarded;
 
 /// The fingerprint of a message of the type with the stable name `kind`.
@@ -24,7 +24,7 @@ use crate::guard::guarded;
 /// The value does not serialize, or is nested too deep.
 pub fn fingerprint<T: Serialize + ?Sized>(kind: &str, value: &T) -> Result<u64, CodecError> {
     guarded(|| {
-        let content = value.serialize(Hasher { depth: 0 });
+        let content = value.serialize(Hasher { levels: 0, wrappers: 0 });
         let content = content.map_err(|Unhashable(reason)| CodecError::Fingerprint { reason })?;
         Ok(mix(bytes(kind.as_bytes()), content))
     })
@@ -78,7 +78,9 @@ type Hashed = Result<u64, Unhashable>;
 
 #[derive(Clone, Copy)]
 struct Hasher {
-    depth: usize,
+    levels: u16,
+    /// `Some`s and newtypes, which are no levels and take stack all the same.
+    wrappers: u16,
 }
 
 /// Values in something; `variant` is 0, or the hash of the variant's name.
@@ -91,11 +93,19 @@ struct Inside {
 
 impl Hasher {
     fn inside(self, variant: u64, begin: u64) -> Result<Inside, Unhashable> {
-        let hasher = Self { depth: self.depth + 1 };
-        if hasher.depth > MAX_DEPTH {
+        let hasher = Self { levels: self.levels + 1, ..self }.checked()?;
+        Ok(Inside { hasher, variant, hash: begin, key: 0 })
+    }
+
+    fn wrapped(self) -> Result<Self, Unhashable> {
+        Self { wrappers: self.wrappers + 1, ..self }.checked()
+    }
+
+    fn checked(self) -> Result<Self, Unhashable> {
+        if self.levels > MAX_LEVELS || self.wrappers > MAX_WRAPPERS {
             return Err(Unhashable::custom("it is nested too deep"));
         }
-        Ok(Inside { hasher, variant, hash: begin, key: 0 })
+        Ok(self)
     }
 
     fn named(variant: &str) -> u64 {
@@ -198,11 +208,11 @@ impl Serializer for Hasher {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Hashed {
-        value.serialize(self)
+        value.serialize(self.wrapped()?)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Hashed {
-        value.serialize(self)
+        value.serialize(self.wrapped()?)
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Hashed {

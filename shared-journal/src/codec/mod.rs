@@ -1,178 +1,154 @@
 //! How messages, replies and states become bytes.
 
+mod depth;
+mod error;
 mod exact;
 mod fingerprint;
+mod parts;
+mod path;
+mod payload;
 #[cfg(test)]
 mod tests;
-
-use std::borrow::Cow;
+mod text;
+mod tokens;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use self::exact::{Watch, Watched};
+pub use self::error::CodecError;
+use self::exact::{COMPACT, Context, Exact, JSON, MESSAGE_PACK, shortest_f32};
 pub use self::fingerprint::fingerprint;
+use self::path::{NoTrace, Path, Trace};
+pub use self::payload::Payload;
 use crate::guard::guarded;
 
 /// The encoding of payloads and states, chosen when a journal is built.
 ///
 /// Each payload carries the name of its codec, so a journal that changes its codec still reads
 /// what it wrote before.
+///
+/// What is encoded decodes to an equal value, bit for bit. Where a codec has no form for a value, it
+/// does not encode: see [`encode`](Self::encode).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Codec {
-    /// JSON: any tool reads it. It has no NaN, no infinities, and no maps with keys that are
-    /// neither strings nor numbers; such values are refused.
+    /// JSON. Any tool reads it, and fields can be added. It has no NaN and no infinities, no maps
+    /// with keys that are more than a scalar, and inside of `#[serde(flatten, untagged, tag)]` no
+    /// maps with keys that are numbers.
     Json,
-    /// MessagePack with field names: as tolerant of added fields as JSON, smaller, faster, and exact
-    /// for every number and every map. The default.
+    /// MessagePack as versions before 0.2 wrote it: types that have two forms are in their binary
+    /// one, which does not decode inside of `#[serde(flatten, untagged, tag)]` (an `IpAddr`, for
+    /// example).
+    CompactMessagePack,
+    /// MessagePack with field names: as tolerant of added fields as JSON, smaller and faster, with
+    /// every float and any keys. Types that have two forms are in their readable one. The default;
+    /// [`Payload::to_text`] shows it.
     #[default]
     MessagePack,
 }
 
-/// A value that does not encode or decode.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CodecError {
-    /// JSON said no.
-    #[error("JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    /// MessagePack could not be written.
-    #[error("MessagePack: {0}")]
-    MessagePackEncode(#[from] rmp_serde::encode::Error),
-    /// MessagePack could not be read.
-    #[error("MessagePack: {0}")]
-    MessagePackDecode(#[from] rmp_serde::decode::Error),
-    /// It would be written, and not be read back as it is.
-    #[error("{type_name}{path} cannot be stored as {codec:?}: {reason}")]
-    Lossy {
-        /// The type of the whole value.
-        type_name: &'static str,
-        /// Where in it, for example `.readings[3]`; empty for the value itself.
-        path: String,
-        /// The encoding.
-        codec: Codec,
-        /// What would be lost.
-        reason: &'static str,
-    },
-    /// It has no [`fingerprint`](crate::mailbox::fingerprint).
-    #[error("it cannot be compared: {reason}")]
-    Fingerprint {
-        /// Why not.
-        reason: String,
-    },
-    /// The type's own code panicked while it was encoded or decoded.
-    #[error("it panicked: {text}")]
-    Panicked {
-        /// What the panic said.
-        text: String,
-    },
-}
-
 impl Codec {
-    /// Appends the encoded `value` to `out`. What is encoded decodes to the same value, bit for bit.
+    /// Appends the encoded `value` to `out`.
     ///
     /// # Errors
-    /// The value does not encode, or would not be read back as it is
-    /// ([`CodecError::Lossy`]): a NaN in JSON, `Some(None)`, more than 127 levels of nesting. `out`
-    /// may then hold a part of it.
+    /// - [`CodecError::Refused`]: something in the value would not come back as it is, and which: a
+    ///   `Some` around something that looks like `None`; more than 127 levels of arrays and maps; in
+    ///   JSON a float that is not finite, or a map with keys that are no scalars. Or its `Serialize`
+    ///   refuses it.
+    /// - [`CodecError::Panicked`]: its `Serialize` panicked.
+    ///
+    /// `out` is then as it was.
     pub fn encode<T: Serialize + ?Sized>(
         self,
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
-        let watch = Watch::new(self, false);
-        let encoded = self.encode_watched(&Watched { value, watch: &watch }, out);
-        match (encoded, watch.into_fault()) {
-            (Err(_), Some(fault)) => {
-                // Once more, to say where.
-                let watch = Watch::new(self, true);
-                let _ = self.encode_watched(&Watched { value, watch: &watch }, &mut Vec::new());
-                let fault = watch.into_fault().unwrap_or(fault);
-                let (path, reason) = (fault.path, fault.reason);
-                let type_name = std::any::type_name::<T>();
-                Err(CodecError::Lossy { type_name, path, codec: self, reason })
+        let len = out.len();
+        guarded(|| self.write(value, out, NoTrace)).map_err(|error| {
+            out.truncate(len);
+            match error {
+                CodecError::Refused { type_name, reason, .. } => {
+                    CodecError::Refused { type_name, path: self.path_of_error(value), reason }
+                }
+                other => other,
             }
-            (encoded, _) => encoded,
-        }
+        })
     }
 
-    fn encode_watched<T: Serialize>(self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    /// Where a value that does not encode does not.
+    #[cold]
+    fn path_of_error<T: Serialize + ?Sized>(self, value: &T) -> String {
+        let path = Path::default();
+        // That it fails is known, and why.
+        let _ = guarded(|| self.write(value, &mut Vec::new(), &path));
+        path.to_string()
+    }
+
+    fn write<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        out: &mut Vec<u8>,
+        trace: impl Trace,
+    ) -> Result<(), CodecError> {
         match self {
-            Self::Json => serde_json::to_writer(out, value)?,
+            Self::Json => {
+                exactly(value, &mut serde_json::Serializer::new(out), Context::new(&JSON, trace))
+            }
+            Self::CompactMessagePack => {
+                let mut inner = rmp_serde::Serializer::new(out).with_struct_map();
+                exactly(value, &mut inner, Context::new(&COMPACT, trace))
+            }
             Self::MessagePack => {
-                let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
-                value.serialize(&mut serializer)?;
+                let inner = rmp_serde::Serializer::new(out).with_struct_map();
+                let context = Context::new(&MESSAGE_PACK, trace);
+                exactly(value, &mut inner.with_human_readable(), context)
             }
         }
-        Ok(())
     }
 
     /// Reads a value back.
     ///
     /// # Errors
-    /// The bytes are not a `T` in this codec.
+    /// The bytes are not a `T` in this codec, or its `Deserialize` panicked.
     pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecError> {
-        Ok(match self {
-            Self::Json => serde_json::from_slice(bytes)?,
-            Self::MessagePack => rmp_serde::from_slice(bytes)?,
+        guarded(|| {
+            Ok(match self {
+                Self::Json => serde_json::from_slice(bytes)?,
+                Self::CompactMessagePack => {
+                    depth::check_message_pack::<T>(bytes)?;
+                    rmp_serde::from_slice(bytes)?
+                }
+                Self::MessagePack => {
+                    depth::check_message_pack::<T>(bytes)?;
+                    let reader = rmp_serde::Deserializer::from_read_ref(bytes);
+                    T::deserialize(&mut reader.with_human_readable())?
+                }
+            })
         })
     }
 }
 
-/// An encoded value together with its codec.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Payload<'a> {
-    codec: Codec,
-    #[serde(borrow, with = "serde_bytes")]
-    bytes: Cow<'a, [u8]>,
+/// Serializes a value, or says why that would not be exact.
+fn exactly<T: Serialize + ?Sized, S: Serializer>(
+    value: &T,
+    inner: S,
+    context: Context<impl Trace>,
+) -> Result<S::Ok, CodecError> {
+    value.serialize(Exact { inner, context }).map_err(|error| CodecError::Refused {
+        type_name: std::any::type_name::<T>(),
+        path: String::new(),
+        reason: error.to_string(),
+    })
 }
 
-impl<'a> Payload<'a> {
-    /// Bytes that are known to be in `codec`.
-    pub fn new(codec: Codec, bytes: impl Into<Cow<'a, [u8]>>) -> Self {
-        Self { codec, bytes: bytes.into() }
-    }
-
-    /// Encodes a value.
-    ///
-    /// # Errors
-    /// As [`Codec::encode`].
-    pub fn encode<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Result<Self, CodecError> {
-        let mut bytes = Vec::with_capacity(128);
-        guarded(|| codec.encode(value, &mut bytes))?;
-        Ok(Self { codec, bytes: Cow::Owned(bytes) })
-    }
-
-    /// Decodes the value.
-    ///
-    /// # Errors
-    /// As [`Codec::decode`].
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CodecError> {
-        guarded(|| self.codec.decode(&self.bytes))
-    }
-
-    /// The codec of the bytes.
-    #[must_use]
-    pub fn codec(&self) -> Codec {
-        self.codec
-    }
-
-    /// The encoded bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The same payload, owning its bytes.
-    #[must_use]
-    pub fn into_owned(self) -> Payload<'static> {
-        Payload { codec: self.codec, bytes: Cow::Owned(self.bytes.into_owned()) }
-    }
-
-    /// The same payload, borrowed.
-    #[must_use]
-    pub fn as_borrowed(&self) -> Payload<'_> {
-        Payload { codec: self.codec, bytes: Cow::Borrowed(&self.bytes) }
-    }
+/// A value in the JSON of duroxide's histories, as exact as [`Codec::Json`] is.
+pub(crate) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<serde_json::Value, CodecError> {
+    let (inner, context) = (serde_json::value::Serializer, Context::new(&JSON, NoTrace));
+    guarded(|| exactly(value, inner, context)).map_err(|error| match error {
+        CodecError::Refused { type_name, reason, .. } => {
+            let path = Codec::Json.path_of_error(value);
+            CodecError::Refused { type_name, path, reason }
+        }
+        other => other,
+    })
 }

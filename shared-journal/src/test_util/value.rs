@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use crate::codec::Payload;
 
-/// A payload of any codec as JSON, so that the order of fields and the codec do not matter.
+/// A payload of any codec as JSON, so that the order of fields and the codec do not matter. What JSON
+/// has no form for is as [`Payload::to_text`] shows it.
 pub(super) fn json(payload: &Payload<'_>) -> Value {
-    // MessagePack can say what JSON cannot, such as maps with keys that are no text.
-    payload.decode().unwrap_or_else(|_| Value::String(format!("{:02x?}", payload.bytes())))
+    let text = payload.to_text();
+    serde_json::from_str(&text).unwrap_or_else(|_| text.into())
 }
 
 /// Whether everything that was recorded is in what was found. A field that was not there when it was

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use duroxide::{ActivityContext, Either2, OrchestrationContext};
 use fail::fail_point;
 use futures::FutureExt;
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, SendError};
-use crate::codec::{Codec, Payload};
+use crate::codec::{Codec, Payload, to_json};
 use crate::id::{ActorId, MessageId, MessageKey};
 
 /// The activity that asks an actor.
@@ -57,7 +59,7 @@ impl Message {
         loop {
             let told = ctx.schedule_activity(TELL, input.clone()).await;
             match decode_text("the reply", &told.map_err(WorkflowError::Activity)?)? {
-                Answer::Reply(_) => return Ok(()),
+                Answer::Reply(_) | Answer::Encoded { .. } => return Ok(()),
                 Answer::Failed(WorkflowError::NotAccepted { .. }) => {
                     ctx.schedule_timer(pause).await;
                 }
@@ -73,7 +75,33 @@ impl Message {
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Reply(Value),
+    /// A reply that JSON has no form for.
+    Encoded {
+        codec: Codec,
+        /// In base64.
+        bytes: String,
+    },
     Failed(WorkflowError),
+}
+
+impl Answer {
+    fn of(reply: &Payload<'_>) -> Self {
+        match reply.to_value() {
+            Some(value) => Self::Reply(value),
+            None => Self::Encoded { codec: reply.codec(), bytes: STANDARD.encode(reply.bytes()) },
+        }
+    }
+
+    fn decode<R: DeserializeOwned>(self) -> Result<R, WorkflowError> {
+        match self {
+            Self::Reply(value) => decode("the reply", value),
+            Self::Encoded { codec: of, bytes } => {
+                let bytes = STANDARD.decode(bytes).map_err(|error| codec("the reply", error))?;
+                Payload::new(of, bytes).decode().map_err(|error| codec("the reply", error))
+            }
+            Self::Failed(error) => Err(error),
+        }
+    }
 }
 
 /// Why an orchestration has no reply.
@@ -155,7 +183,7 @@ impl WorkflowActor {
         message: &impl Serialize,
     ) -> BoxFuture<'static, Result<R, WorkflowError>> {
         let answer = self.schedule(ASK, kind, message);
-        async move { decode("the reply", answer.await?) }.boxed()
+        async move { answer.await?.decode() }.boxed()
     }
 
     /// As [`ask`](Self::ask), for at most so long.
@@ -198,7 +226,7 @@ impl WorkflowActor {
         kind: &str,
         message: &impl Serialize,
     ) -> Result<(), WorkflowError> {
-        let message = serde_json::to_value(message).map_err(|error| codec("the message", error))?;
+        let message = to_json(message).map_err(|error| codec("the message", error))?;
         Message::new(&self.actor, self.next_id(), kind, message).send(&self.ctx).await
     }
 
@@ -208,8 +236,8 @@ impl WorkflowActor {
         activity: &str,
         kind: &str,
         message: &impl Serialize,
-    ) -> BoxFuture<'static, Result<Value, WorkflowError>> {
-        let scheduled = serde_json::to_value(message).and_then(|message| {
+    ) -> BoxFuture<'static, Result<Answer, WorkflowError>> {
+        let scheduled = to_json(message).and_then(|message| {
             let message = Message::new(&self.actor, self.next_id(), kind, message);
             let input = serde_json::to_string(&message)?;
             Ok(self.ctx.schedule_activity(activity, input))
@@ -218,8 +246,8 @@ impl WorkflowActor {
             let scheduled = scheduled.map_err(|error| codec("the message", error))?;
             let answer = scheduled.await.map_err(WorkflowError::Activity)?;
             match decode_text("the reply", &answer)? {
-                Answer::Reply(reply) => Ok(reply),
                 Answer::Failed(error) => Err(error),
+                answer => Ok(answer),
             }
         }
         .boxed()
@@ -243,7 +271,7 @@ pub(super) async fn run(
     fail_point!("before-activity");
     let answer = tokio::select! {
         answer = send(&cluster, &input, reply) => match answer {
-            Ok(reply) => Answer::Reply(reply),
+            Ok(reply) => Answer::of(&reply),
             Err(error) => {
                 tracing::warn!(instance = ctx.instance_id(), %error, "what it told or asked an actor failed");
                 Answer::Failed(error)
@@ -256,7 +284,11 @@ pub(super) async fn run(
 }
 
 /// Sends until it is known what became of the message.
-async fn send(cluster: &Cluster, input: &str, reply: bool) -> Result<Value, WorkflowError> {
+async fn send(
+    cluster: &Cluster,
+    input: &str,
+    reply: bool,
+) -> Result<Payload<'static>, WorkflowError> {
     let Message { actor_type, actor_id, id, kind, message } = decode_text("the message", input)?;
     let id = uuid::Uuid::parse_str(&id).map_err(|error| codec("the message", error))?;
     let (actor, key) = (ActorId::new(actor_type, actor_id), MessageKey::Generated(id.into()));
@@ -270,7 +302,7 @@ async fn send(cluster: &Cluster, input: &str, reply: bool) -> Result<Value, Work
             told.map(|()| Payload::new(Codec::Json, &b"null"[..]))
         };
         return match sent {
-            Ok(reply) => reply.decode().map_err(|error| codec("the reply", error)),
+            Ok(reply) => Ok(reply),
             Err(error) if error.is_retryable() => {
                 tracing::debug!(%actor, %error, "sent again");
                 tokio::time::sleep(RETRY).await;
@@ -295,4 +327,34 @@ fn decode_text<R: DeserializeOwned>(what: &str, text: &str) -> Result<R, Workflo
 
 fn codec(what: &str, error: impl std::fmt::Display) -> WorkflowError {
     WorkflowError::Codec { what: what.to_owned(), error: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_reply_of_any_codec_comes_back_and_is_json_where_it_can() {
+        fn there_and_back<T>(of: Codec, reply: T) -> Value
+        where
+            T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+        {
+            let answer = Answer::of(&Payload::encode(of, &reply).unwrap());
+            let text = serde_json::to_string(&answer).unwrap();
+            let back: Answer = serde_json::from_str(&text).unwrap();
+            assert_eq!(back.decode::<T>().unwrap(), reply);
+            serde_json::from_str(&text).unwrap()
+        }
+        for of in [Codec::Json, Codec::MessagePack] {
+            let shown = there_and_back(of, Ok::<_, String>((5, Some("a".to_owned()), 0.1f32)));
+            assert_eq!(shown["reply"], serde_json::json!({"Ok": [5, "a", 0.1]}));
+            there_and_back(of, u128::MAX);
+            there_and_back(of, BTreeMap::from([(1u8, 2)]));
+        }
+        let infinite = there_and_back(Codec::MessagePack, f64::INFINITY);
+        assert_eq!(infinite["encoded"]["codec"], "MessagePack");
+        there_and_back(Codec::CompactMessagePack, std::net::IpAddr::from([127, 0, 0, 1]));
+    }
 }

@@ -20,7 +20,7 @@ use super::asking::Message;
 use super::events::next_event;
 use super::{Request, instance_address};
 use crate::cluster::{Cluster, SendError};
-use crate::codec::{Codec, CodecError, Payload};
+use crate::codec::{Codec, CodecError, Payload, to_json};
 use crate::error::BoxError;
 use crate::id::{ActorId, MessageId, MessageKey};
 use crate::outbox::Outbox;
@@ -90,6 +90,14 @@ pub struct Handled {
     sent: u64,
 }
 
+impl Handled {
+    /// The size of the reply as it is stored, in bytes.
+    #[must_use]
+    pub fn reply_bytes(&self) -> usize {
+        self.reply.to_string().len()
+    }
+}
+
 impl Handling {
     /// The outbox for what the handler sends.
     #[must_use]
@@ -120,8 +128,8 @@ impl Handling {
             Ok(Message::new(&to, id, &kind, payload.decode()?))
         });
         Ok(Handled {
-            state: serde_json::to_value(state)?,
-            reply: serde_json::to_value(reply)?,
+            state: to_json(state)?,
+            reply: to_json(reply)?,
             messages: messages.collect::<Result<_, CodecError>>()?,
             sent: last,
         })
@@ -315,7 +323,7 @@ impl OrchestratedActor {
         let refused = |error: &dyn std::fmt::Display| SendError::NotAccepted {
             reason: format!("the message does not encode: {error}").into(),
         };
-        let message = serde_json::to_value(message).map_err(|error| refused(&error))?;
+        let message = to_json(message).map_err(|error| refused(&error))?;
         let mail = Mail::new(id, kind, message);
         let request = deliver(&self.actor, &mail).map_err(|error| refused(&error))?;
         let payload = Payload::encode(Codec::Json, &request).map_err(|error| refused(&error))?;

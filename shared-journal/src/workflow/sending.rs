@@ -10,7 +10,7 @@ use super::events::Event;
 use super::orchestrated::{Mail, deliver, instance_of};
 use super::timer::{Due, Every, Missed, Setting, TIMER, TimerId, millis};
 use super::{RUN, Request, WorkflowActor};
-use crate::codec::{Codec, Payload};
+use crate::codec::{Codec, Payload, to_json};
 use crate::id::ActorId;
 use crate::outbox::{Draft, Outbox, OutboxError};
 
@@ -246,8 +246,7 @@ fn json(instance: &str, value: &impl Serialize) -> Result<String, OutboxError> {
 }
 
 fn to_value(to: &ActorId, message: &impl Serialize) -> Result<Value, OutboxError> {
-    serde_json::to_value(message)
-        .map_err(|error| OutboxError::Encode { to: to.clone(), source: error.into() })
+    to_json(message).map_err(|source| OutboxError::Encode { to: to.clone(), source })
 }
 
 /// Puts a result where a message awaits it, and counts how often that was.

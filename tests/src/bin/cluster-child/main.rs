@@ -7,6 +7,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use duroxide_actix::journal::Limits;
 use duroxide_actix::journal::cluster::{Cluster, SendError};
 use duroxide_actix::{ActixHost, ActorRef, ClusterActors};
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -28,6 +29,7 @@ fn main() -> Result<()> {
     let lease = Duration::from_millis(lease.parse()?);
     actix::System::new().block_on(async move {
         let cluster = Cluster::builder("tallies", 6)
+            .limits(Limits { attempts: tests::ATTEMPTS, ..Limits::default() })
             .node(name)
             .lease(lease)
             .host(ActixHost::new(|_| Tally::default()))

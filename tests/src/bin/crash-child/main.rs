@@ -30,8 +30,12 @@ fn main() -> Result<()> {
     tests::arm()?;
     actix::System::new().block_on(async move {
         // Small, so that a short life has many checkpoints.
-        let limits =
-            Limits { checkpoint_bytes: 16 << 10, history_commits: 10, ..Limits::default() };
+        let limits = Limits {
+            checkpoint_bytes: 16 << 10,
+            history_commits: 10,
+            attempts: tests::ATTEMPTS,
+            ..Limits::default()
+        };
         let journal = open(&store, EventJournal::builder().limits(limits)).await?;
         let mut actors: Vec<Box<dyn Actor>> = Vec::new();
         for actor in 0..ACTORS {

@@ -14,9 +14,9 @@ use anyhow::Result;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
-use duroxide_actix::journal::MessageId;
 use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::{next_event, register, register_orchestrations};
+use duroxide_actix::journal::{Limits, MessageId};
 use duroxide_actix::{ActixHost, ClusterActors, WorkflowActors, WrappedHost};
 use duroxide_tower::Orchestrated;
 use tests::tally::{Add, Show, Tally};
@@ -41,6 +41,7 @@ async fn run(store: &str, hubs: u32) -> Result<()> {
     let provider = tests::postgres::open(store).await?;
     let effects = PathBuf::from(format!("{store}.effects"));
     let cluster = Cluster::builder("hubs", 3)
+        .limits(Limits { attempts: tests::ATTEMPTS, ..Limits::default() })
         .lease(Duration::from_millis(300))
         .host(ActixHost::new(|_| Tally::default()))
         .host(WrappedHost::new(move |_| Hub::new(effects.clone())))

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
+use duroxide_actix::journal::Limits;
 use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::register;
 use duroxide_actix::{ActixHost, ClusterActors, WorkflowActors};
@@ -30,6 +31,7 @@ fn main() -> Result<()> {
 async fn run(store: &str, orchestrations: u32, actors: u32) -> Result<()> {
     let provider = tests::postgres::open(store).await?;
     let cluster = Cluster::builder("tallies", 3)
+        .limits(Limits { attempts: tests::ATTEMPTS, ..Limits::default() })
         .lease(Duration::from_millis(300))
         .host(ActixHost::new(|_| Tally::default()))
         .join(provider.clone())

@@ -33,7 +33,7 @@ pub(crate) struct Child {
 
 impl Child {
     fn builder(&self) -> ClusterBuilder {
-        let mut limits = Limits::default();
+        let mut limits = Limits { attempts: tests::ATTEMPTS, ..Limits::default() };
         limits.checkpoint_bytes = self.checkpoint_bytes.unwrap_or(limits.checkpoint_bytes);
         limits.history_commits = self.history_commits.unwrap_or(limits.history_commits);
         let builder =
