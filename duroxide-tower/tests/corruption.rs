@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use duroxide_tower::journal::provider::{
-    ActorKey, CheckpointPart, RecordFilter, StoredCommit, StoredRecord, Write,
+    ActorKey, CheckpointPart, RecordFilter, StoredCommit, StoredLetter, StoredRecord, Write,
 };
 use duroxide_tower::journal::{
-    ActorNo, ActorProvider, EventJournal, JournalError, Limits, Position, ShardId,
+    ActorNo, ActorProvider, EventJournal, JournalError, Limits, Position, Sequence, ShardId,
 };
 use duroxide_tower::test_util::MemoryActorProvider;
 use duroxide_tower::{
@@ -49,6 +49,7 @@ struct Rows {
     checkpoint: Position,
     commits: Vec<StoredCommit>,
     records: Vec<StoredRecord>,
+    letters: Vec<StoredLetter>,
 }
 
 impl Rows {
@@ -77,12 +78,14 @@ impl Rows {
         }
         let commits = store.read_commits(SHARD, Position(0), usize::MAX).await.unwrap();
         let listed = store.list_records(SHARD, RecordFilter::All, ActorNo(0), 9).await.unwrap();
-        let mut records = Vec::new();
+        let (mut records, mut letters) = (Vec::new(), Vec::new());
         for actor in listed {
             records.extend(store.load_record(SHARD, ActorKey::No(actor.no)).await.unwrap());
+            let of = store.load_letters(SHARD, actor.no, Sequence(0), usize::MAX);
+            letters.extend(of.await.unwrap());
         }
         let checkpoint = store.open_shard(SHARD).await.unwrap().checkpoint;
-        Self { checkpoint, commits, records }
+        Self { checkpoint, commits, records, letters }
     }
 
     /// Puts them into a new store.
@@ -94,8 +97,9 @@ impl Rows {
             let append = Some((commit.position, &commit.bytes[..]));
             store.write(&Write { append, ..nothing }).await.unwrap();
         }
-        let (records, checkpoint) = (self.records.clone(), Some(self.checkpoint));
-        let part = CheckpointPart { records, checkpoint, ..CheckpointPart::default() };
+        let (records, letters) = (self.records.clone(), self.letters.clone());
+        let checkpoint = Some(self.checkpoint);
+        let part = CheckpointPart { records, letters, checkpoint, ..CheckpointPart::default() };
         store.write(&Write { checkpoint: Some(&part), ..nothing }).await.unwrap();
         store
     }

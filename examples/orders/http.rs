@@ -104,6 +104,9 @@ impl From<CallError<Refusal>> for Failure {
                                  with a new Idempotency-Key.",
                 };
             }
+            CallError::IdReused { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "Send a new Idempotency-Key for a new order.")
+            }
             // Whether it was not accepted or the outcome is unknown: the key makes it safe.
             error if error.is_retryable() => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -100,11 +100,17 @@ pub struct Limits {
     /// it is refused with `DeadLettersFull` until letters are sent again or discarded. What was
     /// received before is still handled and may become a dead letter, so there can be a few more.
     /// Each takes about 12 bytes of the actor's record, which is written whole.
+    ///
+    /// Allowed: 1 or more.
     pub dead_letters: usize,
     /// Dead letters per actor, by their bytes. Default 1 GiB. Beyond it the same happens.
+    ///
+    /// Allowed: 1 or more.
     pub dead_letter_bytes: u64,
     /// Bytes of messages that wait in the mailbox of one actor. Default 64 MiB. At so many the
     /// mailbox is full, as it is by its capacity.
+    ///
+    /// Allowed: 1 byte to 512 MiB.
     pub pending_bytes: usize,
     /// How long a commit or a read is tried again after its first failure, while the store is busy,
     /// full or away. Default 10 s. After that the journal stops with the store's error.
@@ -154,6 +160,10 @@ impl Limits {
         within("attempts", self.attempts, 1..=1000, "1 to 1,000")?;
         within("checkpoint_bytes", self.checkpoint_bytes as u64, log.clone(), "4 KiB to 1 TiB")?;
         within("tail_bytes", self.tail_bytes as u64, log, "4 KiB to 1 TiB")?;
+        within("dead_letters", self.dead_letters as u64, 1..=u64::MAX, "1 or more")?;
+        within("dead_letter_bytes", self.dead_letter_bytes, 1..=u64::MAX, "1 or more")?;
+        let pending = 1..=MAX_VALUE_BYTES;
+        within("pending_bytes", self.pending_bytes as u64, pending, "1 byte to 512 MiB")?;
         within("commit_retry", self.commit_retry, ..=MAX_COMMIT_RETRY, "up to 7 days")
     }
 }
@@ -203,6 +213,10 @@ mod tests {
         ("checkpoint_bytes", |it, n| it.checkpoint_bytes = n as usize, [false, false, false]),
         ("tail_bytes", |it, n| it.tail_bytes = n as usize, [false, false, false]),
         ("history_commits", |it, n| it.history_commits = n, [true, true, true]),
+        ("history_bytes", |it, n| it.history_bytes = n as usize, [true, true, true]),
+        ("dead_letters", |it, n| it.dead_letters = n as usize, [false, true, true]),
+        ("dead_letter_bytes", |it, n| it.dead_letter_bytes = n, [false, true, true]),
+        ("pending_bytes", |it, n| it.pending_bytes = n as usize, [false, true, false]),
         ("commit_retry", |it, n| it.commit_retry = time(n), [true, true, false]),
     ];
 

@@ -223,7 +223,7 @@ async fn large_letters(count: u128, bytes: usize) {
     let path = folder.path().join("app.db");
     let limits = Limits {
         attempts: 1,
-        message_bytes: usize::MAX,
+        message_bytes: 512 << 20,
         dead_letter_bytes: u64::MAX,
         ..Limits::default()
     };

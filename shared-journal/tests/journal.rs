@@ -542,7 +542,7 @@ mod bad_input {
         let journal = store.open_with(limits).await.unwrap();
         let mailbox = activate(&journal).await;
         let error = mailbox.encode(MESSAGE, &"x".repeat(20)).unwrap_err();
-        assert!(matches!(error, JournalError::TooLarge { size: 22, limit: 10, .. }), "{error}");
+        assert!(matches!(error, JournalError::TooLarge { size: 21, limit: 10, .. }), "{error}");
     }
 
     #[tokio::test]
