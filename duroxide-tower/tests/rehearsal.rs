@@ -288,8 +288,9 @@ async fn a_state_that_does_not_decode_is_told_for_every_actor() {
     let _cluster = recorded(folder.path()).await;
     let renamed = TowerHost::new(|_| Renamed(String::new()));
     let rehearsal = rehearse(store(folder.path()).await, renamed).await.unwrap();
-    assert_eq!((rehearsal.actors, rehearsal.deviations.len()), (0, 6), "{rehearsal}");
-    assert!(rehearsal.deviations.iter().all(|it| it.aspect == Aspect::Start), "{rehearsal}");
+    // From its first state on, and as it is now; before that it does not know its message.
+    let starts = rehearsal.deviations.iter().filter(|it| it.aspect == Aspect::Start);
+    assert_eq!((rehearsal.actors, starts.count()), (0, 6), "{rehearsal}");
     let text = rehearsal.to_string();
     assert!(text.contains("account/savings, now: it does not start: shard 0"), "{text}");
     assert!(text.contains("does not decode") && text.contains("invalid type: map"), "{text}");
