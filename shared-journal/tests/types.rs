@@ -52,7 +52,7 @@ fn actor() -> ActorId {
 
 /// An account with a state, a dead letter (message 2), and a message that is being handled (3).
 async fn journal(dir: &std::path::Path, waiting: Payload<'static>) -> EventJournal {
-    let store = SqliteActorProvider::open(&dir.join("j.db"), Durability::ProcessCrash).unwrap();
+    let store = SqliteActorProvider::open(dir.join("j.db"), Durability::ProcessCrash).unwrap();
     let limits = Limits { attempts: 1, ..Limits::default() };
     let journal = EventJournal::builder().limits(limits).open_on(store).await.unwrap();
     let mut account = Account::default();
@@ -113,7 +113,7 @@ async fn what_does_not_decode_into_todays_types_is_named() {
             journal.checkpoint().await.unwrap();
         }
     }
-    let store = SqliteActorProvider::open(&dir.path().join("j.db"), Durability::ProcessCrash);
+    let store = SqliteActorProvider::open(dir.path().join("j.db"), Durability::ProcessCrash);
     let reader = JournalReader::open_on(store.unwrap());
     let today = Types::new().state::<Renamed>();
     assert_eq!(reader.verify_with(&today).await.unwrap().problems.len(), 1);
