@@ -12,16 +12,16 @@ use std::task::{Context, Poll};
 
 use actix::{Actor, ActorContext, ActorState};
 use shared_journal::mailbox::{
-    Acceptance, Acknowledge, Delivery, Ended, MESSAGE, Resolution, error_text, panic_text,
+    Acknowledge, Delivery, Ended, MESSAGE, error_text, panic_text,
 };
-use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Origin, Payload};
+use shared_journal::{ActorId, JournalError, Mailbox, MessageKey, Origin, Payload};
 
 use crate::actor::DurableActor;
 use crate::alarm::Alarm;
 use crate::effects::Effects;
 use crate::error::AskError;
 use crate::host::Host;
-use crate::job::{BoxJob, Job};
+use crate::job::BoxJob;
 use crate::message::Table;
 
 /// A message for the driver.
@@ -40,9 +40,6 @@ pub(crate) struct Driver<A: Actor> {
     own: Vec<(Origin, Offer<A>)>,
     /// Something other than a durable handler may have changed the state since it was captured.
     touched: bool,
-    /// Messages that were received before. Answered when the run is submitted: the journal knows
-    /// nothing of the first one before that.
-    duplicates: Vec<(MessageId, BoxJob<A>, Option<Acknowledge>)>,
     /// Waits for the disk to catch up.
     room: Option<Pin<Box<dyn Future<Output = ()>>>>,
     failed: Option<Arc<JournalError>>,
@@ -63,7 +60,6 @@ where
             own: Vec::new(),
             // By `started`.
             touched: true,
-            duplicates: Vec::new(),
             room: None,
             failed: None,
             closing: false,
@@ -89,7 +85,7 @@ where
 
     /// Whether [`end_run`](Self::end_run) has something to do.
     pub(crate) fn has_run(&self) -> bool {
-        self.has_something_to_write() || !self.duplicates.is_empty() || self.closing
+        self.has_something_to_write() || self.closing
     }
 
     fn has_something_to_write(&self) -> bool {
@@ -183,19 +179,9 @@ where
             }
         };
         job.accepted(&self.alarm);
-        match self.mailbox.accept(key, name, payload, fingerprint, job, acknowledge) {
-            Ok(Acceptance::Accepted) => {}
-            Ok(Acceptance::Duplicate(job, acknowledge)) => {
-                if let Some(id) = key.id() {
-                    self.duplicates.push((id, job, acknowledge));
-                }
-            }
-            Ok(Acceptance::Reused(job)) => {
-                if let Some(id) = key.id() {
-                    job.refuse(AskError::IdReused { id });
-                }
-            }
-            Err(error) => self.fail(error),
+        let accepted = self.mailbox.accept(key, name, payload, fingerprint, job, acknowledge);
+        if let Err(error) = accepted {
+            self.fail(error);
         }
     }
 
@@ -409,14 +395,6 @@ where
         self.own.extend(ctx.take_notified());
         while self.has_something_to_write() && self.submit(act, ctx) {}
         self.answer_closing();
-        for (id, job, acknowledge) in std::mem::take(&mut self.duplicates) {
-            match &self.failed {
-                None => {
-                    actix::spawn(answer_duplicate(self.mailbox.recorded(id), job, acknowledge));
-                }
-                Some(error) => Job::resolve(job, Resolution::Unknown(error.clone())),
-            }
-        }
     }
 
     /// Submits a run. Whether there may be more to submit.
@@ -467,23 +445,5 @@ where
     fn fail(&mut self, error: Arc<JournalError>) {
         tracing::error!(actor = %self.actor(), %error, "a durable actor has to stop");
         self.failed.get_or_insert(error);
-    }
-}
-
-async fn answer_duplicate<A: Actor>(
-    recorded: impl Future<Output = Result<Option<shared_journal::Outcome>, JournalError>>,
-    job: BoxJob<A>,
-    acknowledge: Option<Acknowledge>,
-) {
-    match recorded.await {
-        Ok(outcome) => {
-            // Without an outcome nothing is known to be durable.
-            if let Some(acknowledge) = acknowledge.filter(|_| outcome.is_some()) {
-                let _ = acknowledge.send(Ok(()));
-            }
-            job.answer(outcome);
-        }
-        // Dropping the job and the acknowledgement tells their owners that nothing is known.
-        Err(error) => Job::resolve(job, Resolution::Unknown(Arc::new(error))),
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, Handler, Message};
-use shared_journal::mailbox::{Resolution, Work};
+use shared_journal::mailbox::{error_text, Resolution, Work};
 use shared_journal::{Codec, CodecError, Outcome, Payload};
 use tokio::sync::oneshot;
 
@@ -43,9 +43,6 @@ pub(crate) trait Job<A: Actor>: Send {
 
     /// The message goes nowhere.
     fn refuse(self: Box<Self>, error: AskError);
-
-    /// The message was handled before, with this outcome.
-    fn answer(self: Box<Self>, outcome: Option<Outcome>);
 
     /// The message's commit is durable, or will never be.
     fn resolve(self: Box<Self>, resolution: Resolution);
@@ -107,6 +104,28 @@ impl<M: Message> TypedJob<M> {
     fn fail(&self, error: impl FnOnce(&Fate) -> AskError) {
         if let Some(fate) = &self.fate {
             fate.failed(error(fate));
+        }
+    }
+
+    /// The message was received before, with this outcome.
+    fn recorded(mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Processed(reply) => match (self.form.decode_result)(&reply) {
+                Ok(result) => self.reply(result),
+                Err(error) => self.fail(|fate| AskError::Reply {
+                    id: fate.id(),
+                    error: error_text(&error).into(),
+                }),
+            },
+            Outcome::Failed { attempts, error } => self.fail(|fate| AskError::DeadLetter {
+                id: fate.id(),
+                attempts,
+                error: error.into(),
+            }),
+            _ => {
+                self.sender = None;
+                self.fail(|fate| AskError::AlreadyProcessed { id: fate.id() });
+            }
         }
     }
 
@@ -192,27 +211,6 @@ where
         self.fail(|_| error);
     }
 
-    fn answer(mut self: Box<Self>, outcome: Option<Outcome>) {
-        match outcome {
-            Some(Outcome::Processed(reply)) => match (self.form.decode_result)(&reply) {
-                Ok(result) => self.reply(result),
-                Err(error) => self.fail(|fate| AskError::Reply {
-                    id: fate.id(),
-                    error: error.to_string().into(),
-                }),
-            },
-            Some(Outcome::Failed { attempts, error }) => self.fail(|fate| AskError::DeadLetter {
-                id: fate.id(),
-                attempts,
-                error: error.into(),
-            }),
-            _ => {
-                self.sender = None;
-                self.fail(|fate| AskError::AlreadyProcessed { id: fate.id() });
-            }
-        }
-    }
-
     fn resolve(mut self: Box<Self>, resolution: Resolution) {
         match resolution {
             Resolution::Processed => {
@@ -220,6 +218,8 @@ where
                     self.reply(result);
                 }
             }
+            Resolution::Recorded(outcome) => self.recorded(outcome),
+            Resolution::IdReused => self.fail(|fate| AskError::IdReused { id: fate.id() }),
             Resolution::Failed { attempts, error } => {
                 self.fail(|fate| AskError::DeadLetter { id: fate.id(), attempts, error });
             }

@@ -223,6 +223,11 @@ impl Outcome {
 }
 
 impl ActorRecord {
+    /// Whether a message with this id waits.
+    pub(crate) fn is_pending(&self, id: MessageId) -> bool {
+        self.pending.iter().any(|message| message.key.id() == Some(id))
+    }
+
     /// The recorded outcome of the message with this id, if it is in the window.
     pub(crate) fn outcome(&self, id: MessageId) -> Option<&Outcome> {
         let newest_first = self.window.iter().rev().chain(self.generated.iter().rev());

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use crate::codec::Payload;
 use crate::dead::DeadTotals;
-use crate::engine::{Activation, Engine, Gate, Halt, Lease, Release, Shared, window};
+use crate::engine::{
+    Activation, Answer, Engine, Fate, Gate, Halt, Lease, Release, Shared, window,
+};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageKey, Position, Sequence};
 use crate::ids::{Ids, Seen};
 use crate::outbox::{Outbox, Sent};
-use crate::record::{OutgoingMessage, PendingMessage};
+use crate::record::{ActorRecord, OutgoingMessage, PendingMessage};
 use crate::sabotage::sabotaged;
 
 /// What a run of one message and a small state takes.
@@ -173,6 +175,24 @@ impl Session {
     /// Everything up to this message is done, and submitted.
     pub(crate) fn done(&mut self, sequence: Sequence) {
         self.ids.done(sequence);
+    }
+
+    /// Looks at the actor's record when everything submitted so far is durable. The answer is given
+    /// in the runtime that drives the actor.
+    pub(crate) fn ask<T: Send + 'static>(
+        &mut self,
+        look: impl FnOnce(Option<&ActorRecord>) -> T + Send + 'static,
+        then: impl FnOnce(Result<T, Arc<JournalError>>) + Send + 'static,
+    ) {
+        let shared = self.engine.shared();
+        let gate = self.gate.get_or_insert_with(|| shared.gates.here()).clone();
+        let answer = Answer::new(shared.clone(), gate, then);
+        shared.look(self.actor.clone(), Box::new(move |record| answer.give(record.map(look))));
+    }
+
+    /// Says when everything submitted so far is durable.
+    pub(crate) fn when_durable(&mut self, then: impl FnOnce(Fate) + Send + 'static) {
+        self.ask(|_| (), then);
     }
 
     /// Adds an event to the run.

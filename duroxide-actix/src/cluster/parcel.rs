@@ -91,19 +91,17 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
         });
     }
 
-    fn answer(mut self: Box<Self>, outcome: Option<Outcome>) {
-        self.say(match outcome {
-            Some(Outcome::Processed(reply)) => Delivered::Processed(reply),
-            Some(Outcome::Failed { attempts, error }) => {
-                Delivered::Failed { attempts, error: error.into() }
-            }
-            _ => Delivered::AlreadyProcessed,
-        });
-    }
-
     fn resolve(mut self: Box<Self>, resolution: Resolution) {
         let delivered = match (&resolution, self.reply.take()) {
             (Resolution::Processed, Some(reply)) => Delivered::Processed(reply),
+            (Resolution::Recorded(outcome), _) => match outcome.clone() {
+                Outcome::Processed(reply) => Delivered::Processed(reply),
+                Outcome::Failed { attempts, error } => {
+                    Delivered::Failed { attempts, error: error.into() }
+                }
+                _ => Delivered::AlreadyProcessed,
+            },
+            (Resolution::IdReused, _) => Delivered::IdReused,
             (Resolution::Failed { attempts, error }, _) => {
                 Delivered::Failed { attempts: *attempts, error: error.clone() }
             }

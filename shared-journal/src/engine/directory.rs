@@ -50,7 +50,7 @@ pub(super) enum Mail {
     WriterDone,
 }
 
-type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 /// Resolved when a submission is durable.
 pub(super) type Durable = oneshot::Receiver<Result<(), Arc<JournalError>>>;
 
@@ -324,15 +324,7 @@ impl Directory {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::Deactivate { no } => self.deactivate(no),
-            Request::Outcome { actor, id, reply } => match self.outcome(&actor, id) {
-                Ok(Known::Pending) if !reply.is_closed() => {
-                    return Ok(Some(Request::Outcome { actor, id, reply }));
-                }
-                Ok(Known::Pending) => {}
-                Ok(Known::Recorded(outcome)) => drop(reply.send(Ok(Some(outcome)))),
-                Ok(Known::Nothing) => drop(reply.send(Ok(None))),
-                Err(error) => drop(reply.send(Err(error))),
-            },
+            Request::Outcome { actor, id, reply } => self.outcome(&actor, id, reply),
             Request::Number { actor, reply } => {
                 drop(reply.send(self.with(&actor, |no, _| no)));
             }
@@ -448,15 +440,20 @@ impl Directory {
         known.unwrap_or_else(|| Err(JournalError::NoSuchActor { actor: actor.clone() }))
     }
 
-    fn outcome(&mut self, actor: &ActorId, id: MessageId) -> Result<Known, JournalError> {
-        let known = self.with(actor, |_, slot| match slot.record.outcome(id) {
-            Some(outcome) => Known::Recorded(outcome.clone()),
-            None if slot.record.pending.iter().any(|message| message.key.id() == Some(id)) => {
-                Known::Pending
-            }
-            None => Known::Nothing,
-        })?;
-        Ok(known.unwrap_or(Known::Nothing))
+    /// Answers with the outcome of a message; later, if it is pending.
+    fn outcome(&mut self, actor: &ActorId, id: MessageId, reply: Reply<Option<Outcome>>) {
+        let no = match self.slots.find(&self.shared, actor) {
+            Ok(no) => no,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let Some((no, slot)) = no.and_then(|no| Some((no, self.slots.get_mut(no)?))) else {
+            return drop(reply.send(Ok(None)));
+        };
+        match slot.record.outcome(id) {
+            None if slot.record.is_pending(id) => slot.asked.push(id, reply),
+            outcome => drop(reply.send(Ok(outcome.cloned()))),
+        }
+        self.slots.evict(no);
     }
 
     pub(super) fn dead_letters(
@@ -606,10 +603,4 @@ impl Directory {
         self.shared.queue.offer_part(part);
         Ok(())
     }
-}
-
-enum Known {
-    Recorded(Outcome),
-    Pending,
-    Nothing,
 }

@@ -11,6 +11,8 @@
 //! shard. So a checkpoint cannot contain what a crash would undo, and starting an actor is the
 //! same after a crash, after a stop and the first time.
 
+mod answer;
+mod asked;
 mod at_work;
 mod checkpoint;
 mod clock;
@@ -38,6 +40,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+pub(crate) use self::answer::Answer;
 pub(crate) use self::at_work::AtWork;
 use self::clock::Clock;
 use self::closing::Closing;
@@ -45,7 +48,7 @@ pub(crate) use self::closing::Listener;
 pub(crate) use self::directory::{Activation, Keep, Lease, Page};
 use self::directory::{Directory, Mail, Purpose, Request};
 use self::gate::Gates;
-pub(crate) use self::gate::{Gate, Release};
+pub(crate) use self::gate::{Fate, Gate, Release};
 pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 pub(crate) use self::letters::{read_letter, stored_letter};
@@ -258,7 +261,7 @@ impl Engine {
         actor: ActorId,
         id: MessageId,
     ) -> Result<Option<Outcome>, JournalError> {
-        self.shared.outcome(actor, id).await
+        self.shared.ask(|reply| Request::Outcome { actor, id, reply }).await?
     }
 
     /// The number of an actor, if it exists.
@@ -416,12 +419,11 @@ impl Shared {
         }
     }
 
-    pub(crate) async fn outcome(
-        &self,
-        actor: ActorId,
-        id: MessageId,
-    ) -> Result<Option<Outcome>, JournalError> {
-        self.ask(|reply| Request::Outcome { actor, id, reply }).await?
+    /// Shows an actor's record, if it exists, when everything submitted so far is durable. Dropped
+    /// if the journal ends before.
+    pub(crate) fn look(&self, actor: ActorId, look: directory::Look) {
+        let after = self.queue.ticket();
+        self.directory.send(Mail::Request { after, request: Request::Look { actor, look } });
     }
 }
 

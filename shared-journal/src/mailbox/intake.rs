@@ -1,25 +1,28 @@
 //! The mailbox itself, and how messages get into it.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
 use rustc_hash::FxHashSet;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::attempts::Counting;
-use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
+use super::delivery::{Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
+use super::duplicates::Follower;
 use super::run::Handled;
 use super::steps::Steps;
 use super::told::Told;
+use super::waiting::Waiting;
 use crate::codec::{Codec, CodecError, Payload};
 use crate::engine::Listener;
 use crate::error::{JournalError, Place};
-use crate::id::{ActorId, MessageId, MessageKey};
+use crate::id::{ActorId, MessageKey};
 use crate::ids::Seen;
 use crate::outbox::Outbox;
-use crate::record::{Outcome, PendingMessage, RecordedStep};
+use crate::record::{PendingMessage, RecordedStep};
 use crate::sabotage::sabotaged;
 use crate::session::Session;
 
@@ -28,7 +31,7 @@ pub struct Mailbox<W: Work> {
     pub(super) session: Session,
     pub(super) outbox: Outbox,
     pub(super) steps: Steps,
-    pub(super) queue: VecDeque<Delivery<W>>,
+    pub(super) queue: Waiting<W>,
     pub(super) run: Vec<Handled<W>>,
     /// Bytes of messages and replies in the run.
     pub(super) run_bytes: usize,
@@ -37,6 +40,8 @@ pub struct Mailbox<W: Work> {
     /// Kinds of messages whose handlers were once not done at once. They begin a run of their
     /// own, so that nobody's reply waits for them.
     pub(super) slow: FxHashSet<Cow<'static, str>>,
+    /// Duplicates whose outcome the journal is asked for.
+    pub(super) asking: Arc<AtomicUsize>,
     /// The attempt that is being counted.
     pub(super) counting: Option<Arc<Counting>>,
     /// If the adapter answers a close.
@@ -75,6 +80,7 @@ impl<W: Work> Mailbox<W> {
                 kind: Cow::Owned(message.kind),
                 payload: message.payload,
                 acknowledge: None,
+                followers: Vec::new(),
                 fingerprint: message.fingerprint,
                 receipt: true,
                 attempts: message.attempts.unwrap_or(0),
@@ -94,6 +100,7 @@ impl<W: Work> Mailbox<W> {
             run_bytes: 0,
             in_progress: None,
             slow: FxHashSet::default(),
+            asking: Arc::default(),
             counting: None,
             listener: None,
             told_failed: Told::default(),
@@ -218,8 +225,8 @@ impl<W: Work> Mailbox<W> {
     /// [`Limits::pending_bytes`](crate::Limits::pending_bytes). If not, take no more for now.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let waiting = self.queue.iter().chain(&self.in_progress);
-        let bytes: usize = waiting.map(|delivery| delivery.payload.bytes().len()).sum();
+        let in_progress = self.in_progress.as_ref().map_or(0, Delivery::size);
+        let bytes = self.queue.bytes() + in_progress + self.asking_bytes();
         bytes < self.session.engine().shared().limits.pending_bytes.max(1)
     }
 
@@ -294,6 +301,10 @@ impl<W: Work> Mailbox<W> {
     /// receipt is durable. `fingerprint` says what a message with an id of its sender's is about
     /// ([`fingerprint`](super::fingerprint)).
     ///
+    /// One whose id was received before does not wait for a turn: when its first is done, it is
+    /// resolved with what became of that, [`Resolution::Recorded`]. With another message under the id
+    /// it is [`Resolution::IdReused`], at once.
+    ///
     /// # Errors
     /// The journal has stopped.
     pub fn accept(
@@ -304,14 +315,17 @@ impl<W: Work> Mailbox<W> {
         fingerprint: Option<u64>,
         work: W,
         acknowledge: Option<Acknowledge>,
-    ) -> Result<Acceptance<W>, Arc<JournalError>> {
+    ) -> Result<(), Arc<JournalError>> {
         let key = key.into();
-        let sequence = match self.session.admit(key, fingerprint) {
-            Ok(sequence) => sequence,
-            Err(Seen::Reused) => return Ok(Acceptance::Reused(work)),
-            Err(_) => {
-                self.session.engine().shared().count_duplicate();
-                return Ok(Acceptance::Duplicate(work, acknowledge));
+        let sequence = match (self.session.admit(key, fingerprint), key.id()) {
+            (Ok(sequence), _) => sequence,
+            (Err(Seen::Known { first }), Some(id)) => {
+                self.follow(id, first, Follower { work, acknowledge });
+                return Ok(());
+            }
+            (Err(_), _) => {
+                work.resolve(Resolution::IdReused);
+                return Ok(());
             }
         };
         self.queue.push_back(Delivery {
@@ -321,6 +335,7 @@ impl<W: Work> Mailbox<W> {
             kind: Cow::Borrowed(kind),
             payload,
             acknowledge,
+            followers: Vec::new(),
             fingerprint,
             receipt: false,
             attempts: 0,
@@ -331,24 +346,23 @@ impl<W: Work> Mailbox<W> {
         if self.is_busy() {
             self.write_receipts()?;
         }
-        Ok(Acceptance::Accepted)
+        Ok(())
     }
 
-    /// The recorded outcome of a message with this id, as soon as it is durable. None if the
-    /// dedup window has let go of it.
-    ///
-    /// Poll it after the run in which the first message with this id was accepted has ended: the
-    /// journal knows nothing of a run before that.
+    /// Waits until everything submitted so far is durable.
     ///
     /// # Errors
-    /// The journal has stopped.
-    pub fn recorded(
-        &self,
-        id: MessageId,
-    ) -> impl Future<Output = Result<Option<Outcome>, JournalError>> + Send + 'static {
-        let engine = self.session.engine().clone();
-        let actor = self.actor().clone();
-        async move { engine.shared().outcome(actor, id).await }
+    /// The journal stopped before.
+    pub fn flushed(
+        &mut self,
+    ) -> impl Future<Output = Result<(), Arc<JournalError>>> + Send + use<W> {
+        let (flushed, durable) = oneshot::channel();
+        self.session.when_durable(move |fate| drop(flushed.send(fate)));
+        let shared = self.session.engine().shared().clone();
+        async move {
+            let closed = || shared.queue.refusal().unwrap_or_else(|| Arc::new(JournalError::Closed));
+            durable.await.unwrap_or_else(|_| Err(closed()))
+        }
     }
 }
 

@@ -29,14 +29,16 @@
 mod attempts;
 mod closing;
 mod delivery;
+mod duplicates;
 mod failure;
 mod intake;
 mod run;
 mod state;
 mod steps;
 mod told;
+mod waiting;
 
-pub use self::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
+pub use self::delivery::{Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
 pub use self::failure::error_text;
 pub use self::intake::Mailbox;
 pub use self::run::{Ended, Sealed};
