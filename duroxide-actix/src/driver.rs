@@ -21,7 +21,7 @@ use crate::alarm::Alarm;
 use crate::effects::Effects;
 use crate::error::AskError;
 use crate::host::Host;
-use crate::job::{BoxJob, Job};
+use crate::job::{BoxJob, Job, ReplyError};
 use crate::message::Table;
 
 /// A message for the driver.
@@ -175,10 +175,17 @@ where
             MessageKey::Caller(_) => job.fingerprint(),
             _ => None,
         };
-        let payload = match self.mailbox.encode_with(MESSAGE, |codec| job.encode(codec)) {
+        let encoded = self.mailbox.encode_with(MESSAGE, |codec| {
+            let payload = job.encode(codec)?;
+            if self.mailbox.checks_values() {
+                job.verify(&payload)?;
+            }
+            Ok(payload)
+        });
+        let payload = match encoded {
             Ok(payload) => payload,
             Err(error) => {
-                tracing::warn!(actor = %self.actor(), message = name, %error, "message refused");
+                tracing::warn!(actor = %self.actor(), kind = name, error = error_text(&error), "message refused");
                 return job.refuse(AskError::refused(Arc::new(error)));
             }
         };
@@ -262,7 +269,14 @@ where
         job: &mut BoxJob<A>,
         cx: Option<&mut Context<'_>>,
     ) -> Poll<Result<Payload<'static>, String>> {
-        job.poll(self.mailbox.codec(), cx).map(|reply| match reply {
+        let reply = std::task::ready!(job.poll(self.mailbox.codec(), cx));
+        let checked = reply.and_then(|reply| {
+            if self.mailbox.checks_values() {
+                job.verify_reply(&reply).map_err(ReplyError::Encode)?;
+            }
+            Ok(reply)
+        });
+        Poll::Ready(match checked {
             Ok(reply) => self.mailbox.check_reply(reply).map_err(|error| error_text(&error)),
             Err(error) => Err(error_text(&error)),
         })

@@ -22,6 +22,12 @@ pub(crate) trait Job<A: Actor>: Send {
     /// Encodes the message.
     fn encode(&self, codec: Codec) -> Result<Payload<'static>, CodecError>;
 
+    /// Takes the message as its payload says it.
+    fn verify(&mut self, payload: &Payload<'_>) -> Result<(), CodecError>;
+
+    /// Takes the reply as its payload says it.
+    fn verify_reply(&mut self, payload: &Payload<'_>) -> Result<(), CodecError>;
+
     /// What the message is about, if that can be said.
     fn fingerprint(&self) -> Option<u64>;
 
@@ -134,6 +140,16 @@ where
             // Not reached: only a message that came from a sender is encoded.
             None => Ok(Payload::new(codec, Vec::new())),
         }
+    }
+
+    fn verify(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        self.message = Some((self.form.verify)(payload)?);
+        Ok(())
+    }
+
+    fn verify_reply(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        self.result = Some((self.form.verify_result)(payload)?);
+        Ok(())
     }
 
     fn fingerprint(&self) -> Option<u64> {

@@ -9,6 +9,7 @@ use shared_journal::cluster::{Answering, Cluster, Delivered, Host, Hosted, Parce
 use shared_journal::mailbox::Acknowledge;
 use shared_journal::{
     ActorId, Codec, DurableMessage, EventJournal, JournalError, MessageId, MessageKey, Payload,
+    Types,
 };
 use tokio::sync::mpsc;
 
@@ -17,6 +18,7 @@ use crate::error::{CallError, Refusal};
 use crate::limits::DEFAULT_CAPACITY;
 use crate::message::{Caller, IntoRequest, Request};
 use crate::service::DurableActorService;
+use crate::types::ActorTypes;
 
 /// Runs the actors of type `A` on a node, each in a task of the tokio runtime.
 ///
@@ -73,6 +75,10 @@ impl<A: DurableActor> TowerHost<A> {
 impl<A: DurableActor> Host for TowerHost<A> {
     fn actor_type(&self) -> &'static str {
         A::ACTOR_TYPE
+    }
+
+    fn types(&self) -> Types {
+        Types::new().actor::<A>()
     }
 
     async fn start(

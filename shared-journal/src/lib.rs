@@ -71,7 +71,7 @@ mod verify;
 pub mod workflow;
 
 pub use attach::{attach, attach_to_read};
-pub use codec::{Codec, CodecError, Payload};
+pub use codec::{Codec, CodecError, Payload, StoredType};
 pub use copy::{CopyReport, copy};
 pub use durable::{DurableMessage, DurableState};
 pub use envelope::EnvelopeError;

@@ -43,7 +43,7 @@ async fn open(path: &std::path::Path, limits: &Limits) -> EventJournal {
 
 fn accept(mailbox: &mut Mailbox<Nobody>, id: u128, text: &str) -> Result<(), JournalError> {
     mailbox.check_dead_letters(MessageId::from(id))?;
-    let payload = mailbox.encode(MESSAGE, text)?;
+    let payload = mailbox.encode(MESSAGE, &text.to_owned())?;
     let accepted = mailbox.accept(MessageId::from(id), "text", payload, None, Nobody, None);
     assert!(matches!(accepted, Ok(Acceptance::Accepted | Acceptance::Duplicate(..))));
     Ok(())

@@ -38,7 +38,8 @@ impl Store {
     }
 
     pub(crate) async fn open_with(&self, limits: Limits) -> Result<EventJournal, JournalError> {
-        EventJournal::builder().limits(limits).open(self.provider().await).await
+        let builder = EventJournal::builder().limits(limits).check_values(true);
+        builder.open(self.provider().await).await
     }
 
     pub(crate) async fn provider(&self) -> Arc<SqliteProvider> {

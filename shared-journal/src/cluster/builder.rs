@@ -128,6 +128,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Whether what is stored is decoded and encoded again, for tests: see
+    /// [`EventJournalBuilder::check_values`](crate::EventJournalBuilder::check_values).
+    #[must_use]
+    pub fn check_values(mut self, check: bool) -> Self {
+        self.journal = self.journal.check_values(check);
+        self
+    }
+
     /// How many messages may be with an actor whose outcome nobody knows. When the shard is lost they
     /// are sent again, so all of them have to be in its dedup window.
     pub(super) fn places(&self) -> usize {

@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     directory: Inbox,
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,
+    /// What is stored is decoded and encoded again.
+    pub(crate) checked: OnceLock<()>,
     /// Side effects that are not recorded do not happen.
     #[cfg(feature = "test-util")]
     pub(crate) rehearsal: OnceLock<()>,
@@ -463,6 +465,7 @@ fn shared(
         closing: Arc::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         relay: OnceLock::new(),
+        checked: OnceLock::new(),
         #[cfg(feature = "test-util")]
         rehearsal: OnceLock::new(),
         clock: OnceLock::new(),

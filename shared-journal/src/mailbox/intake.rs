@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use rustc_hash::FxHashSet;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::attempts::Counting;
 use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
@@ -251,12 +252,26 @@ impl<W: Work> Mailbox<W> {
     ///
     /// # Errors
     /// [`JournalError::Encode`], [`JournalError::TooLarge`].
-    pub fn encode<T: Serialize + ?Sized>(
+    pub fn encode<T: Serialize + DeserializeOwned>(
         &self,
         what: &'static str,
         value: &T,
     ) -> Result<Payload<'static>, JournalError> {
-        self.encode_with(what, |codec| Payload::encode(codec, value))
+        self.encode_with(what, |codec| {
+            let payload = Payload::encode(codec, value)?;
+            if self.checks_values() {
+                payload.verify_as::<T>()?;
+            }
+            Ok(payload)
+        })
+    }
+
+    /// Whether handlers get messages, and callers replies, as they were decoded
+    /// ([`check_values`](crate::EventJournalBuilder::check_values)). What was encoded elsewhere the
+    /// adapter [verifies](Payload::verify_as).
+    #[must_use]
+    pub fn checks_values(&self) -> bool {
+        self.session.engine().shared().checked.get().is_some()
     }
 
     /// As [`encode`](Self::encode), for a value that only the caller can encode.

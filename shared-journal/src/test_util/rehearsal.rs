@@ -10,9 +10,9 @@ use super::look::Look;
 use super::piece::{Piece, Recorded};
 use super::recording::recording_of;
 use super::stage::{Before, Given, Stage};
-use super::value::{covers, json};
+use super::value::Typed;
 use crate::cluster::{Delivered, Host};
-use crate::codec::{Codec, Payload};
+use crate::codec::{Codec, Comparison, Payload};
 use crate::error::JournalError;
 use crate::id::{ActorId, MessageKey, Sequence};
 use crate::provider::ActorProvider;
@@ -115,6 +115,8 @@ impl Rehearsal {
             Ok(stage) => stage,
             Err(error) => return Ok(self.does_not_start(actor, moment, &error)),
         };
+        let types = host.types();
+        let typed = Typed { types: &types, actor };
         let mut last = Sequence(0);
         for (message, outcome) in piece.messages {
             last = message.sequence;
@@ -126,18 +128,21 @@ impl Rehearsal {
                 },
             };
             self.messages += 1;
-            let expected = match outcome {
-                Ok(reply) => json(&reply),
-                Err(error) => format!("given up: {error}").into(),
+            let expected = match &outcome {
+                Ok(reply) => typed.payload_of_reply(&message.kind, reply),
+                Err(error) => Comparison::plain(format!("given up: {error}").into()),
             };
             let aspect = Aspect::Reply(message.sequence.0, message.kind);
             self.compare(actor, moment, aspect, expected, deviation::reply(&delivered));
         }
         let look = Look::of_messages(stage.journal(), actor, before.record.state, last).await?;
-        let expected = piece.after.as_ref().map_or(Value::Null, json);
+        let expected = typed.state(piece.after.as_ref());
         self.compare(actor, moment, Aspect::State, expected, look.state());
-        let (expected, found) = (deviation::sent(&piece.sent), deviation::sent(&look.sent));
-        self.compare(actor, moment, Aspect::Sent, expected, found);
+        if !typed.same_sent(&piece.sent, &look.sent, true) {
+            let (expected, found) = (deviation::sent(&piece.sent), deviation::sent(&look.sent));
+            let (actor, aspect) = (actor.clone(), Aspect::Sent);
+            self.deviations.push(Deviation { actor, moment, aspect, expected, found });
+        }
         Ok(true)
     }
 
@@ -190,10 +195,12 @@ impl Rehearsal {
         actor: &ActorId,
         moment: Moment,
         aspect: Aspect,
-        expected: Value,
+        expected: Comparison<'_>,
         found: Value,
     ) {
-        if !covers(&expected, &found) {
+        let expected = expected.covering();
+        if expected.difference(&found).is_some() {
+            let expected = expected.into_value();
             self.deviations.push(Deviation {
                 actor: actor.clone(),
                 moment,
