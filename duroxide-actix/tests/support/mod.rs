@@ -42,6 +42,11 @@ impl Store {
         builder.open(self.provider().await).await
     }
 
+    /// As in production, where a type may store what it does not read.
+    pub(crate) async fn open_unchecked(&self) -> EventJournal {
+        EventJournal::open(self.provider().await).await.unwrap()
+    }
+
     pub(crate) async fn provider(&self) -> Arc<SqliteProvider> {
         let url = format!("sqlite:{}?mode=rwc", self.path.display());
         Arc::new(SqliteProvider::new(&url, None).await.unwrap())
