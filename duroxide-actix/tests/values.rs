@@ -223,7 +223,7 @@ macro_rules! suite {
                         |from| Add((from..from + 20).map(|n| format!("guest {n}")).collect());
                     let host = || $host::new(|_| Guests::default());
                     let mut guests = Scenario::new(host(), "1").await.unwrap();
-                    for table in 0..8 {
+                    for table in 0..3 {
                         guests.when(names(table * 10)).await.unwrap();
                         guests.when(Seat((table / 2, (0..20).collect()))).await.unwrap();
                         guests.when(Seat((table + 100, (0..20).collect()))).await.unwrap();
@@ -234,7 +234,7 @@ macro_rules! suite {
                     let store = MemoryActorProvider::new();
                     let journal = EventJournal::builder().open_on(store.clone()).await.unwrap();
                     let guests = start(&journal).await;
-                    for table in 0..8 {
+                    for table in 0..3 {
                         guests.send_with_id(MessageId::random(), names(table * 10)).await.unwrap();
                         guests
                             .send_with_id(MessageId::random(), Seat((table, (0..20).collect())))
@@ -243,7 +243,7 @@ macro_rules! suite {
                     }
                     journal.close().await.unwrap();
                     let found = rehearse(store, host()).await.unwrap();
-                    assert!(found.is_clean() && found.messages == 16, "{found}");
+                    assert!(found.is_clean() && found.messages == 6, "{found}");
                 });
             }
         }
