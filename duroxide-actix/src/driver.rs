@@ -479,7 +479,7 @@ where
     }
 
     fn fail(&mut self, error: Arc<JournalError>) {
-        tracing::error!(actor = %self.actor(), %error, "a durable actor has to stop");
+        tracing::error!(actor = %self.actor(), error = error_text(&error), "a durable actor has to stop");
         self.failed.get_or_insert(error);
     }
 }

@@ -6,6 +6,7 @@ use std::task::{self, Poll};
 use actix::Actor;
 use shared_journal::cluster::{Answering, Delivered, Parcel};
 use shared_journal::mailbox::Resolution;
+use shared_journal::mailbox::error_text;
 use shared_journal::{Codec, CodecError, Outcome, Payload};
 
 use crate::alarm::Alarm;
@@ -97,7 +98,7 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
     fn refuse(mut self: Box<Self>, error: AskError) {
         self.say(match error {
             AskError::IdReused { .. } => Delivered::IdReused,
-            error => Delivered::Refused(error.to_string().into()),
+            error => Delivered::Refused(error_text(&error).into()),
         });
     }
 

@@ -18,6 +18,7 @@ use crate::envelope::{CommitHeader, push_entry};
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
+use crate::mailbox::error_text;
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
 use crate::record::{ActorRecord, DeadLetter, Outcome, PendingMessage, RecordedStep};
@@ -263,7 +264,7 @@ impl Directory {
             Mail::PartSaved => self.part_saved()?,
             Mail::Request { after, request } => self.waiting.push((after, request)),
             Mail::Stopped(error) => {
-                tracing::debug!(%error, "directory ends");
+                tracing::debug!(error = error_text(&error), "directory ends");
                 return Ok(Flow::End);
             }
             Mail::WriterDone => {

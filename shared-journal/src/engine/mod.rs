@@ -63,6 +63,7 @@ use crate::error::{BoxError, JournalError};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
+use crate::mailbox::error_text;
 use crate::outbox::{Relay, Sent};
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
 use crate::record::{ActorRecord, DeadLetter, Outcome};
@@ -124,7 +125,7 @@ impl Shared {
     /// Ends the journal: nothing that is not durable by now is released.
     fn stop(&self, error: JournalError) -> Arc<JournalError> {
         let error = self.named(error);
-        tracing::error!(%error, shard = %self.shard, "the journal has stopped");
+        tracing::error!(error = error_text(&error), shard = %self.shard, "the journal has stopped");
         metrics::counter!("journal_stopped_total").increment(1);
         let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
         self.queue.stop(&stopped);

@@ -6,6 +6,7 @@ use super::deviation::{self, Aspect, Deviation, Moment};
 use super::look::Look;
 use super::stage::{Given, Stage};
 use super::value::Typed;
+use crate::mailbox::error_text;
 
 impl Stage {
     /// Kills the actor behind each write of its journal so far, lets its callers send everything
@@ -29,9 +30,9 @@ impl Stage {
         for writes in moments {
             let moment = Moment::Crash(writes);
             let failed = |error: String| self.failed(moment, error);
-            let mut after = self.after(writes).await.map_err(|error| failed(error.to_string()))?;
+            let mut after = self.after(writes).await.map_err(|error| failed(error_text(&error)))?;
             for (given, _) in self.played() {
-                after.give(given.clone()).await.map_err(|error| failed(error.to_string()))?;
+                after.give(given.clone()).await.map_err(|error| failed(error_text(&error)))?;
             }
             let (played, look) = (after.played(), after.seen(moment).await?);
             let deviation = |aspect: Aspect, expected: Value, found: Value| {
@@ -62,7 +63,7 @@ impl Stage {
     }
 
     async fn seen(&self, moment: Moment) -> Result<Look, Box<Deviation>> {
-        self.look().await.map_err(|error| self.failed(moment, error.to_string()))
+        self.look().await.map_err(|error| self.failed(moment, error_text(&error)))
     }
 
     fn failed(&self, moment: Moment, error: String) -> Box<Deviation> {

@@ -15,6 +15,7 @@ use crate::cluster::{Delivered, Host};
 use crate::codec::{Codec, Comparison, Payload};
 use crate::error::JournalError;
 use crate::id::{ActorId, MessageKey, Sequence};
+use crate::mailbox::error_text;
 use crate::provider::ActorProvider;
 use crate::record::{ActorRecord, PendingMessage};
 
@@ -217,7 +218,7 @@ impl Rehearsal {
             moment,
             aspect: Aspect::Start,
             expected: Value::Null,
-            found: with_sources(error).into(),
+            found: error_text(error).into(),
         });
         false
     }
@@ -239,17 +240,4 @@ impl Stage {
 fn given(message: &PendingMessage) -> Given {
     let PendingMessage { key, kind, payload, .. } = message.clone();
     Given { key, kind, payload }
-}
-
-fn with_sources(error: &JournalError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        // Some say what their source says.
-        if !text.contains(&error.to_string()) {
-            text = format!("{text}: {error}");
-        }
-        source = error.source();
-    }
-    text
 }

@@ -18,6 +18,7 @@ use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, ShardId};
 use crate::journal::EventJournal;
 use crate::limits::{Limits, MAX_VALUE_BYTES};
+use crate::mailbox::error_text;
 use crate::provider::{ActorProvider, CheckpointPart, StoredRecord, Write};
 use crate::record::{ActorRecord, DeadLetter};
 use crate::types::Types;
@@ -169,7 +170,7 @@ impl Stage {
         let key = id.map_or(MessageKey::Generated(own), MessageKey::Caller);
         let id = id.unwrap_or(own);
         let given = Given { key, kind: kind.to_owned(), payload };
-        let delivered = self.give(given).await.map_err(|error| not_accepted(error.to_string()))?;
+        let delivered = self.give(given).await.map_err(|error| not_accepted(error_text(&error)))?;
         let reply = delivered.into_reply(id)?;
         reply.decode().map_err(|error| SendError::Reply { id, error: error.to_string().into() })
     }
