@@ -17,6 +17,7 @@ mod clock;
 mod closing;
 mod directory;
 mod gate;
+mod gauges;
 mod halt;
 mod inbox;
 mod letters;
@@ -46,6 +47,7 @@ pub(crate) use self::directory::{Activation, Keep, Lease, Page};
 use self::directory::{Directory, Mail, Purpose, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Gate, Release};
+use self::gauges::Gauges;
 pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 pub(crate) use self::letters::{read_letter, stored_letter};
@@ -91,6 +93,7 @@ pub(crate) struct Shared {
     clock: OnceLock<Clock>,
     pub(crate) at_work: AtWork,
     pub(crate) counters: Counters,
+    pub(crate) gauges: Gauges,
 }
 
 /// What [`JournalStats`](crate::JournalStats) is read from.
@@ -438,6 +441,7 @@ fn start(
     let head = pollster::block_on(provider.open_shard(shard))?;
     let shared = self::shared(provider, shard, head.epoch, limits, codec);
     let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
+    gauges::watch(&shared);
     let writer = Writer::new(shared.clone(), directory.position());
     let runtime = tokio::runtime::Handle::try_current().ok();
     let spawned = spawn("journal-writer", move || {
@@ -472,6 +476,7 @@ fn shared(
         clock: OnceLock::new(),
         at_work: AtWork::default(),
         counters: Counters::default(),
+        gauges: Gauges::default(),
         provider,
         shard,
         epoch,
