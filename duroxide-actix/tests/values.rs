@@ -1,5 +1,7 @@
 //! Values that do not come back as they were are found with their first message, and a set is a set.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 mod support;
 
 use std::collections::{HashMap, HashSet};

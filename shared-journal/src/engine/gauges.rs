@@ -131,7 +131,8 @@ fn measure() {
     }
 }
 
-#[cfg(all(test, feature = "test-util"))]
+#[cfg(feature = "test-util")]
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
@@ -178,8 +179,7 @@ mod tests {
     fn published(shared: &Shared) -> BTreeMap<String, f64> {
         let kept = Kept::default();
         metrics::with_local_recorder(&kept, || shared.publish());
-        let kept = kept.0.lock().unwrap().clone();
-        kept
+        std::mem::take(&mut *kept.0.lock().unwrap())
     }
 
     /// An actor with a message that waits since `received_ms`, and so many recorded outcomes.
