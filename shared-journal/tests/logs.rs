@@ -1,5 +1,7 @@
 //! What log lines have in common, looked up in the sources.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::path::Path;
 
 /// Every call of a macro of tracing, with its file.

@@ -1,5 +1,7 @@
 //! Every metric of the sources is in the table of docs/metrics.md, and nothing else is.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
