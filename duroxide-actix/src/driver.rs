@@ -21,7 +21,7 @@ use crate::alarm::Alarm;
 use crate::effects::Effects;
 use crate::error::AskError;
 use crate::host::Host;
-use crate::job::{BoxJob, Job, ReplyError};
+use crate::job::{BoxJob, Job};
 use crate::message::Table;
 
 /// A message for the driver.
@@ -175,13 +175,8 @@ where
             MessageKey::Caller(_) => job.fingerprint(),
             _ => None,
         };
-        let encoded = self.mailbox.encode_with(MESSAGE, |codec| {
-            let payload = job.encode(codec)?;
-            if self.mailbox.checks_values() {
-                job.verify(&payload)?;
-            }
-            Ok(payload)
-        });
+        let checks = self.mailbox.checks_values();
+        let encoded = self.mailbox.encode_with(MESSAGE, |codec| job.encode_checked(codec, checks));
         let payload = match encoded {
             Ok(payload) => payload,
             Err(error) => {
@@ -269,14 +264,9 @@ where
         job: &mut BoxJob<A>,
         cx: Option<&mut Context<'_>>,
     ) -> Poll<Result<Payload<'static>, String>> {
-        let reply = std::task::ready!(job.poll(self.mailbox.codec(), cx));
-        let checked = reply.and_then(|reply| {
-            if self.mailbox.checks_values() {
-                job.verify_reply(&reply).map_err(ReplyError::Encode)?;
-            }
-            Ok(reply)
-        });
-        Poll::Ready(match checked {
+        let checks = self.mailbox.checks_values();
+        let reply = std::task::ready!(job.poll_checked(self.mailbox.codec(), checks, cx));
+        Poll::Ready(match reply {
             Ok(reply) => self.mailbox.check_reply(reply).map_err(|error| error_text(&error)),
             Err(error) => Err(error_text(&error)),
         })

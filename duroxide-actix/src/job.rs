@@ -28,6 +28,35 @@ pub(crate) trait Job<A: Actor>: Send {
     /// Takes the reply as its payload says it.
     fn verify_reply(&mut self, payload: &Payload<'_>) -> Result<(), CodecError>;
 
+    /// As [`encode`](Self::encode); if values are checked the message is taken as its payload says it.
+    fn encode_checked(
+        &mut self,
+        codec: Codec,
+        checks: bool,
+    ) -> Result<Payload<'static>, CodecError> {
+        let payload = self.encode(codec)?;
+        if checks {
+            self.verify(&payload)?;
+        }
+        Ok(payload)
+    }
+
+    /// As [`poll`](Self::poll); if values are checked the reply is taken as its payload says it.
+    fn poll_checked(
+        &mut self,
+        codec: Codec,
+        checks: bool,
+        cx: Option<&mut Context<'_>>,
+    ) -> Poll<Result<Payload<'static>, ReplyError>> {
+        self.poll(codec, cx).map(|reply| {
+            let reply = reply?;
+            if checks {
+                self.verify_reply(&reply).map_err(ReplyError::Encode)?;
+            }
+            Ok(reply)
+        })
+    }
+
     /// What the message is about, if that can be said.
     fn fingerprint(&self) -> Option<u64>;
 
