@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix::{Actor, ActorContext, ActorState};
-use shared_journal::mailbox::{
-    Acknowledge, Delivery, Ended, MESSAGE, error_text, panic_text,
-};
+use shared_journal::mailbox::{Acknowledge, Delivery, Ended, MESSAGE, error_text, panic_text};
 use shared_journal::{ActorId, JournalError, Mailbox, MessageKey, Origin, Payload};
 
 use crate::actor::DurableActor;
@@ -171,10 +169,12 @@ where
             MessageKey::Caller(_) => job.fingerprint(),
             _ => None,
         };
-        let payload = match self.mailbox.encode_with(MESSAGE, |codec| job.encode(codec)) {
+        let checks = self.mailbox.checks_values();
+        let encoded = self.mailbox.encode_with(MESSAGE, |codec| job.encode_checked(codec, checks));
+        let payload = match encoded {
             Ok(payload) => payload,
             Err(error) => {
-                tracing::warn!(actor = %self.actor(), message = name, %error, "message refused");
+                tracing::warn!(actor = %self.actor(), kind = name, error = error_text(&error), "message refused");
                 return job.refuse(AskError::refused(Arc::new(error)));
             }
         };
@@ -248,7 +248,9 @@ where
         job: &mut BoxJob<A>,
         cx: Option<&mut Context<'_>>,
     ) -> Poll<Result<Payload<'static>, String>> {
-        job.poll(self.mailbox.codec(), cx).map(|reply| match reply {
+        let checks = self.mailbox.checks_values();
+        let reply = std::task::ready!(job.poll_checked(self.mailbox.codec(), checks, cx));
+        Poll::Ready(match reply {
             Ok(reply) => self.mailbox.check_reply(reply).map_err(|error| error_text(&error)),
             Err(error) => Err(error_text(&error)),
         })
@@ -443,7 +445,7 @@ where
     }
 
     fn fail(&mut self, error: Arc<JournalError>) {
-        tracing::error!(actor = %self.actor(), %error, "a durable actor has to stop");
+        tracing::error!(actor = %self.actor(), error = error_text(&error), "a durable actor has to stop");
         self.failed.get_or_insert(error);
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, Handler, Message};
-use shared_journal::mailbox::{error_text, Resolution, Work};
+use shared_journal::mailbox::{Resolution, Work, error_text};
 use shared_journal::{Codec, CodecError, Outcome, Payload};
 use tokio::sync::oneshot;
 
@@ -21,6 +21,41 @@ pub(crate) trait Job<A: Actor>: Send {
 
     /// Encodes the message.
     fn encode(&self, codec: Codec) -> Result<Payload<'static>, CodecError>;
+
+    /// Takes the message as its payload says it.
+    fn verify(&mut self, payload: &Payload<'_>) -> Result<(), CodecError>;
+
+    /// Takes the reply as its payload says it.
+    fn verify_reply(&mut self, payload: &Payload<'_>) -> Result<(), CodecError>;
+
+    /// As [`encode`](Self::encode); if values are checked the message is taken as its payload says it.
+    fn encode_checked(
+        &mut self,
+        codec: Codec,
+        checks: bool,
+    ) -> Result<Payload<'static>, CodecError> {
+        let payload = self.encode(codec)?;
+        if checks {
+            self.verify(&payload)?;
+        }
+        Ok(payload)
+    }
+
+    /// As [`poll`](Self::poll); if values are checked the reply is taken as its payload says it.
+    fn poll_checked(
+        &mut self,
+        codec: Codec,
+        checks: bool,
+        cx: Option<&mut Context<'_>>,
+    ) -> Poll<Result<Payload<'static>, ReplyError>> {
+        self.poll(codec, cx).map(|reply| {
+            let reply = reply?;
+            if checks {
+                self.verify_reply(&reply).map_err(ReplyError::Encode)?;
+            }
+            Ok(reply)
+        })
+    }
 
     /// What the message is about, if that can be said.
     fn fingerprint(&self) -> Option<u64>;
@@ -153,6 +188,16 @@ where
             // Not reached: only a message that came from a sender is encoded.
             None => Ok(Payload::new(codec, Vec::new())),
         }
+    }
+
+    fn verify(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        self.message = Some((self.form.verify)(payload)?);
+        Ok(())
+    }
+
+    fn verify_reply(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        self.result = Some((self.form.verify_result)(payload)?);
+        Ok(())
     }
 
     fn fingerprint(&self) -> Option<u64> {

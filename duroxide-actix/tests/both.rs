@@ -702,7 +702,7 @@ macro_rules! suite {
             fn a_message_that_does_not_decode_becomes_a_dead_letter_and_does_not_lock_its_actor() {
                 run(async {
                     let store = Store::new();
-                    let journal = store.open().await;
+                    let journal = store.open_unchecked().await;
                     let world = World::default();
                     let log = start(&journal, &world).await.unwrap();
                     let sparse = |lines: &[&str]| Sparse {
@@ -713,7 +713,7 @@ macro_rules! suite {
                     log.tell(sparse(&[])).await.unwrap();
                     log.tell(sparse(&["b"])).await.unwrap();
 
-                    let journal = store.open().await;
+                    let journal = store.open_unchecked().await;
                     let world = World::default();
                     world.gate.notify_one();
                     let log = start(&journal, &world).await.unwrap();
@@ -732,10 +732,10 @@ macro_rules! suite {
             fn a_state_that_does_not_decode_stops_the_start_and_loses_nothing() {
                 run(async {
                     let store = Store::new();
-                    let journal = store.open().await;
+                    let journal = store.open_unchecked().await;
                     let log = start(&journal, &World::default()).await.unwrap();
                     log.send(append("a")).await.unwrap();
-                    let journal = store.open().await;
+                    let journal = store.open_unchecked().await;
                     let error = Other::default().start_durable(&journal, "1").await.unwrap_err();
                     assert!(matches!(error, JournalError::Decode { .. }), "{error}");
                     assert!(error.to_string().contains("log/1"), "{error}");

@@ -72,6 +72,11 @@ pub trait DurableActor: DurableState + Send + 'static {
     /// A handler that is to leave nothing behind checks first, or panics.
     type Error: Serialize + DeserializeOwned + Send + 'static;
 
+    /// Not part of the API: whether its handler gets messages as they were decoded while values are
+    /// checked.
+    #[doc(hidden)]
+    const AS_DECODED: bool = true;
+
     /// Handles one message.
     ///
     /// A handler that does not wait for anything is the fast case: many of them share one commit.

@@ -105,7 +105,8 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
         };
         let work = Pending {
             id,
-            message: Some(message),
+            // When values are checked it is decoded at its turn, as after a crash.
+            message: (!(A::AS_DECODED && self.mailbox.checks_values())).then_some(message),
             answer: None,
             caller,
             shared: self.shared.clone(),

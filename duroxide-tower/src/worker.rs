@@ -150,7 +150,8 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
             (None, Ok(answer)) => match mailbox.encode(REPLY, &answer) {
                 Ok(reply) => {
                     if let Some(work) = &mut delivery.work {
-                        work.answer = Some(answer);
+                        let decoded = mailbox.checks_values().then(|| reply.decode().ok());
+                        work.answer = Some(decoded.flatten().unwrap_or(answer));
                     }
                     mailbox.processed(delivery, reply);
                     self.context.end(true);

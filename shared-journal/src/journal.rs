@@ -6,16 +6,14 @@ use std::sync::atomic::Ordering;
 
 use duroxide::providers::Provider;
 
-use crate::attach::attach_aside;
-use crate::cluster::{Founding, found};
-use crate::codec::Codec;
-use crate::engine::{Engine, Keep, Retry, unshare};
+use crate::builder::EventJournalBuilder;
+use crate::engine::{Engine, Keep, unshare};
 use crate::error::JournalError;
 use crate::history::History;
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Sequence, ShardId};
-use crate::limits::{Durability, Limits};
+use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Work};
-use crate::provider::{ActorProvider, RecordFilter};
+use crate::provider::RecordFilter;
 use crate::record::{DeadLetter, Outcome};
 use crate::repair::Repair;
 use crate::session::Session;
@@ -23,7 +21,7 @@ use crate::types::Types;
 use crate::verify::{VerifyReport, verify};
 
 /// The embedded journal has one shard.
-const SHARD: ShardId = ShardId(0);
+pub(crate) const SHARD: ShardId = ShardId(0);
 
 /// A durable journal of actors, next to a duroxide store.
 ///
@@ -61,7 +59,7 @@ impl std::fmt::Debug for EventJournal {
 
 impl EventJournal {
     /// Opens the journal that belongs to a duroxide provider, with the defaults of
-    /// [`Limits`], [`Durability`] and [`Codec`].
+    /// [`Limits`], [`Durability`](crate::Durability) and [`Codec`](crate::Codec).
     ///
     /// For a `SqliteProvider` on `app.db` the journal is `app.actors.db`, made if it is missing. For
     /// the `PostgresProvider` of duroxide-pg (feature `postgres`) it is in tables of its own, in the
@@ -88,6 +86,10 @@ impl EventJournal {
     #[must_use]
     pub fn location(&self) -> String {
         self.engine.shared().provider.location()
+    }
+
+    pub(crate) fn of(engine: Engine) -> Self {
+        Self { engine: Arc::new(engine) }
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -400,96 +402,4 @@ pub struct JournalStats {
     pub dead_letters: u64,
     /// Checkpoints that were finished.
     pub checkpoints: u64,
-}
-
-/// Opens a journal with other limits, durability or codec than the defaults.
-///
-/// ```
-/// # use std::sync::Arc;
-/// # use duroxide::providers::sqlite::SqliteProvider;
-/// use shared_journal::{Codec, Durability, EventJournal, Limits};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let provider = Arc::new(SqliteProvider::new_in_memory().await?);
-/// let journal = EventJournal::builder()
-///     .durability(Durability::ProcessCrash)
-///     .codec(Codec::MessagePack)
-///     .limits(Limits { attempts: 5, ..Limits::default() })
-///     .open(provider)
-///     .await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct EventJournalBuilder {
-    pub(crate) limits: Limits,
-    pub(crate) durability: Durability,
-    pub(crate) codec: Codec,
-}
-
-impl EventJournalBuilder {
-    /// Other limits.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// What a commit survives. The default is a power cut.
-    #[must_use]
-    pub fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// How messages, replies and states are encoded from now on. The default is JSON.
-    #[must_use]
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
-        self
-    }
-
-    /// Opens the journal that belongs to a duroxide provider.
-    ///
-    /// # Errors
-    /// As [`EventJournal::open`].
-    pub async fn open(self, provider: Arc<dyn Provider>) -> Result<EventJournal, JournalError> {
-        // Before a file is made.
-        self.limits.check()?;
-        let store = attach_aside(provider, self.durability).await?;
-        self.open_on(store).await
-    }
-
-    /// Opens the journal on a store of its own. Its durability is the provider's.
-    ///
-    /// # Errors
-    /// As [`EventJournal::open`].
-    pub async fn open_on(
-        self,
-        provider: Arc<dyn ActorProvider>,
-    ) -> Result<EventJournal, JournalError> {
-        self.limits.check()?;
-        if let Some(store) = provider.clone().cluster() {
-            let mut retry = Retry::new(self.limits.commit_retry);
-            let wanted = Founding { cluster: String::new(), shards: 1 };
-            while let Err(error) = found(&*store, &wanted).await {
-                match retry.again().filter(|_| error.is_retryable()) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(error),
-                }
-            }
-        }
-        self.open_shard(provider, SHARD).await
-    }
-
-    /// Opens one shard of a store.
-    pub(crate) async fn open_shard(
-        self,
-        provider: Arc<dyn ActorProvider>,
-        shard: ShardId,
-    ) -> Result<EventJournal, JournalError> {
-        let engine = Engine::open(provider, shard, self.limits, self.codec).await?;
-        Ok(EventJournal { engine: Arc::new(engine) })
-    }
 }

@@ -23,6 +23,7 @@
 //!   production.
 
 mod attach;
+mod builder;
 pub mod cluster;
 mod codec;
 mod copy;
@@ -71,7 +72,8 @@ mod verify;
 pub mod workflow;
 
 pub use attach::{attach, attach_to_read};
-pub use codec::{Codec, CodecError, Payload};
+pub use builder::EventJournalBuilder;
+pub use codec::{Codec, CodecError, Payload, StoredType};
 pub use copy::{CopyReport, copy};
 pub use durable::{DurableMessage, DurableState};
 pub use envelope::EnvelopeError;
@@ -79,7 +81,7 @@ pub use error::{BoxError, IllegalEvent, JournalError, Place};
 pub use event::{ActorEvent, RepairAction};
 pub use history::{History, HistoryEntry};
 pub use id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, Sequence, ShardId};
-pub use journal::{EventJournal, EventJournalBuilder, JournalStats};
+pub use journal::{EventJournal, JournalStats};
 pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 pub use mailbox::{Mailbox, StepError, Steps};
 pub use outbox::{Origin, Outbox, OutboxError};

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::Payload;
 use crate::dead::DeadTotals;
-use crate::engine::{
-    Activation, Answer, Engine, Fate, Gate, Halt, Lease, Release, Shared, window,
-};
+use crate::engine::{Activation, Answer, Engine, Fate, Gate, Halt, Lease, Release, Shared, window};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
@@ -101,9 +99,10 @@ impl Session {
 
     /// The outbox of this activation.
     pub(crate) fn outbox(&self) -> Outbox {
-        let Shared { codec, limits, relay, .. } = &**self.engine.shared();
+        let Shared { codec, limits, relay, checked, .. } = &**self.engine.shared();
         let relayed = relay.get().is_some();
         Outbox::new(self.actor.clone(), *codec, limits.message_bytes, relayed, self.sent)
+            .checked(checked.get().is_some())
     }
 
     /// Adds messages to the run.

@@ -45,10 +45,10 @@ async fn open(path: &std::path::Path, limits: &Limits) -> EventJournal {
 
 fn accept(mailbox: &mut Mailbox<Nobody>, id: u128, text: &str) -> Result<(), JournalError> {
     mailbox.check_dead_letters(MessageId::from(id))?;
-    let payload = mailbox.encode(MESSAGE, text)?;
-    mailbox.accept(MessageId::from(id), "text", payload, None, Nobody, None).map_err(|error| {
-        Arc::into_inner(error).expect("nobody else has it")
-    })
+    let payload = mailbox.encode(MESSAGE, &text.to_owned())?;
+    mailbox
+        .accept(MessageId::from(id), "text", payload, None, Nobody, None)
+        .map_err(|error| Arc::into_inner(error).expect("nobody else has it"))
 }
 
 /// Every message is a poison.

@@ -6,6 +6,7 @@ use std::task::{self, Poll};
 use actix::Actor;
 use shared_journal::cluster::{Answering, Delivered, Parcel};
 use shared_journal::mailbox::Resolution;
+use shared_journal::mailbox::error_text;
 use shared_journal::{Codec, CodecError, Outcome, Payload};
 
 use crate::alarm::Alarm;
@@ -56,6 +57,16 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
         Ok(self.payload.clone())
     }
 
+    fn verify(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        // Not as it came: a sender of an earlier version has written other fields.
+        let own = self.job.encode(payload.codec())?;
+        self.job.verify(&own)
+    }
+
+    fn verify_reply(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        self.job.verify_reply(payload)
+    }
+
     fn fingerprint(&self) -> Option<u64> {
         self.job.fingerprint()
     }
@@ -87,7 +98,7 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
     fn refuse(mut self: Box<Self>, error: AskError) {
         self.say(match error {
             AskError::IdReused { .. } => Delivered::IdReused,
-            error => Delivered::Refused(error.to_string().into()),
+            error => Delivered::Refused(error_text(&error).into()),
         });
     }
 

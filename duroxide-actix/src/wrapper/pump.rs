@@ -85,6 +85,10 @@ impl<A: DurableActor + Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
                 ctx.terminate();
                 return Poll::Ready(());
             }
+            if !driver.is_idle() && !driver.mailbox().is_busy() {
+                // The state could not be stored: the run was taken back, and is handled again.
+                this.turn.waker().wake();
+            }
             return Poll::Pending;
         }
         let waker = this.turn.waker();

@@ -4,9 +4,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use std::time::Instant;
+
 use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, Log, Progress, is_due};
+use super::gauges::SCAN_PAUSE;
 use super::halt::Halt;
 use super::recover::fold;
 use super::sizes::Sizes;
@@ -18,6 +21,7 @@ use crate::envelope::{CommitHeader, push_entry};
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
+use crate::mailbox::error_text;
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
 use crate::record::{ActorRecord, DeadLetter, Outcome, PendingMessage, RecordedStep};
@@ -41,6 +45,8 @@ pub(super) enum Mail {
     Committed(Committed),
     /// The part of the checkpoint on its way is durable.
     PartSaved,
+    /// Look at what is in memory, for the gauges.
+    Measure,
     /// To be answered when every submission up to `after` is folded.
     Request {
         after: Ticket,
@@ -188,6 +194,8 @@ pub(super) struct Directory {
     /// How much of the log the next checkpoint leaves.
     keep: Keep,
     writer_done: Vec<oneshot::Sender<()>>,
+    /// When it looks at all actors again, at the soonest.
+    next_scan: Instant,
 }
 
 /// Ends the directory: whoever still waits learns from the queue why there is no answer.
@@ -222,6 +230,7 @@ impl Directory {
             next_checkpoint: Vec::new(),
             keep: Keep::Usual,
             writer_done: Vec::new(),
+            next_scan: Instant::now(),
         }
     }
 
@@ -261,9 +270,10 @@ impl Directory {
         match mail {
             Mail::Committed(commit) => self.fold(&commit)?,
             Mail::PartSaved => self.part_saved()?,
+            Mail::Measure => self.measure_actors(),
             Mail::Request { after, request } => self.waiting.push((after, request)),
             Mail::Stopped(error) => {
-                tracing::debug!(%error, "directory ends");
+                tracing::debug!(error = error_text(&error), "directory ends");
                 return Ok(Flow::End);
             }
             Mail::WriterDone => {
@@ -274,6 +284,15 @@ impl Directory {
             }
         }
         Ok(Flow::Continue)
+    }
+
+    fn measure_actors(&mut self) {
+        let begun = Instant::now();
+        if begun < self.next_scan {
+            return self.shared.gauges.not_now();
+        }
+        self.shared.gauges.scan(&self.slots, self.shared.limits.dedup_count);
+        self.next_scan = begun + begun.elapsed() * SCAN_PAUSE;
     }
 
     fn fold(&mut self, commit: &Committed) -> Result<(), JournalError> {
@@ -287,6 +306,7 @@ impl Directory {
         };
         fold(&self.shared, &mut self.slots, &header, &commit.entries)?;
         self.log.tail = commit.position;
+        self.shared.gauges.folded.store(commit.position.0, Ordering::Relaxed);
         self.log.uncovered += commit.row_bytes;
         self.sizes.push(commit.position, commit.row_bytes);
         self.ticket = commit.ticket;
@@ -591,6 +611,8 @@ impl Directory {
         self.shared.queue.shorten_tail(covers);
         self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("journal_checkpoints_total").increment(1);
+        let now = self.shared.clock_ms();
+        self.shared.gauges.checkpoint_ms.store(now, Ordering::Relaxed);
         for waiting in checkpoint.waiting {
             let _ = waiting.send(());
         }

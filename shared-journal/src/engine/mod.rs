@@ -19,6 +19,7 @@ mod clock;
 mod closing;
 mod directory;
 mod gate;
+mod gauges;
 mod halt;
 mod inbox;
 mod letters;
@@ -49,6 +50,7 @@ pub(crate) use self::directory::{Activation, Keep, Lease, Page};
 use self::directory::{Directory, Mail, Purpose, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Fate, Gate, Release};
+use self::gauges::Gauges;
 pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 pub(crate) use self::letters::{read_letter, stored_letter};
@@ -66,6 +68,7 @@ use crate::error::{BoxError, JournalError};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
+use crate::mailbox::error_text;
 use crate::outbox::{Relay, Sent};
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
 use crate::record::{ActorRecord, DeadLetter, Outcome};
@@ -84,6 +87,8 @@ pub(crate) struct Shared {
     directory: Inbox,
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,
+    /// What is stored is decoded and encoded again.
+    pub(crate) checked: OnceLock<()>,
     /// Side effects that are not recorded do not happen.
     #[cfg(feature = "test-util")]
     pub(crate) rehearsal: OnceLock<()>,
@@ -91,6 +96,7 @@ pub(crate) struct Shared {
     clock: OnceLock<Clock>,
     pub(crate) at_work: AtWork,
     pub(crate) counters: Counters,
+    pub(crate) gauges: Gauges,
 }
 
 /// What [`JournalStats`](crate::JournalStats) is read from.
@@ -125,7 +131,7 @@ impl Shared {
     /// Ends the journal: nothing that is not durable by now is released.
     fn stop(&self, error: JournalError) -> Arc<JournalError> {
         let error = self.named(error);
-        tracing::error!(%error, shard = %self.shard, "the journal has stopped");
+        tracing::error!(error = error_text(&error), shard = %self.shard, "the journal has stopped");
         metrics::counter!("journal_stopped_total").increment(1);
         let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
         self.queue.stop(&stopped);
@@ -437,6 +443,7 @@ fn start(
     let head = pollster::block_on(provider.open_shard(shard))?;
     let shared = self::shared(provider, shard, head.epoch, limits, codec);
     let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
+    gauges::watch(&shared);
     let writer = Writer::new(shared.clone(), directory.position());
     let runtime = tokio::runtime::Handle::try_current().ok();
     let spawned = spawn("journal-writer", move || {
@@ -465,11 +472,13 @@ fn shared(
         closing: Arc::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         relay: OnceLock::new(),
+        checked: OnceLock::new(),
         #[cfg(feature = "test-util")]
         rehearsal: OnceLock::new(),
         clock: OnceLock::new(),
         at_work: AtWork::default(),
         counters: Counters::default(),
+        gauges: Gauges::default(),
         provider,
         shard,
         epoch,

@@ -157,6 +157,11 @@ impl Queue {
         }
     }
 
+    /// Bytes that are submitted and not durable.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// The last submission made.
     pub(crate) fn ticket(&self) -> Ticket {
         self.lock().ticket

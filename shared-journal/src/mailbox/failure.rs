@@ -118,14 +118,18 @@ impl<W: Work> Mailbox<W> {
     }
 }
 
-/// An error with all of its causes, for logs and for what is kept of a failed message.
+/// An error with all of its causes, for logs and for what is kept of a failed message. A cause that
+/// the error before it quotes is not said twice.
 #[must_use]
 pub fn error_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         cause = error.source();
     }
     text

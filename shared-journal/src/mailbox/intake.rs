@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use rustc_hash::FxHashSet;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::attempts::Counting;
@@ -258,12 +259,26 @@ impl<W: Work> Mailbox<W> {
     ///
     /// # Errors
     /// [`JournalError::Encode`], [`JournalError::TooLarge`].
-    pub fn encode<T: Serialize + ?Sized>(
+    pub fn encode<T: Serialize + DeserializeOwned>(
         &self,
         what: &'static str,
         value: &T,
     ) -> Result<Payload<'static>, JournalError> {
-        self.encode_with(what, |codec| Payload::encode(codec, value))
+        self.encode_with(what, |codec| {
+            let payload = Payload::encode(codec, value)?;
+            if self.checks_values() {
+                payload.verify_as::<T>()?;
+            }
+            Ok(payload)
+        })
+    }
+
+    /// Whether handlers get messages, and callers replies, as they were decoded
+    /// ([`check_values`](crate::EventJournalBuilder::check_values)). What was encoded elsewhere the
+    /// adapter [verifies](Payload::verify_as).
+    #[must_use]
+    pub fn checks_values(&self) -> bool {
+        self.session.engine().shared().checked.get().is_some()
     }
 
     /// As [`encode`](Self::encode), for a value that only the caller can encode.
@@ -360,7 +375,8 @@ impl<W: Work> Mailbox<W> {
         self.session.when_durable(move |fate| drop(flushed.send(fate)));
         let shared = self.session.engine().shared().clone();
         async move {
-            let closed = || shared.queue.refusal().unwrap_or_else(|| Arc::new(JournalError::Closed));
+            let closed =
+                || shared.queue.refusal().unwrap_or_else(|| Arc::new(JournalError::Closed));
             durable.await.unwrap_or_else(|_| Err(closed()))
         }
     }

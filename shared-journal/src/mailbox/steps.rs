@@ -154,8 +154,13 @@ impl Steps {
             shared.refuse_in_rehearsal(&step);
             let result = effect().await;
             let encoded = Payload::encode(shared.engine.shared().codec, &result);
-            let payload =
-                encoded.map_err(|source| StepError::Codec { step: step.clone(), source })?;
+            let is_checked = shared.engine.shared().checked.get().is_some();
+            let (payload, result) = encoded
+                .and_then(|payload| {
+                    let result = if is_checked { payload.verify_as()? } else { result };
+                    Ok((payload, result))
+                })
+                .map_err(|source| StepError::Codec { step: step.clone(), source })?;
             let (size, limit) = (payload.bytes().len(), shared.engine.shared().limits.reply_bytes);
             if size > limit {
                 return Err(StepError::TooLarge { step, size, limit });
