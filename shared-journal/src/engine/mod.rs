@@ -28,13 +28,14 @@ mod recover;
 mod retry;
 mod sizes;
 mod slot;
+mod watch;
 mod writer;
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
@@ -56,6 +57,8 @@ use self::recover::recover;
 pub(crate) use self::recover::{Checked, From, Scan};
 pub(crate) use self::retry::Retry;
 pub(crate) use self::slot::read_record;
+pub(crate) use self::watch::Station;
+use self::watch::Watch;
 use self::writer::Writer;
 use crate::codec::{Codec, Payload};
 use crate::envelope::push_entry;
@@ -87,6 +90,7 @@ pub(crate) struct Shared {
     /// Set when the shard is recovered.
     clock: OnceLock<Clock>,
     pub(crate) at_work: AtWork,
+    pub(crate) watch: Watch,
     pub(crate) counters: Counters,
 }
 
@@ -180,6 +184,8 @@ pub(crate) fn window(limits: &Limits) -> Window {
 /// written.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
+    /// The watch ends when this is dropped.
+    _watched: mpsc::Sender<()>,
 }
 
 impl Engine {
@@ -196,9 +202,10 @@ impl Engine {
         let spawned = spawn("journal-directory", move || {
             // A provider may need the runtime's timers and sockets.
             let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
-            match start(provider, shard, limits, codec) {
-                Ok((shared, directory)) => {
-                    let engine = Self { shared };
+            let started = start(provider, shard, limits, codec)
+                .and_then(|(shared, directory)| Ok((Self::watched(shared)?, directory)));
+            match started {
+                Ok((engine, directory)) => {
                     // If nobody waits any more the engine is dropped, which closes the queue.
                     let _ = opened.send(Ok(engine));
                     directory.run();
@@ -210,6 +217,19 @@ impl Engine {
         });
         spawned.map_err(|error| no_thread(&*location, error))?;
         outcome.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// A handle, and the thread that looks for handlers that take long.
+    fn watched(shared: Arc<Shared>) -> Result<Self, JournalError> {
+        let (watched, ended) = mpsc::channel();
+        let engine = Self { shared: shared.clone(), _watched: watched };
+        let slow = shared.limits.slow_handler;
+        if slow < Duration::MAX {
+            let watching = shared.clone();
+            spawn("journal-watch", move || watching.watch.run(slow, &ended))
+                .map_err(|error| no_thread(&*shared.provider, error))?;
+        }
+        Ok(engine)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -467,6 +487,7 @@ fn shared(
         rehearsal: OnceLock::new(),
         clock: OnceLock::new(),
         at_work: AtWork::default(),
+        watch: Watch::default(),
         counters: Counters::default(),
         provider,
         shard,

@@ -354,6 +354,8 @@ impl<W: Work> Mailbox<W> {
 
 impl<W: Work> Drop for Mailbox<W> {
     fn drop(&mut self) {
+        // Whoever is left of a handler runs no more steps.
+        self.steps.end();
         self.take_back_attempt();
         // The journal keeps what was received; what was only queued is not acknowledged, and its
         // sender sees the channel close.

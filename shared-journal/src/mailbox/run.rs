@@ -76,7 +76,7 @@ impl<W: Work> Mailbox<W> {
             return Ok(None);
         }
         let Some(delivery) = self.queue.pop_front() else { return Ok(None) };
-        self.steps.begin(delivery.sequence, delivery.receipt);
+        self.steps.begin(delivery.sequence, &delivery.kind, delivery.receipt);
         self.outbox.begin();
         Ok(Some(delivery))
     }
