@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use actix::clock::{Sleep, sleep};
 use actix::{Actor, ActorContext, ActorState};
 use shared_journal::mailbox::{
     Acceptance, Acknowledge, Delivery, Ended, MESSAGE, Resolution, error_text, panic_text,
@@ -45,6 +46,8 @@ pub(crate) struct Driver<A: Actor> {
     duplicates: Vec<(MessageId, BoxJob<A>, Option<Acknowledge>)>,
     /// Waits for the disk to catch up.
     room: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Of the handler that is not done, if there is a limit.
+    limit: Option<Pin<Box<Sleep>>>,
     failed: Option<Arc<JournalError>>,
     /// The journal is about to close, and waits for an answer.
     closing: bool,
@@ -65,6 +68,7 @@ where
             touched: true,
             duplicates: Vec::new(),
             room: None,
+            limit: None,
             failed: None,
             closing: false,
         }
@@ -232,6 +236,7 @@ where
             let error = error_text(&self.mailbox.undecodable(&delivery, source));
             return self.mailbox.give_up(delivery, &error);
         }
+        let ends = A::TIME_LIMIT.map(sleep);
         ctx.enter(delivery.id());
         let started = catch_unwind(AssertUnwindSafe(|| job.start(act, ctx)));
         ctx.leave();
@@ -249,6 +254,7 @@ where
             Poll::Ready(Ok(reply)) => self.mailbox.processed(delivery, reply),
             Poll::Ready(Err(error)) => self.attempt_failed(delivery, &error, act, ctx),
             Poll::Pending => {
+                self.limit = ends.map(Box::pin);
                 if let Err(error) = self.mailbox.in_progress(delivery) {
                     self.fail(error);
                 }
@@ -328,6 +334,25 @@ where
                 Ok(reply) => self.mailbox.processed(delivery, reply),
                 Err(error) => self.attempt_failed(delivery, &error, act, ctx),
             }
+        }
+    }
+
+    /// Ready when the handler that is not done has been at work for too long: what to say of it.
+    pub(crate) fn poll_over_limit(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+        let Some(ends) = self.limit.as_mut().filter(|_| self.mailbox.is_busy()) else {
+            return Poll::Pending;
+        };
+        ends.as_mut().poll(cx).map(|()| {
+            self.limit = None;
+            self.mailbox.over_limit(A::TIME_LIMIT.unwrap_or_default())
+        })
+    }
+
+    /// The handler that is not done has failed. Its futures are to end before anything else runs.
+    pub(crate) fn over_limit(&mut self, error: &str, act: &mut A, ctx: &mut A::Context) {
+        self.own.extend(ctx.take_notified());
+        if let Some(delivery) = self.mailbox.take_in_progress() {
+            self.attempt_failed(delivery, error, act, ctx);
         }
     }
 

@@ -4,8 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
-use futures::FutureExt;
+use futures::future::OptionFuture;
+use futures::{FutureExt, TryFutureExt};
 use shared_journal::JournalError;
 use shared_journal::mailbox::{Delivery, Ended, REPLY, error_text, panic_text};
 
@@ -19,9 +21,8 @@ pub(crate) struct Worker<A: DurableActor, T> {
     intake: Intake<A, T>,
 }
 
-/// How a handler ended: with an outcome, or with a panic.
-type Handled<A> =
-    std::thread::Result<Result<<A as DurableActor>::Reply, <A as DurableActor>::Error>>;
+/// How a handler ended: with an outcome, or with what it died of.
+type Handled<A> = Result<Result<<A as DurableActor>::Reply, <A as DurableActor>::Error>, String>;
 
 impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
     pub(crate) fn new(actor: A, context: ActorContext, intake: Intake<A, T>) -> Self {
@@ -111,17 +112,35 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
         message: A::Message,
     ) -> Result<(Option<Delivery<Work<A>>>, Handled<A>), Arc<JournalError>> {
         let Self { actor, context, intake } = self;
+        let began = Instant::now();
         let handling = AssertUnwindSafe(async { actor.handle(context, message).await });
-        let mut handling = pin!(handling.catch_unwind());
-        if let Poll::Ready(handled) = futures::poll!(handling.as_mut()) {
+        let handling = handling.catch_unwind().map_err(|panic| panic_text(&*panic));
+        let mut handling = pin!(OptionFuture::from(Some(handling)));
+        if let Poll::Ready(Some(handled)) = futures::poll!(handling.as_mut()) {
             return Ok((Some(delivery), handled));
         }
         intake.mailbox.in_progress(delivery)?;
+        let over = async {
+            match A::TIME_LIMIT {
+                Some(limit) => {
+                    tokio::time::sleep(limit.saturating_sub(began.elapsed())).await;
+                    limit
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let mut over = pin!(over);
         loop {
             tokio::select! {
                 biased;
-                handled = handling.as_mut() => {
+                Some(handled) = handling.as_mut() => {
                     return Ok((intake.mailbox.take_in_progress(), handled));
+                }
+                limit = over.as_mut() => {
+                    let error = intake.mailbox.over_limit(limit);
+                    // What it drops may panic as it is dropped; that is the same failure.
+                    let _ = catch_unwind(AssertUnwindSafe(|| handling.set(None.into())));
+                    return Ok((intake.mailbox.take_in_progress(), Err(error)));
                 }
                 received = intake.receive_forever() => received?,
             }
@@ -158,7 +177,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
                 }
                 Err(error) => error_text(&error),
             },
-            (_, Err(panic)) => panic_text(&*panic),
+            (_, Err(error)) => error,
         };
         self.context.end(false);
         mailbox.failed(delivery, &failure, &mut self.actor)

@@ -23,7 +23,7 @@ use crate::effects::{Effects, with_effects};
 /// A context that is about to run, its actor, and the mailbox behind the context's address.
 pub(super) type Fresh<A> = (A, Context<A>, Inner<A>);
 
-/// Runs the actor until it stops, making a new one when a handler's future panics.
+/// Runs the actor until it stops, making a new one when a handler's future panics or takes too long.
 pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
     queue: Rc<Queue<A>>,
     driver: Driver<A>,
@@ -52,8 +52,11 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
             polled
         });
         let outcome = AssertUnwindSafe(polling).catch_unwind().await;
-        let Err(panic) = outcome else { break };
-        let text = panic_text(&*panic);
+        let text = match outcome {
+            Ok(Ok(())) => break,
+            Ok(Err(over_limit)) => over_limit,
+            Err(panic) => panic_text(&*panic),
+        };
         effects.outbox.set_running(shared_journal::Origin::default());
         // Dropping the context runs `stopping` and `stopped` of an actor that has just panicked.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(running)));
@@ -74,21 +77,25 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
     }
 }
 
-/// One poll of the context, and a second one if there is a run to end after everything has run.
+/// One poll of the context, and a second one if there is a run to end after everything has run. Fails
+/// if a handler is over its time limit: nobody can end its futures alone.
 fn poll<A: DurableActor + Actor<Context = Context<A>>>(
     running: &mut Pin<Box<ContextFut<A, Context<A>>>>,
     turn: &Turn,
     driver: &Rc<RefCell<Driver<A>>>,
     has_pump: impl Fn() -> bool,
     cx: &mut TaskContext<'_>,
-) -> Poll<()> {
+) -> Poll<Result<(), String>> {
     let waker = turn.begin(cx);
     let mut others = TaskContext::from_waker(&waker);
     if turn.has_others() {
         driver.borrow_mut().touch();
     }
     if running.as_mut().poll(&mut others).is_ready() {
-        return Poll::Ready(());
+        return Poll::Ready(Ok(()));
+    }
+    if let Poll::Ready(over_limit) = driver.borrow_mut().poll_over_limit(cx) {
+        return Poll::Ready(Err(over_limit));
     }
     driver.borrow_mut().poll_closing(cx);
     if !driver.borrow().has_run() {
@@ -103,7 +110,7 @@ fn poll<A: DurableActor + Actor<Context = Context<A>>>(
     turn.set_last(false);
     // If the actor waits for a future, nobody gets at its state before that has ended.
     driver.borrow_mut().answer_closing();
-    polled
+    polled.map(Ok)
 }
 
 struct End<A: Actor>(Rc<Queue<A>>);
