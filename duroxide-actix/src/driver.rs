@@ -13,7 +13,8 @@ use std::task::{Context, Poll};
 use actix::clock::{Sleep, sleep};
 use actix::{Actor, ActorContext, ActorState};
 use shared_journal::mailbox::{
-    Acceptance, Acknowledge, Delivery, Ended, MESSAGE, Resolution, error_text, panic_text,
+    Acceptance, Acknowledge, Delivery, Ended, MESSAGE, Reopening, Resolution, error_text,
+    panic_text,
 };
 use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Origin, Payload};
 
@@ -49,6 +50,10 @@ pub(crate) struct Driver<A: Actor> {
     /// Of the handler that is not done, if there is a limit.
     limit: Option<Pin<Box<Sleep>>>,
     failed: Option<Arc<JournalError>>,
+    /// The journal has stopped and is opened again: the actor takes nothing until then.
+    reopening: Option<Reopening<BoxJob<A>>>,
+    /// What came since.
+    held: Vec<Offer<A>>,
     /// The journal is about to close, and waits for an answer.
     closing: bool,
 }
@@ -70,6 +75,8 @@ where
             room: None,
             limit: None,
             failed: None,
+            reopening: None,
+            held: Vec::new(),
             closing: false,
         }
     }
@@ -98,7 +105,7 @@ where
 
     fn has_something_to_write(&self) -> bool {
         !self.mailbox.is_busy()
-            && self.failed.is_none()
+            && self.is_up()
             && (self.touched
                 || !self.own.is_empty()
                 || self.mailbox.has_run()
@@ -107,7 +114,7 @@ where
 
     /// At the end of a poll: looks whether the journal is about to close. Then the run ends.
     pub(crate) fn poll_closing(&mut self, cx: &Context<'_>) {
-        self.closing |= self.failed.is_none() && self.mailbox.poll_closing(cx);
+        self.closing |= self.is_up() && self.mailbox.poll_closing(cx);
     }
 
     /// Says that nothing can be submitted now that is not.
@@ -122,15 +129,25 @@ where
         self.failed.is_some()
     }
 
+    /// Whether the journal has stopped and is opened again.
+    pub(crate) fn is_down(&self) -> bool {
+        self.reopening.is_some()
+    }
+
+    fn is_up(&self) -> bool {
+        self.failed.is_none() && !self.is_down()
+    }
+
     /// Whether nothing waits to be handled.
     pub(crate) fn is_idle(&self) -> bool {
-        self.mailbox.is_empty() && !self.mailbox.is_busy()
+        self.mailbox.is_empty() && !self.mailbox.is_busy() && !self.is_down()
     }
 
     /// Whether the actor should take no further message for now.
     pub(crate) fn is_full(&self, capacity: usize) -> bool {
-        (self.mailbox.is_busy()
-            && (self.mailbox.len() >= capacity.max(1) || !self.mailbox.has_room()))
+        self.is_down()
+            || (self.mailbox.is_busy()
+                && (self.mailbox.len() >= capacity.max(1) || !self.mailbox.has_room()))
             || !self.mailbox.is_ready()
     }
 
@@ -144,6 +161,10 @@ where
                 cx.waker().wake_by_ref();
             }
             return false;
+        }
+        if self.is_down() {
+            // The task is woken by what opens the journal.
+            return true;
         }
         // What it was held back for may be over, and something else hold it back since.
         for _ in 0..2 {
@@ -166,6 +187,12 @@ where
 
     /// Puts a message into the mailbox and handles what can be handled.
     pub(crate) fn offer(&mut self, offer: Offer<A>, act: &mut A, ctx: &mut A::Context) {
+        if let Some(error) = self.mailbox.has_stopped() {
+            self.fail(error);
+            if self.is_down() {
+                return self.held.push(offer);
+            }
+        }
         match self.mailbox.check_dead_letters(offer.key) {
             Ok(()) => self.accept(offer),
             Err(error) => offer.job.refuse(AskError::refused(Arc::new(error))),
@@ -206,7 +233,7 @@ where
     /// Handles messages until the run is full, there is none, one takes its time, or the actor
     /// may not go on.
     fn handle_all(&mut self, act: &mut A, ctx: &mut A::Context) {
-        while self.failed.is_none()
+        while self.is_up()
             && ctx.state() == ActorState::Running
             && !ctx.is_held()
             && self.mailbox.is_ready()
@@ -282,21 +309,28 @@ where
         ctx: &mut A::Context,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        if let Some(reopening) = &mut self.reopening {
+            match reopening.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(reopened) => self.reopened(reopened, act, ctx),
+            }
+        }
         self.go_on(act, ctx, cx);
         self.end_run(act, ctx);
+        if self.is_down() {
+            // To wait for the journal.
+            cx.waker().wake_by_ref();
+        }
         if self.has_failed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The first half of [`poll`](Self::poll); the run is still to end.
     pub(crate) fn go_on(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) {
-        if let Some(error) = self.alarm.heard(cx)
-            && self.failed.is_none()
-        {
-            let error = error.clone();
+        if let Some(error) = self.alarm.heard(cx).cloned() {
             self.fail(error);
         }
-        if let Poll::Ready(held) = self.mailbox.poll_asked_to_stop(cx)
-            && self.failed.is_none()
+        if self.is_up()
+            && let Poll::Ready(held) = self.mailbox.poll_asked_to_stop(cx)
         {
             self.end_run(act, ctx);
             self.fail(held);
@@ -305,7 +339,7 @@ where
         self.handle_all(act, ctx);
         // A handler that began just now is to wake the actor too.
         self.poll_in_progress(act, ctx, cx);
-        if self.failed.is_none()
+        if self.is_up()
             && !self.mailbox.is_empty()
             && !self.mailbox.is_busy()
             && !ctx.is_held()
@@ -389,6 +423,41 @@ where
         blamed
     }
 
+    /// For an actor that is made anew: what to wait for.
+    pub(crate) fn take_reopening(&mut self) -> Option<Reopening<BoxJob<A>>> {
+        self.reopening.take()
+    }
+
+    /// Goes on with the mailbox of the journal that was opened again, and the state that is in it.
+    pub(crate) fn reopened(
+        &mut self,
+        reopened: Result<Mailbox<BoxJob<A>>, Arc<JournalError>>,
+        act: &mut A,
+        ctx: &mut A::Context,
+    ) {
+        self.reopening = None;
+        match reopened {
+            Ok(mailbox) => self.renew(mailbox),
+            Err(error) => return self.end(error),
+        }
+        ctx.reopened(self.effects());
+        self.restore(act);
+        if let Err(error) = self.mailbox.baseline(act) {
+            self.fail(Arc::new(error));
+        }
+        for offer in std::mem::take(&mut self.held) {
+            self.offer(offer, act, ctx);
+        }
+    }
+
+    fn renew(&mut self, mailbox: Mailbox<BoxJob<A>>) {
+        self.mailbox = mailbox;
+        // Of this mailbox, as the other was of that one.
+        self.alarm = Arc::default();
+        self.room = None;
+        self.touched = true;
+    }
+
     fn restore(&mut self, act: &mut A) {
         if let Err(error) = self.mailbox.restore(act) {
             self.fail(Arc::new(error));
@@ -422,7 +491,7 @@ where
         &mut self,
         write: impl FnOnce(&mut Mailbox<BoxJob<A>>) -> Result<Ended, Arc<JournalError>>,
     ) {
-        if self.failed.is_none()
+        if self.is_up()
             && let Err(error) = write(&mut self.mailbox)
         {
             self.fail(error);
@@ -434,6 +503,10 @@ where
         self.own.extend(ctx.take_notified());
         while self.has_something_to_write() && self.submit(act, ctx) {}
         self.answer_closing();
+        if self.is_down() {
+            // Their futures end in the next poll.
+            ctx.taken_back();
+        }
         for (id, job, acknowledge) in std::mem::take(&mut self.duplicates) {
             match &self.failed {
                 None => {
@@ -463,7 +536,7 @@ where
         for (_, offer) in std::mem::take(&mut self.own) {
             self.accept(offer);
         }
-        if self.failed.is_some() {
+        if !self.is_up() {
             return false;
         }
         // A message that was given up is written without a state, and the state after it.
@@ -489,8 +562,28 @@ where
         }
     }
 
+    /// The actor has to stop, unless the journal that has stopped is opened again.
     fn fail(&mut self, error: Arc<JournalError>) {
-        tracing::error!(actor = %self.actor(), %error, "a durable actor has to stop");
+        if !self.is_up() {
+            return;
+        }
+        if let Some(reopening) = self.mailbox.reopened(&error) {
+            self.reopening = Some(reopening);
+            self.own.clear();
+            self.limit = None;
+            for (_, job, _) in std::mem::take(&mut self.duplicates) {
+                Job::resolve(job, Resolution::Unknown(error.clone()));
+            }
+            return;
+        }
+        self.end(error);
+    }
+
+    pub(crate) fn end(&mut self, error: Arc<JournalError>) {
+        tracing::error!(actor = %self.actor(), error = error_text(&error), "a durable actor has to stop");
+        for offer in std::mem::take(&mut self.held) {
+            offer.job.refuse(AskError::refused(error.clone()));
+        }
         self.failed.get_or_insert(error);
     }
 }

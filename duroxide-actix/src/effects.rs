@@ -347,6 +347,11 @@ impl Effects {
         }
     }
 
+    /// Those of another mailbox of the same actor.
+    pub(crate) fn renew<W: Work>(&mut self, mailbox: &Mailbox<W>) {
+        (self.outbox, self.steps) = (mailbox.outbox().clone(), mailbox.steps().clone());
+    }
+
     /// The outbox, for the code of a wrapped actor that runs now.
     fn outbox_of(&self, future: SpawnHandle) -> Outbox {
         let running = self.outbox.running();

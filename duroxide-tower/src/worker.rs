@@ -19,6 +19,10 @@ pub(crate) struct Worker<A: DurableActor, T> {
     actor: A,
     context: ActorContext,
     intake: Intake<A, T>,
+    /// The actor has come to its end; what is left is to be written.
+    ending: bool,
+    /// It ends when the journal stops, also if that is opened again.
+    ends_with_journal: bool,
 }
 
 /// How a handler ended: with an outcome, or with what it died of.
@@ -26,15 +30,24 @@ type Handled<A> = Result<Result<<A as DurableActor>::Reply, <A as DurableActor>:
 
 impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
     pub(crate) fn new(actor: A, context: ActorContext, intake: Intake<A, T>) -> Self {
-        Self { actor, context, intake }
+        Self { actor, context, intake, ending: false, ends_with_journal: false }
+    }
+
+    /// Whoever runs it starts it again.
+    pub(crate) fn end_with_journal(&mut self) {
+        self.ends_with_journal = true;
     }
 
     /// The service's whole life.
     pub(crate) async fn run(mut self) -> Result<(), Arc<JournalError>> {
-        match AssertUnwindSafe(self.work()).catch_unwind().await {
+        match AssertUnwindSafe(self.live()).catch_unwind().await {
             Ok(Ok(())) => Ok(()),
             // While the channel is still open: its closing tells the callers to look here.
-            Ok(Err(error)) => Err(self.intake.shared.fail(error)),
+            Ok(Err(error)) => {
+                let error = self.intake.shared.fail(error);
+                self.intake.refuse_held();
+                Err(error)
+            }
             Err(panic) => {
                 self.intake.shared.panicked(self.context.actor_id(), &panic_text(&*panic));
                 // An actor that panics once more as it is dropped must not do so while unwinding.
@@ -44,14 +57,35 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
         }
     }
 
-    async fn work(&mut self) -> Result<(), Arc<JournalError>> {
+    async fn live(&mut self) -> Result<(), Arc<JournalError>> {
         self.actor.started(&mut self.context).await;
+        loop {
+            let Err(error) = self.work().await else { return Ok(()) };
+            self.reopen(error).await?;
+        }
+    }
+
+    /// Goes back to what is durable, when the journal that has stopped is opened again.
+    async fn reopen(&mut self, error: Arc<JournalError>) -> Result<(), Arc<JournalError>> {
+        if self.ending || self.ends_with_journal {
+            return Err(error);
+        }
+        let reopening = self.intake.mailbox.reopened(&error).ok_or(error)?;
+        let mailbox = reopening.await?;
+        mailbox.restore(&mut self.actor).map_err(Arc::new)?;
+        self.context = ActorContext::new(&mailbox);
+        self.intake.renew(mailbox);
+        self.intake.mailbox.baseline(&self.actor).map_err(Arc::new)
+    }
+
+    async fn work(&mut self) -> Result<(), Arc<JournalError>> {
         // Recovered messages first: they were received before any new one.
         self.handle_waiting().await?;
         while !self.context.is_stopping() && self.intake.receive().await? {
             self.intake.fill()?;
             self.handle_waiting().await?;
         }
+        self.ending = true;
         self.actor.stopped(&mut self.context).await;
         // If what the hook left cannot be stored, the actor ends as it was before it.
         let _ = if self.context.is_stopping() {
@@ -111,7 +145,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
         delivery: Delivery<Work<A>>,
         message: A::Message,
     ) -> Result<(Option<Delivery<Work<A>>>, Handled<A>), Arc<JournalError>> {
-        let Self { actor, context, intake } = self;
+        let Self { actor, context, intake, .. } = self;
         let began = Instant::now();
         let handling = AssertUnwindSafe(async { actor.handle(context, message).await });
         let handling = handling.catch_unwind().map_err(|panic| panic_text(&*panic));

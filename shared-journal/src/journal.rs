@@ -17,6 +17,7 @@ use crate::limits::{Durability, Limits};
 use crate::mailbox::{Mailbox, Work};
 use crate::provider::{ActorProvider, RecordFilter};
 use crate::record::{DeadLetter, Outcome};
+use crate::reopen::Door;
 use crate::repair::Repair;
 use crate::session::Session;
 use crate::types::Types;
@@ -47,7 +48,7 @@ const SHARD: ShardId = ShardId(0);
 /// ```
 #[derive(Clone)]
 pub struct EventJournal {
-    engine: Arc<Engine>,
+    door: Arc<Door>,
 }
 
 impl std::fmt::Debug for EventJournal {
@@ -87,23 +88,24 @@ impl EventJournal {
     /// Where the journal is stored.
     #[must_use]
     pub fn location(&self) -> String {
-        self.engine.shared().provider.location()
+        self.engine().shared().provider.location()
     }
 
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+    /// The engine that runs now, or the last one that did.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.door.engine()
     }
 
     /// How many times the store was opened, this time included.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.engine.shared().epoch
+        self.engine().shared().epoch
     }
 
     /// The limits it was opened with.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.engine.shared().limits
+        self.door.limits()
     }
 
     /// Loads an actor and makes the caller its only writer in this process, until the mailbox is
@@ -115,12 +117,7 @@ impl EventJournal {
     /// [`JournalError::AlreadyActive`], [`JournalError::InvalidActorId`], a corrupt record, or the
     /// journal has stopped.
     pub async fn activate<W: Work>(&self, actor: &ActorId) -> Result<Mailbox<W>, JournalError> {
-        let mut activation = self.engine.activate(actor.clone()).await?;
-        let pending = std::mem::take(&mut activation.pending);
-        let steps = std::mem::take(&mut activation.steps);
-        metrics::gauge!("journal_active_actors").increment(1.0);
-        let session = Session::new(self.engine.clone(), actor.clone(), activation, &pending);
-        Ok(Mailbox::new(session, pending, steps))
+        Mailbox::activate(&self.door, self.engine(), actor).await
     }
 
     /// The recorded outcome of a message. Waits for it if the message was received and not yet
@@ -133,7 +130,7 @@ impl EventJournal {
         actor: &ActorId,
         id: MessageId,
     ) -> Result<Option<Outcome>, JournalError> {
-        self.engine.outcome(actor.clone(), id).await
+        self.engine().outcome(actor.clone(), id).await
     }
 
     /// All actors, in the order in which they were first spawned.
@@ -165,7 +162,7 @@ impl EventJournal {
         const PAGE: usize = 4096;
         let (mut actors, mut after) = (Vec::new(), Some(ActorNo(0)));
         while let Some(begin) = after {
-            let page = self.engine.list(filter, begin, PAGE).await?;
+            let page = self.engine().list(filter, begin, PAGE).await?;
             actors.extend(page.actors.into_iter().map(|listed| listed.actor));
             after = page.next;
         }
@@ -183,7 +180,7 @@ impl EventJournal {
     pub async fn dead_letters(&self, actor: &ActorId) -> Result<Vec<DeadLetter>, JournalError> {
         let (mut all, mut after) = (Vec::new(), Sequence(0));
         loop {
-            let page = self.engine.dead_letters(actor.clone(), after, usize::MAX).await?;
+            let page = self.engine().dead_letters(actor.clone(), after, usize::MAX).await?;
             let Some(last) = page.last() else { return Ok(all) };
             after = last.sequence;
             all.extend(page);
@@ -202,7 +199,7 @@ impl EventJournal {
         after: Sequence,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, JournalError> {
-        self.engine.dead_letters(actor.clone(), after, limit).await
+        self.engine().dead_letters(actor.clone(), after, limit).await
     }
 
     /// Receives a dead letter again, as a new message; it is handled when the actor starts.
@@ -233,14 +230,14 @@ impl EventJournal {
         range: RangeInclusive<Sequence>,
     ) -> Result<usize, JournalError> {
         const AT_ONCE: usize = 4096;
-        let activation = self.engine.activate_for_repair(actor.clone()).await?;
+        let activation = self.engine().activate_for_repair(actor.clone()).await?;
         // One that fails again is behind the end.
         let end = (*range.end()).min(activation.received);
-        let mut session = Session::new(self.engine.clone(), actor.clone(), activation, &[]);
+        let mut session = Session::new(self.engine(), actor.clone(), activation, &[]);
         let mut after = Sequence(range.start().0.saturating_sub(1));
         let mut count = 0;
         loop {
-            let page = self.engine.dead_letters(actor.clone(), after, AT_ONCE).await?;
+            let page = self.engine().dead_letters(actor.clone(), after, AT_ONCE).await?;
             let known = page.iter().filter(|letter| letter.sequence <= end);
             let mut last = None;
             for letter in known {
@@ -277,7 +274,7 @@ impl EventJournal {
         actor: &ActorId,
         sequence: Sequence,
     ) -> Result<(), JournalError> {
-        match self.engine.discard(actor.clone(), sequence..=sequence).await? {
+        match self.engine().discard(actor.clone(), sequence..=sequence).await? {
             0 => Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence }),
             _ => Ok(()),
         }
@@ -295,7 +292,7 @@ impl EventJournal {
     ) -> Result<usize, JournalError> {
         let mut all = 0;
         loop {
-            match self.engine.discard(actor.clone(), range.clone()).await? {
+            match self.engine().discard(actor.clone(), range.clone()).await? {
                 0 => return Ok(all),
                 count => all += count,
             }
@@ -318,7 +315,7 @@ impl EventJournal {
     /// The history of an actor, from the oldest commit that is kept
     /// ([`Limits::history_commits`]) to the newest at the time it gets there.
     pub fn history(&self, actor: &ActorId) -> History {
-        History::new(self.engine.clone(), actor.clone())
+        History::new(self.engine(), actor.clone())
     }
 
     /// Reads everything and checks it: envelopes, checksums, positions, epochs, every record and
@@ -338,7 +335,7 @@ impl EventJournal {
     /// # Errors
     /// As [`verify`](Self::verify).
     pub async fn verify_with(&self, types: &Types) -> Result<VerifyReport, JournalError> {
-        verify(self.engine.shared(), types).await
+        verify(self.engine().shared(), types).await
     }
 
     /// Saves what changed, so that the log before it can go, and waits for it. The journal does
@@ -347,7 +344,7 @@ impl EventJournal {
     /// # Errors
     /// The journal has stopped.
     pub async fn checkpoint(&self) -> Result<(), JournalError> {
-        self.engine.checkpoint(Keep::Usual).await
+        self.engine().checkpoint(Keep::Usual).await
     }
 
     /// Makes a checkpoint, takes nothing more, and waits until everything is written. Actors that
@@ -358,30 +355,32 @@ impl EventJournal {
     /// # Errors
     /// The journal had stopped.
     pub async fn close(&self) -> Result<(), JournalError> {
-        self.engine.close().await
+        self.door.close().await
     }
 
     /// As [`close`](Self::close), without a checkpoint: the next owner does not have to wait for it.
     pub(crate) async fn hand_over(&self) -> Result<(), JournalError> {
-        self.engine.finish().await
+        self.engine().finish().await
     }
 
-    /// Why the journal takes nothing more, if it does not.
+    /// Why the journal takes nothing more, if it does not. None while it is being opened again
+    /// ([`EventJournalBuilder::reopen`]).
     #[must_use]
     pub fn stopped(&self) -> Option<Arc<JournalError>> {
-        self.engine.shared().queue.refusal()
+        self.door.ended()
     }
 
     /// Counts since this journal was opened.
     #[must_use]
     pub fn stats(&self) -> JournalStats {
-        let counters = &self.engine.shared().counters;
+        let counters = self.door.counters();
         JournalStats {
             recovered_actors: counters.recovered_actors.load(Ordering::Relaxed),
             recovered_pending: counters.recovered_pending.load(Ordering::Relaxed),
             duplicates: counters.duplicates.load(Ordering::Relaxed),
             dead_letters: counters.dead_letters.load(Ordering::Relaxed),
             checkpoints: counters.checkpoints.load(Ordering::Relaxed),
+            reopenings: counters.reopenings.load(Ordering::Relaxed),
         }
     }
 }
@@ -400,6 +399,9 @@ pub struct JournalStats {
     pub dead_letters: u64,
     /// Checkpoints that were finished.
     pub checkpoints: u64,
+    /// How often the journal stopped and was opened again by itself. What was recovered is of the last
+    /// time.
+    pub reopenings: u64,
 }
 
 /// Opens a journal with other limits, durability or codec than the defaults.
@@ -426,6 +428,7 @@ pub struct EventJournalBuilder {
     pub(crate) limits: Limits,
     pub(crate) durability: Durability,
     pub(crate) codec: Codec,
+    pub(crate) keeps_stopped: bool,
 }
 
 impl EventJournalBuilder {
@@ -447,6 +450,25 @@ impl EventJournalBuilder {
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
+        self
+    }
+
+    /// Whether a journal that has stopped is opened again by itself, if its error is retryable
+    /// ([`JournalError::is_retryable`]): the store was busy, full or away for longer than
+    /// [`Limits::commit_retry`]. The default is true.
+    ///
+    /// It is tried for as long as there are handles and actors, after 50 ms at first and every 30 s at
+    /// last, with a line in the log each time, and counted by `journal_reopened_total`. Meanwhile every
+    /// call of the journal itself fails with the retryable [`JournalError::Stopped`]. Running actors stay,
+    /// with their addresses: they go back to what is durable, and messages wait in front of them. Whoever
+    /// waited for an outcome when it stopped is told that it is unknown.
+    ///
+    /// After [`JournalError::Fenced`] a journal is never opened again by itself, nor if somebody else has
+    /// opened it while it was stopped: that is found out first, and is the error it ends with. Nor is a
+    /// shard of a [`Cluster`](crate::cluster::Cluster), which claims its shards by itself.
+    #[must_use]
+    pub fn reopen(mut self, reopen: bool) -> Self {
+        self.keeps_stopped = !reopen;
         self
     }
 
@@ -489,7 +511,8 @@ impl EventJournalBuilder {
         provider: Arc<dyn ActorProvider>,
         shard: ShardId,
     ) -> Result<EventJournal, JournalError> {
-        let engine = Engine::open(provider, shard, self.limits, self.codec).await?;
-        Ok(EventJournal { engine: Arc::new(engine) })
+        let Self { limits, codec, keeps_stopped, .. } = self;
+        let door = Door::open(provider, shard, limits, codec, !keeps_stopped).await?;
+        Ok(EventJournal { door })
     }
 }

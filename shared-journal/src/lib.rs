@@ -56,6 +56,7 @@ mod reader;
 mod record;
 mod record_v2;
 mod recovery;
+mod reopen;
 mod repair;
 mod reshard;
 mod sabotage;

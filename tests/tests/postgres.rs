@@ -84,7 +84,7 @@ impl Setting {
         let url = through.to_url_lossy().to_string();
         let provider = PostgresProvider::new_with_schema(&url, Some(self.schema.name()));
         let provider = Arc::new(provider.await.unwrap());
-        EventJournal::builder().limits(limits).open(provider).await
+        EventJournal::builder().limits(limits).reopen(false).open(provider).await
     }
 
     async fn sql(&self, statement: &str) {

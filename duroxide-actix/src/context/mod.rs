@@ -350,6 +350,12 @@ impl<A: Actor<Context = Self>> Host<A> for DurableContext<A> {
 
     fn taken_back(&mut self) {
         self.run.taken_back();
+        // So that they do.
+        self.wake();
+    }
+
+    fn reopened(&mut self, effects: Effects) {
+        self.effects = Some(effects);
     }
 
     fn run_ended(&mut self) {

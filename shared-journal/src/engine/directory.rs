@@ -234,7 +234,8 @@ impl Directory {
         // Also when this thread panics: nobody may wait for a directory that is gone.
         let end = End(self.shared.clone());
         if let Err(error) = self.work() {
-            end.0.stop(error);
+            let stopped = end.0.stop(error);
+            self.end_actors(&stopped);
         }
     }
 
@@ -257,6 +258,13 @@ impl Directory {
         }
     }
 
+    /// What actors have in memory is not what the journal has: those that are idle learn it too.
+    fn end_actors(&self, error: &Arc<JournalError>) {
+        for halt in self.slots.iter().filter_map(|(_, slot)| slot.halt.as_ref()) {
+            halt.ask(error.clone());
+        }
+    }
+
     fn receive(&mut self, mail: Mail) -> Result<Flow, JournalError> {
         match mail {
             Mail::Committed(commit) => self.fold(&commit)?,
@@ -264,6 +272,7 @@ impl Directory {
             Mail::Request { after, request } => self.waiting.push((after, request)),
             Mail::Stopped(error) => {
                 tracing::debug!(%error, "directory ends");
+                self.end_actors(&error);
                 return Ok(Flow::End);
             }
             Mail::WriterDone => {
@@ -438,7 +447,7 @@ impl Directory {
                 return Ok(true);
             };
             match &slot.halt {
-                Some(halt) if !halt.ask(held.error(actor)) => {
+                Some(halt) if !halt.ask(Arc::new(held.error(actor))) => {
                     Err(JournalError::CannotStop { actor: actor.clone() })
                 }
                 // One that is being repaired is left alone in a moment.

@@ -32,7 +32,7 @@ pub(crate) fn reading(
     limits: Limits,
 ) -> Arc<Shared> {
     let store = Patient::new(store, limits.commit_retry);
-    shared(store, shard, epoch, limits, Codec::default())
+    shared(store, shard, epoch, limits, Codec::default(), Arc::default())
 }
 
 impl Look {

@@ -34,7 +34,7 @@ mod writer;
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
@@ -66,10 +66,13 @@ use crate::error::{BoxError, JournalError};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
+use crate::mailbox::error_text;
 use crate::outbox::{Relay, Sent};
+use crate::owner::Owner;
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
 use crate::record::{ActorRecord, DeadLetter, Outcome};
 use crate::recovery::Window;
+use crate::reopen::Door;
 
 /// What the threads of one shard share.
 pub(crate) struct Shared {
@@ -91,7 +94,9 @@ pub(crate) struct Shared {
     clock: OnceLock<Clock>,
     pub(crate) at_work: AtWork,
     pub(crate) watch: Watch,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
+    /// Whom to tell of the end.
+    pub(crate) door: OnceLock<Weak<Door>>,
 }
 
 /// What [`JournalStats`](crate::JournalStats) is read from.
@@ -102,6 +107,16 @@ pub(crate) struct Counters {
     pub(crate) duplicates: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    pub(crate) reopenings: AtomicU64,
+}
+
+/// How a shard is opened.
+#[derive(Default)]
+pub(crate) struct Opening {
+    pub(crate) counters: Arc<Counters>,
+    /// Only if nobody has opened it since this epoch; and whether it was tried before, so that the
+    /// newer owner may be this one.
+    pub(crate) after: Option<(Epoch, bool)>,
 }
 
 impl Shared {
@@ -126,10 +141,13 @@ impl Shared {
     /// Ends the journal: nothing that is not durable by now is released.
     fn stop(&self, error: JournalError) -> Arc<JournalError> {
         let error = self.named(error);
-        tracing::error!(%error, shard = %self.shard, "the journal has stopped");
+        tracing::error!(error = error_text(&error), shard = %self.shard, "the journal has stopped");
         metrics::counter!("journal_stopped_total").increment(1);
         let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
         self.queue.stop(&stopped);
+        if let Some(door) = self.door.get().and_then(Weak::upgrade) {
+            door.has_stopped(self.epoch, &stopped);
+        }
         stopped
     }
 
@@ -195,6 +213,7 @@ impl Engine {
         shard: ShardId,
         limits: Limits,
         codec: Codec,
+        opening: Opening,
     ) -> Result<Self, JournalError> {
         let (opened, outcome) = oneshot::channel();
         let runtime = tokio::runtime::Handle::try_current().ok();
@@ -202,7 +221,7 @@ impl Engine {
         let spawned = spawn("journal-directory", move || {
             // A provider may need the runtime's timers and sockets.
             let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
-            let started = start(provider, shard, limits, codec)
+            let started = start(provider, shard, limits, codec, opening)
                 .and_then(|(shared, directory)| Ok((Self::watched(shared)?, directory)));
             match started {
                 Ok((engine, directory)) => {
@@ -450,10 +469,14 @@ fn start(
     shard: ShardId,
     limits: Limits,
     codec: Codec,
+    opening: Opening,
 ) -> Result<(Arc<Shared>, Directory), JournalError> {
     let provider: Arc<dyn ActorProvider> = Patient::new(provider, limits.commit_retry);
+    if let Some((epoch, again)) = opening.after {
+        pollster::block_on(check_owner(&*provider, shard, epoch, again))?;
+    }
     let head = pollster::block_on(provider.open_shard(shard))?;
-    let shared = self::shared(provider, shard, head.epoch, limits, codec);
+    let shared = self::shared(provider, shard, head.epoch, limits, codec, opening.counters);
     let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
     let writer = Writer::new(shared.clone(), directory.position());
     let runtime = tokio::runtime::Handle::try_current().ok();
@@ -465,6 +488,24 @@ fn start(
     Ok((shared, directory))
 }
 
+/// Whether nobody has opened a shard since `epoch`. An opening that was tried before may have succeeded
+/// without this process having learned so.
+async fn check_owner(
+    provider: &dyn ActorProvider,
+    shard: ShardId,
+    epoch: Epoch,
+    again: bool,
+) -> Result<(), JournalError> {
+    if provider.read_head(shard).await?.is_some_and(|head| head.epoch == epoch) {
+        return Ok(());
+    }
+    let by = provider.owner(shard).await?;
+    if again && by.as_ref().is_some_and(Owner::is_this_process) {
+        return Ok(());
+    }
+    Err(JournalError::Fenced { shard, epoch, by: by.map(Box::new) })
+}
+
 /// What the threads of a shard will share.
 fn shared(
     provider: Arc<dyn ActorProvider>,
@@ -472,6 +513,7 @@ fn shared(
     epoch: Epoch,
     limits: Limits,
     codec: Codec,
+    counters: Arc<Counters>,
 ) -> Arc<Shared> {
     Arc::new(Shared {
         // Never so short that it is reached before a checkpoint begins.
@@ -488,7 +530,8 @@ fn shared(
         clock: OnceLock::new(),
         at_work: AtWork::default(),
         watch: Watch::default(),
-        counters: Counters::default(),
+        counters,
+        door: OnceLock::new(),
         provider,
         shard,
         epoch,

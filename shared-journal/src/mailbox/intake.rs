@@ -14,18 +14,20 @@ use super::run::Handled;
 use super::steps::Steps;
 use super::told::Told;
 use crate::codec::{Codec, CodecError, Payload};
-use crate::engine::Listener;
+use crate::engine::{Engine, Listener};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageId, MessageKey};
 use crate::ids::Seen;
 use crate::outbox::Outbox;
 use crate::record::{Outcome, PendingMessage, RecordedStep};
+use crate::reopen::Door;
 use crate::sabotage::sabotaged;
 use crate::session::Session;
 
 /// The durable mailbox of one running actor. See the [module](crate::mailbox).
 pub struct Mailbox<W: Work> {
     pub(super) session: Session,
+    pub(super) door: Arc<Door>,
     pub(super) outbox: Outbox,
     pub(super) steps: Steps,
     pub(super) queue: VecDeque<Delivery<W>>,
@@ -58,7 +60,22 @@ impl<W: Work> std::fmt::Debug for Mailbox<W> {
 }
 
 impl<W: Work> Mailbox<W> {
-    pub(crate) fn new(
+    /// Loads an actor and reserves it.
+    pub(crate) async fn activate(
+        door: &Arc<Door>,
+        engine: Arc<Engine>,
+        actor: &ActorId,
+    ) -> Result<Self, JournalError> {
+        let mut activation = engine.activate(actor.clone()).await?;
+        let pending = std::mem::take(&mut activation.pending);
+        let steps = std::mem::take(&mut activation.steps);
+        metrics::gauge!("journal_active_actors").increment(1.0);
+        let session = Session::new(engine, actor.clone(), activation, &pending);
+        Ok(Self::new(door.clone(), session, pending, steps))
+    }
+
+    fn new(
+        door: Arc<Door>,
         session: Session,
         mut pending: Vec<PendingMessage>,
         steps: Vec<RecordedStep>,
@@ -87,6 +104,7 @@ impl<W: Work> Mailbox<W> {
         let steps = Steps::new(&session, steps);
         Self {
             session,
+            door,
             outbox,
             steps,
             queue,

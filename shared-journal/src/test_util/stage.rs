@@ -119,8 +119,10 @@ impl Stage {
         before: Before,
     ) -> Result<Self, Arc<JournalError>> {
         let builder = EventJournal::builder().codec(before.codec).limits(limits(before.rehearsal));
-        let journal = builder.open_on(store.clone()).await?;
-        let shared = journal.engine().shared();
+        // What is set here is of one engine.
+        let journal = builder.reopen(false).open_on(store.clone()).await?;
+        let engine = journal.engine();
+        let shared = engine.shared();
         // To nobody: the history has it.
         let (relay, _) = unbounded_channel();
         let _ = shared.relay.set(relay);
