@@ -62,6 +62,7 @@ mod reshard;
 mod sabotage;
 mod session;
 pub mod sqlite;
+mod stats;
 #[cfg(any(test, feature = "provider-test"))]
 mod sum;
 mod sync;
@@ -80,7 +81,7 @@ pub use error::{BoxError, IllegalEvent, JournalError, Place};
 pub use event::{ActorEvent, RepairAction};
 pub use history::{History, HistoryEntry};
 pub use id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, Sequence, ShardId};
-pub use journal::{EventJournal, EventJournalBuilder, JournalStats};
+pub use journal::{EventJournal, EventJournalBuilder};
 pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 pub use mailbox::{Mailbox, StepError, Steps};
 pub use outbox::{Origin, Outbox, OutboxError};
@@ -91,6 +92,7 @@ pub use record::{DeadLetter, Outcome, PendingMessage};
 pub use repair::{MAX_REPAIR_BY_BYTES, MAX_REPAIR_WHY_BYTES, PendingText, Repair};
 pub use reshard::reshard;
 pub use shared_journal_derive::{DurableMessage, DurableState};
+pub use stats::JournalStats;
 pub use types::Types;
 pub use verify::VerifyReport;
 

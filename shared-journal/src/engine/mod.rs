@@ -21,6 +21,7 @@ mod halt;
 mod inbox;
 mod letters;
 mod look;
+mod open;
 mod pace;
 mod patient;
 mod queue;
@@ -44,22 +45,21 @@ use self::clock::Clock;
 use self::closing::Closing;
 pub(crate) use self::closing::Listener;
 pub(crate) use self::directory::{Activation, Keep, Lease, Page};
-use self::directory::{Directory, Mail, Purpose, Request};
+use self::directory::{Mail, Purpose, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Gate, Release};
 pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 pub(crate) use self::letters::{read_letter, stored_letter};
 pub(crate) use self::look::{Look, reading};
-use self::patient::Patient;
+pub(crate) use self::open::Opening;
+use self::open::{no_thread, spawn, start};
 use self::queue::{Queue, Ticket};
-use self::recover::recover;
 pub(crate) use self::recover::{Checked, From, Scan};
 pub(crate) use self::retry::Retry;
 pub(crate) use self::slot::read_record;
 pub(crate) use self::watch::Station;
 use self::watch::Watch;
-use self::writer::Writer;
 use crate::codec::{Codec, Payload};
 use crate::envelope::push_entry;
 use crate::error::{BoxError, JournalError};
@@ -68,7 +68,6 @@ use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
 use crate::mailbox::error_text;
 use crate::outbox::{Relay, Sent};
-use crate::owner::Owner;
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
 use crate::record::{ActorRecord, DeadLetter, Outcome};
 use crate::recovery::Window;
@@ -108,15 +107,6 @@ pub(crate) struct Counters {
     pub(crate) dead_letters: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) reopenings: AtomicU64,
-}
-
-/// How a shard is opened.
-#[derive(Default)]
-pub(crate) struct Opening {
-    pub(crate) counters: Arc<Counters>,
-    /// Only if nobody has opened it since this epoch; and whether it was tried before, so that the
-    /// newer owner may be this one.
-    pub(crate) after: Option<(Epoch, bool)>,
 }
 
 impl Shared {
@@ -464,82 +454,6 @@ impl Shared {
     }
 }
 
-fn start(
-    provider: Arc<dyn ActorProvider>,
-    shard: ShardId,
-    limits: Limits,
-    codec: Codec,
-    opening: Opening,
-) -> Result<(Arc<Shared>, Directory), JournalError> {
-    let provider: Arc<dyn ActorProvider> = Patient::new(provider, limits.commit_retry);
-    if let Some((epoch, again)) = opening.after {
-        pollster::block_on(check_owner(&*provider, shard, epoch, again))?;
-    }
-    let head = pollster::block_on(provider.open_shard(shard))?;
-    let shared = self::shared(provider, shard, head.epoch, limits, codec, opening.counters);
-    let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
-    let writer = Writer::new(shared.clone(), directory.position());
-    let runtime = tokio::runtime::Handle::try_current().ok();
-    let spawned = spawn("journal-writer", move || {
-        let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
-        writer.run();
-    });
-    spawned.map_err(|error| no_thread(&*shared.provider, error))?;
-    Ok((shared, directory))
-}
-
-/// Whether nobody has opened a shard since `epoch`. An opening that was tried before may have succeeded
-/// without this process having learned so.
-async fn check_owner(
-    provider: &dyn ActorProvider,
-    shard: ShardId,
-    epoch: Epoch,
-    again: bool,
-) -> Result<(), JournalError> {
-    if provider.read_head(shard).await?.is_some_and(|head| head.epoch == epoch) {
-        return Ok(());
-    }
-    let by = provider.owner(shard).await?;
-    if again && by.as_ref().is_some_and(Owner::is_this_process) {
-        return Ok(());
-    }
-    Err(JournalError::Fenced { shard, epoch, by: by.map(Box::new) })
-}
-
-/// What the threads of a shard will share.
-fn shared(
-    provider: Arc<dyn ActorProvider>,
-    shard: ShardId,
-    epoch: Epoch,
-    limits: Limits,
-    codec: Codec,
-    counters: Arc<Counters>,
-) -> Arc<Shared> {
-    Arc::new(Shared {
-        // Never so short that it is reached before a checkpoint begins.
-        queue: Queue::new(
-            limits.waiting_bytes,
-            limits.tail_bytes.max(limits.checkpoint_bytes.saturating_mul(2)),
-        ),
-        gates: Gates::default(),
-        closing: Arc::default(),
-        directory: Inbox::new(limits.checkpoint_bytes),
-        relay: OnceLock::new(),
-        #[cfg(feature = "test-util")]
-        rehearsal: OnceLock::new(),
-        clock: OnceLock::new(),
-        at_work: AtWork::default(),
-        watch: Watch::default(),
-        counters,
-        door: OnceLock::new(),
-        provider,
-        shard,
-        epoch,
-        limits,
-        codec,
-    })
-}
-
 /// An owned error from a shared one.
 pub(crate) fn unshare(error: Arc<JournalError>) -> JournalError {
     Arc::try_unwrap(error).unwrap_or_else(|error| match &*error {
@@ -553,18 +467,4 @@ pub(crate) fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
-}
-
-/// The error for a thread that the system did not give us.
-fn no_thread(provider: &dyn ActorProvider, error: std::io::Error) -> JournalError {
-    JournalError::Store {
-        store: provider.location(),
-        operation: "start a thread",
-        retryable: true,
-        source: error.into(),
-    }
 }
