@@ -5,13 +5,18 @@
 //! at the end of that poll. What else ran in it (intervals, futures, messages that are not durable)
 //! may have changed the state: [`Driver::touch`] says so, and the state is captured then as well.
 
+mod down;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use actix::clock::{Sleep, sleep};
 use actix::{Actor, ActorContext, ActorState};
-use shared_journal::mailbox::{Acknowledge, Delivery, Ended, MESSAGE, error_text, panic_text};
+use shared_journal::mailbox::{
+    Acknowledge, Delivery, Ended, MESSAGE, Reopening, error_text, panic_text,
+};
 use shared_journal::{ActorId, JournalError, Mailbox, MessageKey, Origin, Payload};
 
 use crate::actor::DurableActor;
@@ -40,7 +45,13 @@ pub(crate) struct Driver<A: Actor> {
     touched: bool,
     /// Waits for the disk to catch up.
     room: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Of the handler that is not done, if there is a limit.
+    limit: Option<Pin<Box<Sleep>>>,
     failed: Option<Arc<JournalError>>,
+    /// The journal has stopped and is opened again: the actor takes nothing until then.
+    reopening: Option<Reopening<BoxJob<A>>>,
+    /// What came since.
+    held: Vec<Offer<A>>,
     /// The journal is about to close, and waits for an answer.
     closing: bool,
 }
@@ -59,7 +70,10 @@ where
             // By `started`.
             touched: true,
             room: None,
+            limit: None,
             failed: None,
+            reopening: None,
+            held: Vec::new(),
             closing: false,
         }
     }
@@ -88,7 +102,7 @@ where
 
     fn has_something_to_write(&self) -> bool {
         !self.mailbox.is_busy()
-            && self.failed.is_none()
+            && self.is_up()
             && (self.touched
                 || !self.own.is_empty()
                 || self.mailbox.has_run()
@@ -97,7 +111,7 @@ where
 
     /// At the end of a poll: looks whether the journal is about to close. Then the run ends.
     pub(crate) fn poll_closing(&mut self, cx: &Context<'_>) {
-        self.closing |= self.failed.is_none() && self.mailbox.poll_closing(cx);
+        self.closing |= self.is_up() && self.mailbox.poll_closing(cx);
     }
 
     /// Says that nothing can be submitted now that is not.
@@ -114,13 +128,14 @@ where
 
     /// Whether nothing waits to be handled.
     pub(crate) fn is_idle(&self) -> bool {
-        self.mailbox.is_empty() && !self.mailbox.is_busy()
+        self.mailbox.is_empty() && !self.mailbox.is_busy() && !self.is_down()
     }
 
     /// Whether the actor should take no further message for now.
     pub(crate) fn is_full(&self, capacity: usize) -> bool {
-        (self.mailbox.is_busy()
-            && (self.mailbox.len() >= capacity.max(1) || !self.mailbox.has_room()))
+        self.is_down()
+            || (self.mailbox.is_busy()
+                && (self.mailbox.len() >= capacity.max(1) || !self.mailbox.has_room()))
             || !self.mailbox.is_ready()
     }
 
@@ -134,6 +149,10 @@ where
                 cx.waker().wake_by_ref();
             }
             return false;
+        }
+        if self.is_down() {
+            // The task is woken by what opens the journal.
+            return true;
         }
         // What it was held back for may be over, and something else hold it back since.
         for _ in 0..2 {
@@ -156,6 +175,12 @@ where
 
     /// Puts a message into the mailbox and handles what can be handled.
     pub(crate) fn offer(&mut self, offer: Offer<A>, act: &mut A, ctx: &mut A::Context) {
+        if let Some(error) = self.mailbox.has_stopped() {
+            self.fail(error);
+            if self.is_down() {
+                return self.held.push(offer);
+            }
+        }
         match self.mailbox.check_dead_letters(offer.key) {
             Ok(()) => self.accept(offer),
             Err(error) => offer.job.refuse(AskError::refused(Arc::new(error))),
@@ -188,7 +213,7 @@ where
     /// Handles messages until the run is full, there is none, one takes its time, or the actor
     /// may not go on.
     fn handle_all(&mut self, act: &mut A, ctx: &mut A::Context) {
-        while self.failed.is_none()
+        while self.is_up()
             && ctx.state() == ActorState::Running
             && !ctx.is_held()
             && self.mailbox.is_ready()
@@ -218,6 +243,7 @@ where
             let error = error_text(&self.mailbox.undecodable(&delivery, source));
             return self.mailbox.give_up(delivery, &error);
         }
+        let ends = A::TIME_LIMIT.map(sleep);
         ctx.enter(delivery.id());
         let started = catch_unwind(AssertUnwindSafe(|| job.start(act, ctx)));
         ctx.leave();
@@ -235,6 +261,7 @@ where
             Poll::Ready(Ok(reply)) => self.mailbox.processed(delivery, reply),
             Poll::Ready(Err(error)) => self.attempt_failed(delivery, &error, act, ctx),
             Poll::Pending => {
+                self.limit = ends.map(Box::pin);
                 if let Err(error) = self.mailbox.in_progress(delivery) {
                     self.fail(error);
                 }
@@ -264,21 +291,28 @@ where
         ctx: &mut A::Context,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        if let Some(reopening) = &mut self.reopening {
+            match reopening.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(reopened) => self.reopened(reopened, act, ctx),
+            }
+        }
         self.go_on(act, ctx, cx);
         self.end_run(act, ctx);
+        if self.is_down() {
+            // To wait for the journal.
+            cx.waker().wake_by_ref();
+        }
         if self.has_failed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The first half of [`poll`](Self::poll); the run is still to end.
     pub(crate) fn go_on(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) {
-        if let Some(error) = self.alarm.heard(cx)
-            && self.failed.is_none()
-        {
-            let error = error.clone();
+        if let Some(error) = self.alarm.heard(cx).cloned() {
             self.fail(error);
         }
-        if let Poll::Ready(held) = self.mailbox.poll_asked_to_stop(cx)
-            && self.failed.is_none()
+        if self.is_up()
+            && let Poll::Ready(held) = self.mailbox.poll_asked_to_stop(cx)
         {
             self.end_run(act, ctx);
             self.fail(held);
@@ -287,7 +321,7 @@ where
         self.handle_all(act, ctx);
         // A handler that began just now is to wake the actor too.
         self.poll_in_progress(act, ctx, cx);
-        if self.failed.is_none()
+        if self.is_up()
             && !self.mailbox.is_empty()
             && !self.mailbox.is_busy()
             && !ctx.is_held()
@@ -317,39 +351,6 @@ where
                 Err(error) => self.attempt_failed(delivery, &error, act, ctx),
             }
         }
-    }
-
-    /// A future that a handler spawned panicked. If that handler is not done it has failed;
-    /// otherwise what it left in the state is undone, with the run.
-    pub(crate) fn future_panicked(
-        &mut self,
-        origin: Origin,
-        error: &str,
-        act: &mut A,
-        ctx: &mut A::Context,
-    ) {
-        if origin != self.mailbox.outbox().not_done() {
-            tracing::error!(actor = %self.actor(), panic = error, "a future that a durable handler left behind panicked; the actor goes back to its last captured state");
-        }
-        self.own.extend(ctx.take_notified());
-        if self.context_panicked(error) {
-            ctx.taken_back();
-        }
-        self.restore(act);
-    }
-
-    /// What runs in the actor's context panicked. Whether there was a message to blame for it.
-    pub(crate) fn context_panicked(&mut self, error: &str) -> bool {
-        self.forget_own();
-        if let Some(delivery) = self.mailbox.take_in_progress() {
-            self.mailbox.attempt_failed(delivery, error);
-            return true;
-        }
-        let blamed = self.mailbox.has_handled();
-        if blamed {
-            self.mailbox.run_failed(error);
-        }
-        blamed
     }
 
     fn restore(&mut self, act: &mut A) {
@@ -385,7 +386,7 @@ where
         &mut self,
         write: impl FnOnce(&mut Mailbox<BoxJob<A>>) -> Result<Ended, Arc<JournalError>>,
     ) {
-        if self.failed.is_none()
+        if self.is_up()
             && let Err(error) = write(&mut self.mailbox)
         {
             self.fail(error);
@@ -397,6 +398,10 @@ where
         self.own.extend(ctx.take_notified());
         while self.has_something_to_write() && self.submit(act, ctx) {}
         self.answer_closing();
+        if self.is_down() {
+            // Their futures end in the next poll.
+            ctx.taken_back();
+        }
     }
 
     /// Submits a run. Whether there may be more to submit.
@@ -418,7 +423,7 @@ where
         for (_, offer) in std::mem::take(&mut self.own) {
             self.accept(offer);
         }
-        if self.failed.is_some() {
+        if !self.is_up() {
             return false;
         }
         // A message that was given up is written without a state, and the state after it.
@@ -442,10 +447,5 @@ where
         if let Err(error) = self.mailbox.failed(delivery, error, act) {
             self.fail(error);
         }
-    }
-
-    fn fail(&mut self, error: Arc<JournalError>) {
-        tracing::error!(actor = %self.actor(), error = error_text(&error), "a durable actor has to stop");
-        self.failed.get_or_insert(error);
     }
 }

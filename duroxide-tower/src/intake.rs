@@ -18,6 +18,8 @@ pub(crate) struct Intake<A: DurableActor, T> {
     receiver: mpsc::Receiver<T>,
     /// All senders are gone and the channel is empty.
     ended: bool,
+    /// Came when the journal had stopped.
+    held: Option<Request<A>>,
     pub(crate) mailbox: Mailbox<Work<A>>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -28,7 +30,19 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
         mailbox: Mailbox<Work<A>>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { receiver, ended: false, mailbox, shared }
+        Self { receiver, ended: false, held: None, mailbox, shared }
+    }
+
+    /// Goes on with the mailbox of a journal that was opened again.
+    pub(crate) fn renew(&mut self, mailbox: Mailbox<Work<A>>) {
+        self.mailbox = mailbox;
+    }
+
+    /// The service has failed; why is known already.
+    pub(crate) fn refuse_held(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.caller.refuse(self.shared.refusal());
+        }
     }
 
     /// Waits for a message and accepts it; false if no more will come. Cancel-safe.
@@ -36,11 +50,14 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
     /// # Errors
     /// The journal has stopped, or somebody has stopped the actor.
     pub(crate) async fn receive(&mut self) -> Result<bool, Arc<JournalError>> {
+        if let Some(held) = self.held.take() {
+            self.accept(held)?;
+            return Ok(true);
+        }
         while !self.ended {
             let room = self.has_room();
             tokio::select! {
                 biased;
-                error = self.shared.failed() => return Err(error),
                 error = poll_fn(|cx| self.mailbox.poll_asked_to_stop(cx)) => return Err(error),
                 received = self.receiver.recv(), if room => match received {
                     Some(message) => {
@@ -58,7 +75,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
     pub(crate) async fn receive_forever(&mut self) -> Result<(), Arc<JournalError>> {
         match self.receive().await? {
             true => Ok(()),
-            false => Err(self.shared.failed().await),
+            false => Err(poll_fn(|cx| self.mailbox.poll_asked_to_stop(cx)).await),
         }
     }
 
@@ -68,6 +85,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
     /// The journal has stopped.
     pub(crate) fn fill(&mut self) -> Result<(), Arc<JournalError>> {
         while self.has_room()
+            && self.mailbox.has_stopped().is_none()
             && let Ok(message) = self.receiver.try_recv()
         {
             self.accept(message.into_request())?;
@@ -81,6 +99,11 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
     }
 
     fn accept(&mut self, request: Request<A>) -> Result<(), Arc<JournalError>> {
+        if let Some(error) = self.mailbox.has_stopped() {
+            // Nobody is told anything: it waits for another journal, if there is one.
+            self.held = Some(request);
+            return Err(error);
+        }
         let Request { message, key, caller, acknowledge } = request;
         let fingerprint = match key {
             MessageKey::Caller(_) => fingerprint(A::Message::NAME, &message).ok(),

@@ -222,8 +222,7 @@ where
                 Err(CallError::DeadLetter { id, attempts, error })
             }
             (Resolution::Unknown(error), _) => {
-                // The service may be waiting for messages: it learns of the failure from here.
-                let source = Interruption::Journal(self.shared.fail(error));
+                let source = Interruption::Journal(error);
                 Err(CallError::OutcomeUnknown { id, source })
             }
             (_, _) => Err(self.shared.unknown(id)),

@@ -7,12 +7,13 @@ use duroxide::providers::Provider;
 use crate::attach::attach_aside;
 use crate::cluster::{Founding, found};
 use crate::codec::Codec;
-use crate::engine::{Engine, Retry};
+use crate::engine::Retry;
 use crate::error::JournalError;
 use crate::id::ShardId;
 use crate::journal::{EventJournal, SHARD};
 use crate::limits::{Durability, Limits};
 use crate::provider::ActorProvider;
+use crate::reopen::Door;
 
 /// Opens a journal with other limits, durability or codec than the defaults.
 ///
@@ -39,6 +40,7 @@ pub struct EventJournalBuilder {
     pub(crate) durability: Durability,
     pub(crate) codec: Codec,
     pub(crate) check_values: bool,
+    pub(crate) keeps_stopped: bool,
 }
 
 impl EventJournalBuilder {
@@ -83,6 +85,25 @@ impl EventJournalBuilder {
         self
     }
 
+    /// Whether a journal that has stopped is opened again by itself, if its error is retryable
+    /// ([`JournalError::is_retryable`]): the store was busy, full or away for longer than
+    /// [`Limits::commit_retry`]. The default is true.
+    ///
+    /// It is tried for as long as there are handles and actors, after 50 ms at first and every 30 s at
+    /// last, with a line in the log each time, and counted by `journal_reopened_total`. Meanwhile every
+    /// call of the journal itself fails with the retryable [`JournalError::Stopped`]. Running actors stay,
+    /// with their addresses: they go back to what is durable, and messages wait in front of them. Whoever
+    /// waited for an outcome when it stopped is told that it is unknown.
+    ///
+    /// After [`JournalError::Fenced`] a journal is never opened again by itself, nor if somebody else has
+    /// opened it while it was stopped: that is found out first, and is the error it ends with. Nor is a
+    /// shard of a [`Cluster`](crate::cluster::Cluster), which claims its shards by itself.
+    #[must_use]
+    pub fn reopen(mut self, reopen: bool) -> Self {
+        self.keeps_stopped = !reopen;
+        self
+    }
+
     /// Opens the journal that belongs to a duroxide provider.
     ///
     /// # Errors
@@ -122,10 +143,6 @@ impl EventJournalBuilder {
         provider: Arc<dyn ActorProvider>,
         shard: ShardId,
     ) -> Result<EventJournal, JournalError> {
-        let engine = Engine::open(provider, shard, self.limits, self.codec).await?;
-        if self.check_values {
-            let _ = engine.shared().checked.set(());
-        }
-        Ok(EventJournal::of(engine))
+        Ok(EventJournal { door: Door::open(provider, shard, self).await? })
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Session {
     state: Option<Payload<'static>>,
     /// `state` is in the history, not only the state of construction.
     captured: bool,
+    /// The state of construction, of an actor that was new: nothing of it may be durable.
+    constructed: Option<Payload<'static>>,
     entries: Vec<u8>,
     count: u64,
     /// Of the runtime that drives the actor, once that is known.
@@ -79,6 +81,7 @@ impl Session {
             ids,
             captured: activation.state.is_some(),
             state: activation.state,
+            constructed: None,
             entries: Vec::new(),
             count: 0,
             gate: None,
@@ -242,7 +245,13 @@ impl Session {
 
     /// Sets the state to go back to without writing it.
     pub(crate) fn baseline(&mut self, state: Payload<'static>) {
+        self.constructed = Some(state.clone());
         self.state = Some(state);
+    }
+
+    /// What the actor was made with, if it was new.
+    pub(crate) fn constructed(&self) -> Option<&Payload<'static>> {
+        self.constructed.as_ref()
     }
 
     /// Whether the actor's state is in its history.

@@ -155,7 +155,7 @@ impl Manager {
         self.opening_shards.push(shard);
         self.opening.spawn(async move {
             let journal = shared.options.journal.clone();
-            let journal = journal.open_shard(shared.store.clone(), shard).await;
+            let journal = journal.reopen(false).open_shard(shared.store.clone(), shard).await;
             let opened = match journal {
                 Ok(journal) => Tenure::begin(&shared, cluster, journal, shard).await,
                 Err(error) => Err(error),

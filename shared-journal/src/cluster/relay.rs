@@ -52,7 +52,7 @@ pub(super) async fn relay(
     recovered: &[ActorId],
 ) -> Result<JoinHandle<()>, JournalError> {
     let (sender, sent) = unbounded_channel();
-    let engine = journal.engine().clone();
+    let engine = journal.engine();
     // Before any of its actors runs.
     let _ = engine.shared().relay.set(sender.clone());
     for actor in recovered.iter().filter(|_| !sabotaged("sabotage-relay-recovery")) {

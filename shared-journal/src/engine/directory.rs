@@ -243,7 +243,8 @@ impl Directory {
         // Also when this thread panics: nobody may wait for a directory that is gone.
         let end = End(self.shared.clone());
         if let Err(error) = self.work() {
-            end.0.stop(error);
+            let stopped = end.0.stop(error);
+            self.end_actors(&stopped);
         }
     }
 
@@ -266,6 +267,13 @@ impl Directory {
         }
     }
 
+    /// What actors have in memory is not what the journal has: those that are idle learn it too.
+    fn end_actors(&self, error: &Arc<JournalError>) {
+        for halt in self.slots.iter().filter_map(|(_, slot)| slot.halt.as_ref()) {
+            halt.ask(error.clone());
+        }
+    }
+
     fn receive(&mut self, mail: Mail) -> Result<Flow, JournalError> {
         match mail {
             Mail::Committed(commit) => self.fold(&commit)?,
@@ -274,6 +282,7 @@ impl Directory {
             Mail::Request { after, request } => self.waiting.push((after, request)),
             Mail::Stopped(error) => {
                 tracing::debug!(error = error_text(&error), "directory ends");
+                self.end_actors(&error);
                 return Ok(Flow::End);
             }
             Mail::WriterDone => {
@@ -450,7 +459,7 @@ impl Directory {
                 return Ok(true);
             };
             match &slot.halt {
-                Some(halt) if !halt.ask(held.error(actor)) => {
+                Some(halt) if !halt.ask(Arc::new(held.error(actor))) => {
                     Err(JournalError::CannotStop { actor: actor.clone() })
                 }
                 // One that is being repaired is left alone in a moment.

@@ -212,7 +212,8 @@ mod tests {
     async fn they_say_what_waits_and_since_when() {
         let store = crate::test_util::MemoryActorProvider::new();
         let journal = EventJournal::builder().open_on(store).await.unwrap();
-        let shared = journal.engine().shared();
+        let engine = journal.engine();
+        let shared = engine.shared();
         let before = published(shared);
         assert!(before.values().all(|value| *value < 1.0), "{before:?}");
 

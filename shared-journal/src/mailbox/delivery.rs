@@ -107,3 +107,26 @@ impl<W> Delivery<W> {
         self.attempts
     }
 }
+
+impl<W: Work> Delivery<W> {
+    /// The commit with its end, `result`, has its fate: says so to all who wait for it.
+    pub(super) fn resolve(
+        self,
+        fate: &Result<(), Arc<JournalError>>,
+        result: &Result<Payload<'static>, Arc<str>>,
+    ) {
+        if let Some(acknowledge) = self.acknowledge {
+            let _ = acknowledge.send(fate.clone());
+        }
+        let attempts = self.attempts;
+        for follower in self.followers {
+            follower.resolve(fate, result, attempts);
+        }
+        let Some(work) = self.work else { return };
+        work.resolve(match (fate, result) {
+            (Ok(()), Ok(_)) => Resolution::Processed,
+            (Ok(()), Err(error)) => Resolution::Failed { attempts, error: error.clone() },
+            (Err(error), _) => Resolution::Unknown(error.clone()),
+        });
+    }
+}

@@ -18,18 +18,20 @@ use super::steps::Steps;
 use super::told::Told;
 use super::waiting::Waiting;
 use crate::codec::{Codec, CodecError, Payload};
-use crate::engine::Listener;
+use crate::engine::{Engine, Listener};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageKey};
 use crate::ids::Seen;
 use crate::outbox::Outbox;
 use crate::record::{PendingMessage, RecordedStep};
+use crate::reopen::Door;
 use crate::sabotage::sabotaged;
 use crate::session::Session;
 
 /// The durable mailbox of one running actor. See the [module](crate::mailbox).
 pub struct Mailbox<W: Work> {
     pub(super) session: Session,
+    pub(super) door: Arc<Door>,
     pub(super) outbox: Outbox,
     pub(super) steps: Steps,
     pub(super) queue: Waiting<W>,
@@ -64,7 +66,22 @@ impl<W: Work> std::fmt::Debug for Mailbox<W> {
 }
 
 impl<W: Work> Mailbox<W> {
-    pub(crate) fn new(
+    /// Loads an actor and reserves it.
+    pub(crate) async fn activate(
+        door: &Arc<Door>,
+        engine: Arc<Engine>,
+        actor: &ActorId,
+    ) -> Result<Self, JournalError> {
+        let mut activation = engine.activate(actor.clone()).await?;
+        let pending = std::mem::take(&mut activation.pending);
+        let steps = std::mem::take(&mut activation.steps);
+        metrics::gauge!("journal_active_actors").increment(1.0);
+        let session = Session::new(engine, actor.clone(), activation, &pending);
+        Ok(Self::new(door.clone(), session, pending, steps))
+    }
+
+    fn new(
+        door: Arc<Door>,
         session: Session,
         mut pending: Vec<PendingMessage>,
         steps: Vec<RecordedStep>,
@@ -94,6 +111,7 @@ impl<W: Work> Mailbox<W> {
         let steps = Steps::new(&session, steps);
         Self {
             session,
+            door,
             outbox,
             steps,
             queue,
@@ -384,6 +402,8 @@ impl<W: Work> Mailbox<W> {
 
 impl<W: Work> Drop for Mailbox<W> {
     fn drop(&mut self) {
+        // Whoever is left of a handler runs no more steps.
+        self.steps.end();
         self.take_back_attempt();
         // The journal keeps what was received; what was only queued is not acknowledged, and its
         // sender sees the channel close.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::attempts::last_of;
-use super::delivery::{Acknowledge, Delivery, Resolution, Work};
+use super::delivery::{Acknowledge, Delivery, Work};
 use super::failure::error_text;
 use super::intake::Mailbox;
 use crate::codec::Payload;
@@ -75,7 +75,7 @@ impl<W: Work> Mailbox<W> {
             return Ok(None);
         }
         let Some(delivery) = self.queue.pop_front() else { return Ok(None) };
-        self.steps.begin(delivery.sequence, delivery.receipt);
+        self.steps.begin(delivery.sequence, &delivery.kind, delivery.receipt);
         self.outbox.begin();
         Ok(Some(delivery))
     }
@@ -373,18 +373,7 @@ fn release_of<W: Work>(
             let _ = waiting.send(outcome.clone());
         }
         for Handled { delivery, result } in run {
-            if let Some(acknowledge) = delivery.acknowledge {
-                let _ = acknowledge.send(outcome.clone());
-            }
-            for follower in delivery.followers {
-                follower.resolve(&outcome, &result, delivery.attempts);
-            }
-            let Some(work) = delivery.work else { continue };
-            work.resolve(match (&outcome, result) {
-                (Ok(()), Ok(_)) => Resolution::Processed,
-                (Ok(()), Err(error)) => Resolution::Failed { attempts: delivery.attempts, error },
-                (Err(error), _) => Resolution::Unknown(error.clone()),
-            });
+            delivery.resolve(&outcome, &result);
         }
     })
 }

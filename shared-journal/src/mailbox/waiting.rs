@@ -39,6 +39,11 @@ impl<W> Waiting<W> {
         delivery
     }
 
+    pub(super) fn take_all(&mut self) -> VecDeque<Delivery<W>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.deliveries)
+    }
+
     pub(super) fn front_mut(&mut self) -> Option<&mut Delivery<W>> {
         self.deliveries.front_mut()
     }

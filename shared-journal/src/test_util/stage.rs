@@ -124,9 +124,12 @@ impl Stage {
         let builder = EventJournal::builder()
             .codec(before.codec)
             .limits(limits(before.rehearsal))
-            .check_values(true);
+            .check_values(true)
+            // What is set here is of one engine.
+            .reopen(false);
         let journal = builder.open_on(store.clone()).await?;
-        let shared = journal.engine().shared();
+        let engine = journal.engine();
+        let shared = engine.shared();
         // To nobody: the history has it.
         let (relay, _) = unbounded_channel();
         let _ = shared.relay.set(relay);
