@@ -170,7 +170,7 @@ impl Door {
         let (door, cause, refusal) = (Arc::downgrade(self), error.clone(), error.clone());
         let thread = std::thread::Builder::new().name("journal-reopen".to_owned());
         if let Err(error) = thread.spawn(move || Self::reopen(&door, epoch, &cause)) {
-            tracing::error!(%error, "no thread to open the journal again");
+            tracing::error!(error = error_text(&error), "no thread to open the journal again");
             self.end(refusal);
         }
     }
