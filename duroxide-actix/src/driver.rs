@@ -123,6 +123,12 @@ where
         self.mailbox.is_empty() && !self.mailbox.is_busy()
     }
 
+    /// Whether messages wait, and no handler is in their way. The end of a run that cannot be stored
+    /// puts them there: then the actor needs another poll.
+    pub(crate) fn has_next(&self) -> bool {
+        self.failed.is_none() && !self.mailbox.is_empty() && !self.mailbox.is_busy()
+    }
+
     /// Whether the actor should take no further message for now.
     pub(crate) fn is_full(&self, capacity: usize) -> bool {
         (self.mailbox.is_busy()
@@ -409,6 +415,10 @@ where
         self.own.extend(ctx.take_notified());
         while self.has_something_to_write() && self.submit(act, ctx) {}
         self.answer_closing();
+        if self.failed.is_none() && self.mailbox.has_unwritten() {
+            // The run was taken back: the journal does not know its messages yet.
+            return;
+        }
         for (id, job, acknowledge) in std::mem::take(&mut self.duplicates) {
             match &self.failed {
                 None => {

@@ -85,6 +85,9 @@ impl<A: DurableActor + Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
                 ctx.terminate();
                 return Poll::Ready(());
             }
+            if driver.has_next() {
+                this.turn.waker().wake_by_ref();
+            }
             return Poll::Pending;
         }
         let waker = this.turn.waker();
