@@ -131,6 +131,15 @@ where
         self.mailbox.is_empty() && !self.mailbox.is_busy() && !self.is_down()
     }
 
+    /// Whether a message can be handled, and nothing else is going to wake the actor for it. The end of
+    /// a run that cannot be stored puts messages there.
+    pub(crate) fn has_next(&self) -> bool {
+        self.is_up()
+            && !self.mailbox.is_empty()
+            && !self.mailbox.is_busy()
+            && (self.mailbox.is_ready() || self.room.is_none())
+    }
+
     /// Whether the actor should take no further message for now.
     pub(crate) fn is_full(&self, capacity: usize) -> bool {
         self.is_down()

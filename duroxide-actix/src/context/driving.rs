@@ -17,6 +17,7 @@ pub(super) trait Drive<A: Actor> {
     fn offer(&mut self, offer: Offer<A>, act: &mut A, ctx: &mut A::Context);
     fn poll(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut task::Context<'_>) -> Poll<()>;
     fn is_idle(&self) -> bool;
+    fn has_next(&self) -> bool;
     fn is_full(&self, capacity: usize) -> bool;
     fn poll_full(&mut self, capacity: usize, cx: &mut task::Context<'_>) -> bool;
     fn poll_closing(&mut self, cx: &task::Context<'_>);
@@ -45,6 +46,10 @@ where
 
     fn is_idle(&self) -> bool {
         Self::is_idle(self)
+    }
+
+    fn has_next(&self) -> bool {
+        Self::has_next(self)
     }
 
     fn is_full(&self, capacity: usize) -> bool {

@@ -291,7 +291,11 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
             // What the actor has in memory is not what the journal has: nobody may see it.
             self.parts.terminate();
         }
+        let has_next = driver.has_next();
         self.driver = Some(driver);
+        if has_next && !self.is_held() {
+            self.wake();
+        }
     }
 
     /// Whose code runs.

@@ -14,6 +14,7 @@ use super::turn::Turn;
 use crate::actor::DurableActor;
 use crate::driver::Driver;
 use crate::effects::Effects;
+use crate::host::Host;
 
 pub(super) struct Pump<A: DurableActor> {
     queue: Rc<Queue<A>>,
@@ -85,7 +86,7 @@ impl<A: DurableActor + Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
                 ctx.terminate();
                 return Poll::Ready(());
             }
-            if !driver.is_idle() && !driver.mailbox().is_busy() {
+            if driver.has_next() && !ctx.is_held() {
                 // The state could not be stored: the run was taken back, and is handled again.
                 this.turn.waker().wake();
             }

@@ -2,8 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::memory::is_released;
+
+/// Most often a receipt is durable after it. If not, there is one death more.
+const TO_BE_DURABLE: Duration = Duration::from_millis(20);
 
 /// From here on senders are actors: this one is actor 0.
 pub const FIRST_ACTOR: u32 = 1000;
@@ -21,8 +27,46 @@ pub enum Deed {
     Send(u32),
     /// By a handler that panics the first time.
     Flaky,
-    /// By a handler that always panics, after it has sent.
-    Poison(u32),
+    /// With floats of these bits.
+    Float(u64),
+    /// And another actor told of it; but it never succeeds.
+    Poison(Poison, u32),
+    /// By a handler that takes the process with it, always, when its receipt had time to be durable.
+    Abort,
+    /// By a handler that is not done before it is told so.
+    Hold,
+}
+
+impl Deed {
+    /// Whether it ends as a dead letter.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Poison(..) | Self::Abort)
+    }
+}
+
+/// Where a message that never succeeds fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Poison {
+    /// Its handler panics.
+    Handler,
+    /// The state after it cannot be stored.
+    State(Trap),
+    /// Its reply cannot be stored.
+    Reply(Trap),
+}
+
+/// Why something cannot be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trap {
+    /// It is over its limit.
+    Large,
+    /// Its codec has no form for it.
+    Refused,
+    /// Its `Serialize` panics.
+    Panics,
+    /// `snapshot` panics: only in a state.
+    Snapshot,
 }
 
 /// The `number`th message of a sender.
@@ -37,6 +81,38 @@ pub struct Act {
     /// Whether it is only counted, not written down. The messages of its sender to its actor are
     /// numbered from 1, without a gap.
     pub counted: bool,
+}
+
+impl Act {
+    /// Whether its handler is not done at once.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        match self.deed {
+            Deed::Slow | Deed::Abort | Deed::Hold => true,
+            Deed::Poison(..) => self.number.is_multiple_of(2),
+            _ => false,
+        }
+    }
+
+    /// What a slow handler does before it enters the message.
+    pub async fn pause(&self) {
+        match self.deed {
+            Deed::Abort => {
+                tokio::time::sleep(TO_BE_DURABLE).await;
+                std::process::abort();
+            }
+            Deed::Hold => {
+                while !is_released(self) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            _ => {
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
 }
 
 /// How many messages one sender's were, and which of them were not in their place.
@@ -87,20 +163,19 @@ impl Book {
     /// those that are counted: how many of its sender.
     ///
     /// # Panics
-    /// The message says so.
-    pub fn enter(&mut self, own: u32, act: &Act, send: impl FnOnce(u32, Act)) -> u64 {
+    /// The first time, if the message says so.
+    pub(super) fn enter(&mut self, own: u32, act: &Act, send: impl FnOnce(u32, Act)) -> u64 {
         let handled = self.note(act);
         match act.deed {
-            Deed::Note | Deed::Slow => {}
+            Deed::Note | Deed::Slow | Deed::Float(_) | Deed::Abort | Deed::Hold => {}
             Deed::Grow(bytes) => self.bulk = bulk(act.number, bytes),
-            Deed::Send(to) | Deed::Poison(to) => {
+            Deed::Send(to) | Deed::Poison(_, to) => {
                 let number = self.next_to(to);
                 let (sender, counted) = (FIRST_ACTOR + own, act.counted);
                 send(to, Act { sender, number, deed: Deed::Note, counted });
             }
             Deed::Flaky => assert!(!first_time(own, act), "the first time"),
         }
-        assert!(!matches!(act.deed, Deed::Poison(_)), "always");
         handled
     }
 

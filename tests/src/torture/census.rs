@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::book::{Act, Book, Deed, FIRST_ACTOR, Tally};
-use super::record::Verdict;
+use super::book::{Act, Deed, FIRST_ACTOR, Tally};
+use super::verdict::Verdict;
+use super::wire::Found;
 
 /// The messages of one sender to one actor.
 #[derive(Debug, Default, Clone, Copy)]
@@ -33,9 +34,9 @@ impl Census {
     }
 
     /// Compares with what the actors have.
-    pub(super) fn check(mut self, books: &BTreeMap<u32, Book>, verdict: &mut Verdict) {
-        for (actor, book) in books {
-            for tally in &book.tallies {
+    pub(super) fn check(mut self, found: &BTreeMap<u32, Found>, verdict: &mut Verdict) {
+        for (actor, found) in found {
+            for tally in &found.book.tallies {
                 let sent = self.0.remove(&(tally.sender, *actor)).unwrap_or_default();
                 compare(*actor, sent, tally, verdict);
             }

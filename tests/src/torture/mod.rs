@@ -4,21 +4,28 @@
 mod book;
 mod census;
 mod gauge;
+mod memory;
 mod place;
 mod process;
 mod program;
 mod record;
 mod setup;
 mod soak;
+mod steps;
 mod trial;
+mod verdict;
 mod wire;
 
-pub use book::{Act, Book, Deed, FIRST_ACTOR, Tally};
+pub use book::{Act, Book, Deed, FIRST_ACTOR, Poison, Tally, Trap};
 pub use gauge::{Quarters, Reading};
+pub use memory::{Bits, Floats, Letter, Memory, Reply, release};
 pub use place::Store;
 pub use program::{Kill, Op, POINTS, Program, Step};
-pub use record::Verdict;
 pub use setup::Setup;
 pub use soak::{RATE, Soak, soak};
 pub use trial::{run, shrink};
-pub use wire::{Answer, Order, Said};
+pub use verdict::Verdict;
+pub use wire::{Answer, Found, Order, Said};
+
+/// Bytes that a state or a reply may have, more than any needs.
+pub const ROOMY: usize = 64 << 10;

@@ -24,7 +24,11 @@ pub(super) enum Place {
 impl Place {
     pub(super) fn make(store: &Store) -> Result<Self> {
         Ok(match store {
-            Store::Sqlite => Self::Folder(tempfile::tempdir()?),
+            Store::Sqlite => {
+                let folder = tempfile::tempdir()?;
+                std::fs::create_dir(folder.path().join("shared"))?;
+                Self::Folder(folder)
+            }
             Store::Postgres(url) => {
                 let runtime = Runtime::new()?;
                 let schema = runtime.block_on(Schema::create(url))?;
@@ -33,11 +37,16 @@ impl Place {
         })
     }
 
-    /// Where it is, for another process.
-    pub(super) fn address(&self) -> Result<String> {
+    /// Where it is, for the process of this number. In a folder each has a link of its own to the one
+    /// database, as deployments make them.
+    pub(super) fn address(&self, process: u64) -> Result<String> {
         Ok(match self {
             Self::Folder(folder) => {
-                folder.path().join("app.db").to_str().context("a path in UTF-8")?.to_owned()
+                let release = folder.path().join("releases").join(process.to_string());
+                std::fs::create_dir_all(&release)?;
+                let link = release.join("app.db");
+                std::os::unix::fs::symlink("../../shared/app.db", &link)?;
+                link.to_str().context("a path in UTF-8")?.to_owned()
             }
             Self::Schema(_, schema) => schema.address(),
         })
@@ -48,7 +57,7 @@ impl Place {
         match self {
             Self::Folder(folder) => {
                 let mut bytes = 0;
-                for file in std::fs::read_dir(folder.path())? {
+                for file in std::fs::read_dir(folder.path().join("shared"))? {
                     // One that is gone by now has none.
                     bytes += file?.metadata().map_or(0, |file| file.len());
                 }

@@ -11,11 +11,29 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::book::Book;
-use super::wire::{Order, Said};
+use super::wire::{Found, Order, Said};
 
-/// The books of the actors, and complaints.
-pub(super) type Shown = (BTreeMap<u32, Book>, Vec<String>);
+/// What the actors have, and complaints.
+pub(super) type Shown = (BTreeMap<u32, Found>, Vec<String>);
+
+/// How a process died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Death {
+    /// Of SIGKILL.
+    Killed,
+    /// Of a handler that aborts.
+    Aborted,
+}
+
+impl Death {
+    pub(super) fn of(status: ExitStatus) -> Option<Self> {
+        match status.signal()? {
+            9 => Some(Self::Killed),
+            6 => Some(Self::Aborted),
+            _ => None,
+        }
+    }
+}
 
 /// What was heard.
 pub(super) enum Heard {
@@ -80,21 +98,22 @@ impl Process {
         }
     }
 
-    /// What the actors have, and what the journals complain of. It ends then.
-    pub(super) fn show(mut self, actors: u32, patience: Duration) -> Result<Shown> {
+    /// What the actors have, and what the journals complain of. It ends then. `None`: it died.
+    pub(super) fn show(&mut self, actors: u32, patience: Duration) -> Result<Option<Shown>> {
         self.order(&Order::Show(actors))?;
-        let mut books = BTreeMap::new();
-        loop {
-            match self.next(patience)?.context("the last process died")? {
+        let mut all = BTreeMap::new();
+        while let Some(said) = self.next(patience)? {
+            match said {
                 Said::Ready | Said::Answer(..) => {}
-                Said::Shown(actor, book) => drop(books.insert(actor, book)),
+                Said::Shown(actor, found) => drop(all.insert(actor, found)),
                 Said::All(complaints) => {
                     let status = self.leave()?;
                     ensure!(status.success(), "the last process ended with {status}");
-                    return Ok((books, complaints));
+                    return Ok(Some((all, complaints)));
                 }
             }
         }
+        Ok(None)
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -105,15 +124,14 @@ impl Process {
         Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
     }
 
-    /// It was to be killed; anything else is a failure of its own.
-    pub(super) fn ensure_killed(&mut self) -> Result<()> {
+    /// It was to die; anything else is a failure of its own.
+    pub(super) fn death(&mut self) -> Result<Death> {
         let status = self.child.wait()?;
-        ensure!(status.signal() == Some(9), "the process ended with {status}, not by SIGKILL");
-        Ok(())
+        Death::of(status).with_context(|| format!("the process ended with {status}"))
     }
 
     /// Lets it end.
-    pub(super) fn leave(mut self) -> Result<ExitStatus> {
+    pub(super) fn leave(&mut self) -> Result<ExitStatus> {
         self.orders = None;
         Ok(self.child.wait()?)
     }

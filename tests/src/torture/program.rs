@@ -5,6 +5,7 @@ use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::book::Deed;
+use super::steps::{Plan, abort, steps};
 
 /// What senders do to actors, and when the process dies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,12 @@ pub struct Program {
     pub active: usize,
     /// How many operations of one sender are on their way at a time.
     pub in_flight: usize,
+    /// How often a message is tried.
+    pub attempts: u32,
+    /// How many keys an actor remembers, if not as many as usual.
+    pub window: Option<usize>,
+    /// Every other process allows smaller states only.
+    pub tight: bool,
     /// What each sender does, in order.
     pub senders: Vec<Vec<Step>>,
     /// The deaths of the processes, one after the other. The last process lives.
@@ -43,6 +50,9 @@ pub enum Op {
     Tell(u32, Deed),
     /// The message of an earlier step of the same sender, under its id, whatever has become of it.
     Again(u64),
+    /// Another message under the id of an earlier one that was acknowledged, or is held. Lets the handler
+    /// of that one go on.
+    Other(u64),
     /// A checkpoint of every shard.
     Checkpoint,
 }
@@ -72,6 +82,18 @@ pub const POINTS: [&str; 8] = [
     "after-delivered",
 ];
 
+/// Keys that an actor remembers where those are few: more than one sender has on their way.
+pub(super) const WINDOW: usize = 6;
+/// Bytes of a state in every other process of some programs.
+pub(super) const NARROW: usize = 16 << 10;
+/// A state with more than so many is over that limit perhaps: the rest of it is smaller than what is left.
+pub(super) const FAT: u32 = 8 << 10;
+/// A message that leaves so many fits in any case.
+pub(super) const SLIM: u32 = 100;
+/// How often a message that aborts its process is tried: more than processes are killed beside it, so that
+/// no other one can be charged as often.
+const LIVES: u32 = 5;
+
 /// About so many operations for each process that dies.
 const OPS_PER_KILL: usize = 40;
 
@@ -80,19 +102,45 @@ impl Program {
     #[must_use]
     pub fn random(seed: u64, kills: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
+        let narrow = random.random_ratio(1, 5);
+        let aborts = !narrow && kills < LIVES as usize - 1 && random.random_ratio(1, 2);
+        let tight = random.random_ratio(1, 4);
         let actors = random.random_range(1..=6);
-        let senders = random.random_range(1..=4);
+        let senders = if narrow { 1 } else { random.random_range(1..=4) };
         let each = (kills + 1) * OPS_PER_KILL / senders;
-        Self {
+        let plan = Plan { actors, narrow, tight };
+        let mut program = Self {
             seed,
             actors,
             shards: random.random_range(1..=3),
-            active: random.random_range(1..=4),
+            // A handler that is held does not let its actor leave memory.
+            active: if narrow { actors as usize } else { random.random_range(1..=4) },
             // Often a few, and sometimes more than a mailbox holds.
-            in_flight: if random.random_ratio(1, 4) { 48 } else { random.random_range(1..=8) },
-            senders: (0..senders).map(|_| steps(&mut random, actors, each)).collect(),
+            in_flight: match random.random_range(0..4) {
+                _ if narrow => 4,
+                0 => 48,
+                _ => random.random_range(1..=8),
+            },
+            attempts: if aborts { LIVES } else { crate::ATTEMPTS },
+            window: narrow.then_some(WINDOW),
+            tight,
+            senders: (0..senders).map(|_| steps(&mut random, plan, each)).collect(),
             kills: (0..kills).map(|_| kill(&mut random)).collect(),
+        };
+        if aborts {
+            let sender = random.random_range(0..senders);
+            abort(&mut random, actors, &mut program.senders[sender]);
         }
+        program
+    }
+
+    /// How many processes its messages may take with them: a few more than attempts, because a receipt
+    /// may come too late.
+    pub(super) fn most_aborts(&self) -> u64 {
+        let steps = self.senders.iter().flatten();
+        let fatal =
+            |step: &&Step| matches!(step.op, Op::Ask(_, Deed::Abort) | Op::Tell(_, Deed::Abort));
+        steps.filter(fatal).count() as u64 * 3 * u64::from(self.attempts)
     }
 
     /// How many operations it has.
@@ -138,35 +186,6 @@ fn without_parts<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
         part /= 2;
     }
     lists
-}
-
-fn steps(random: &mut StdRng, actors: u32, count: usize) -> Vec<Step> {
-    (1..=count as u64)
-        .map(|number| {
-            let actor = random.random_range(0..actors);
-            let op = match random.random_range(0..100) {
-                0..2 => Op::Checkpoint,
-                2..12 if number > 1 => {
-                    Op::Again(random.random_range(number.saturating_sub(12).max(1)..number))
-                }
-                2..40 => Op::Tell(actor, deed(random, actors)),
-                _ => Op::Ask(actor, deed(random, actors)),
-            };
-            Step { number, op }
-        })
-        .collect()
-}
-
-fn deed(random: &mut StdRng, actors: u32) -> Deed {
-    let other = random.random_range(0..actors);
-    match random.random_range(0..100) {
-        0..15 => Deed::Slow,
-        15..20 => Deed::Grow(random.random_range(0..20_000)),
-        20..45 => Deed::Send(other),
-        45..50 => Deed::Flaky,
-        50..54 => Deed::Poison(other),
-        _ => Deed::Note,
-    }
 }
 
 fn kill(random: &mut StdRng) -> Kill {

@@ -2,74 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde::{Deserialize, Serialize};
-
 use super::book::{Book, Deed, FIRST_ACTOR, bulk};
-use super::wire::Answer;
-
-/// What a program did to the promises.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// Processes that were killed, or paused past their lease.
-    pub kills: u64,
-    /// Messages that were acknowledged: answered, received, or buried.
-    pub acked: u64,
-    /// Of those, not in the state of their actor; and messages of actors that did not arrive.
-    pub lost: u64,
-    /// In a state more than once.
-    pub duplicated: u64,
-    /// Handled in another order than that of their sender, or than an answer showed.
-    pub reordered: u64,
-    /// Anything else that should not be.
-    pub unexplained: u64,
-    /// Messages that were refused, or whose outcome was unknown, and were sent again.
-    pub retried: u64,
-    /// In words.
-    pub problems: Vec<String>,
-}
-
-impl Verdict {
-    /// Whether every promise was kept.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.lost + self.duplicated + self.reordered + self.unexplained == 0
-    }
-
-    /// Adds another one.
-    pub fn add(&mut self, other: Self) {
-        self.kills += other.kills;
-        self.acked += other.acked;
-        self.lost += other.lost;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
-        self.unexplained += other.unexplained;
-        self.retried += other.retried;
-        self.problems.extend(other.problems);
-    }
-
-    pub(super) fn unexplained(&mut self, problem: String) {
-        self.unexplained += 1;
-        self.problems.push(problem);
-    }
-
-    fn lost(&mut self, problem: String) {
-        self.lost += 1;
-        self.problems.push(problem);
-    }
-
-    fn duplicated(&mut self, problem: String) {
-        self.duplicated += 1;
-        self.problems.push(problem);
-    }
-
-    fn reordered(&mut self, problem: String) {
-        self.reordered += 1;
-        self.problems.push(problem);
-    }
-}
+use super::memory::{Bits, Floats};
+use super::program::{FAT, Program, SLIM};
+use super::verdict::Verdict;
+use super::wire::{Answer, Found};
 
 /// A message, by its sender and number.
 pub(super) type Key = (u32, u64);
+
+/// What the actors have in the end.
+type All = BTreeMap<u32, Found>;
 
 /// One message, as the outside saw it.
 #[derive(Debug)]
@@ -80,10 +23,21 @@ struct Message {
     sent: u64,
     acked: bool,
     /// The first reply, and when it came.
-    reply: Option<(u64, u64)>,
+    reply: Option<((u64, Bits), u64)>,
     dead: bool,
     /// It was sent again after an error, so others may have come before it.
     retried: bool,
+    /// Its handler need not wait any more.
+    released: bool,
+    /// It was sent again after that. By then its key may have been forgotten.
+    late: bool,
+}
+
+impl Message {
+    /// It is a dead letter, as far as that can be said before the end.
+    fn is_fatal(&self) -> bool {
+        self.deed.is_fatal()
+    }
 }
 
 /// Everything that was sent and answered.
@@ -98,7 +52,7 @@ impl Record {
     pub(super) fn sent(&mut self, key: Key, actor: u32, deed: &Deed) {
         self.clock += 1;
         let sent = self.clock;
-        self.messages.entry(key).or_insert_with(|| Message {
+        let message = self.messages.entry(key).or_insert_with(|| Message {
             actor,
             deed: deed.clone(),
             sent,
@@ -106,7 +60,21 @@ impl Record {
             reply: None,
             dead: false,
             retried: false,
+            released: false,
+            late: false,
         });
+        message.late |= message.released;
+    }
+
+    pub(super) fn released(&mut self, key: Key) {
+        if let Some(message) = self.messages.get_mut(&key) {
+            message.released = true;
+        }
+    }
+
+    /// Whether it was received, or ended as a dead letter.
+    pub(super) fn is_acked(&self, key: Key) -> bool {
+        self.messages.get(&key).is_some_and(|message| message.acked)
     }
 
     /// Whether the operation is over.
@@ -114,10 +82,16 @@ impl Record {
         self.clock += 1;
         let Some(message) = self.messages.get_mut(&key) else { return true };
         match answer {
-            Answer::Replied(reply) => {
+            Answer::Replied(place, floats) => {
+                let reply = (place, floats);
                 let (first, _) = *message.reply.get_or_insert((reply, self.clock));
-                if first != reply {
-                    let problem = format!("{key:?} was answered with {first} and with {reply}");
+                if first != reply && !message.late {
+                    let problem = format!("{key:?} was answered with {first:?} and with {reply:?}");
+                    self.verdict.unexplained(problem);
+                }
+                if floats != Floats::of(&message.deed).bits() {
+                    let deed = &message.deed;
+                    let problem = format!("{key:?}, {deed:?}, was answered with {floats:?}");
                     self.verdict.unexplained(problem);
                 }
             }
@@ -128,62 +102,115 @@ impl Record {
                 self.verdict.retried += 1;
                 return false;
             }
+            Answer::Reused => {
+                self.verdict.unexplained(format!("{key:?} was taken for another message"));
+            }
             Answer::Wrong(what) => self.verdict.unexplained(format!("{key:?}: {what}")),
         }
         message.acked = true;
         true
     }
 
+    /// Whether the operation is over: another message under the key of one that was acknowledged.
+    pub(super) fn answered_other(&mut self, key: Key, answer: &Answer) -> bool {
+        match answer {
+            Answer::Reused => {}
+            Answer::Refused(_) | Answer::Unknown(_) => {
+                self.verdict.retried += 1;
+                return false;
+            }
+            other => {
+                let problem = format!("another message under the key {key:?} has {other:?}");
+                self.verdict.unexplained(problem);
+            }
+        }
+        true
+    }
+
     /// Compares with what the actors have.
-    pub(super) fn check(mut self, books: &BTreeMap<u32, Book>) -> Verdict {
+    pub(super) fn check(mut self, program: &Program, found: &All) -> Verdict {
         let mut places: HashMap<(u32, Key), u64> = HashMap::new();
-        for (actor, book) in books {
+        for (actor, Found { book, .. }) in found {
             for (place, key) in (1..).zip(&book.log) {
-                if places.insert((*actor, *key), place).is_some() {
+                let twice = places.insert((*actor, *key), place).is_some();
+                if twice && !self.messages.get(key).is_some_and(|message| message.late) {
                     self.verdict.duplicated(format!("actor {actor} has handled {key:?} twice"));
                 }
             }
             self.check_order(*actor, book);
         }
-        self.check_messages(&places);
-        for (actor, book) in books {
-            self.check_sent(*actor, book, books);
-            self.check_bulk(*actor, book);
+        let fat = self.fat(program);
+        let mut dead: BTreeSet<(u32, Key)> = BTreeSet::new();
+        for (actor, found) in found {
+            for (sender, number, attempts) in &found.dead {
+                let key = (*sender, *number);
+                self.verdict.buried += 1;
+                if !dead.insert((*actor, key)) {
+                    self.verdict.duplicated(format!("actor {actor} has two letters of {key:?}"));
+                }
+                let fatal = self.messages.get(&key).is_some_and(Message::is_fatal);
+                if *attempts != program.attempts || !(fatal || fat.contains(actor)) {
+                    let problem = format!("{key:?} is a dead letter after {attempts} attempts");
+                    self.verdict.unexplained(problem);
+                }
+            }
+        }
+        self.check_messages(&places, &dead);
+        for (actor, Found { book, floats, .. }) in found {
+            self.check_sent(*actor, book, found);
+            self.check_state(*actor, book, *floats);
         }
         self.verdict
     }
 
-    /// Everything acknowledged is in the state, where the reply said.
-    fn check_messages(&mut self, places: &HashMap<(u32, Key), u64>) {
+    /// Actors whose states may be over their limit now and then, so that what makes them larger fails.
+    fn fat(&self, program: &Program) -> BTreeSet<u32> {
+        let grown = |message: &&Message| matches!(message.deed, Deed::Grow(bytes) if bytes > FAT);
+        let fat = self.messages.values().filter(grown).filter(|_| program.tight);
+        fat.map(|message| message.actor).collect()
+    }
+
+    /// Everything acknowledged is in the state, where the reply said, or a dead letter.
+    fn check_messages(&mut self, places: &HashMap<(u32, Key), u64>, dead: &BTreeSet<(u32, Key)>) {
         for (key, message) in &self.messages {
-            let place = places.get(&(message.actor, *key)).copied();
-            let poison = matches!(message.deed, Deed::Poison(_));
-            if message.acked {
-                self.verdict.acked += 1;
+            let of = (message.actor, *key);
+            let (place, dead) = (places.get(&of).copied(), dead.contains(&of));
+            let deed = &message.deed;
+            self.verdict.acked += u64::from(message.acked);
+            if message.is_fatal() && message.reply.is_some() {
+                self.verdict.unexplained(format!("{key:?}, {deed:?}, was answered"));
             }
-            match (poison, place) {
-                (true, Some(place)) => {
-                    self.verdict.unexplained(format!("{key:?} always panics and is at {place}"));
+            match place {
+                Some(_) if dead || message.dead || message.is_fatal() => {
+                    let problem = format!("{key:?}, {deed:?}, was given up and is in the state");
+                    self.verdict.unexplained(problem);
                 }
-                (true, None) if message.reply.is_some() => {
-                    self.verdict.unexplained(format!("{key:?} always panics and was answered"));
-                }
-                (true, None) => {}
-                (false, None) if message.acked && !message.dead => {
-                    let actor = message.actor;
-                    self.verdict.lost(format!("{key:?} is not in the state of actor {actor}"));
-                }
-                (false, None) => {}
-                (false, Some(_)) if message.dead => {
-                    self.verdict.unexplained(format!("{key:?} is a dead letter and was handled"));
-                }
-                (false, Some(place)) => match message.reply {
-                    Some((reply, _)) if reply != place => {
+                // The last one counts.
+                Some(place) => match message.reply {
+                    Some(((reply, _), _)) if reply != place && !message.late => {
                         let problem = format!("{key:?}: the answer was {reply}, it is at {place}");
                         self.verdict.unexplained(problem);
                     }
                     _ => {}
                 },
+                None if dead && matches!(deed, Deed::Grow(bytes) if *bytes <= SLIM) => {
+                    let problem = format!("{key:?}, {deed:?}, was given up and needs no room");
+                    self.verdict.unexplained(problem);
+                }
+                None if dead && message.reply.is_some() => {
+                    self.verdict.unexplained(format!("{key:?} was answered and is a dead letter"));
+                }
+                None if message.acked && !dead => {
+                    let actor = message.actor;
+                    self.verdict.lost(format!("{key:?}, {deed:?}, has left nothing at {actor}"));
+                }
+                None => {}
+            }
+        }
+        for (actor, key) in dead {
+            let known = self.messages.get(key).is_some_and(|message| message.actor == *actor);
+            if key.0 < FIRST_ACTOR && !known {
+                self.verdict.unexplained(format!("a letter of {key:?} at {actor}: never sent"));
             }
         }
     }
@@ -202,6 +229,9 @@ impl Record {
                 self.verdict.unexplained(problem);
                 continue;
             };
+            if message.late {
+                continue;
+            }
             // The answer came before something was sent that was handled earlier.
             if message.reply.is_some_and(|(_, at)| at < latest_sent) {
                 let problem = format!("actor {actor}: {sender}/{number} is later than its answer");
@@ -221,7 +251,7 @@ impl Record {
     }
 
     /// What an actor has sent arrives once and in order, and nothing else does.
-    fn check_sent(&mut self, actor: u32, book: &Book, books: &BTreeMap<u32, Book>) {
+    fn check_sent(&mut self, actor: u32, book: &Book, found: &All) {
         let mut sent: BTreeMap<u32, u64> = BTreeMap::new();
         for key in &book.log {
             if let Some(Message { deed: Deed::Send(to), .. }) = self.messages.get(key) {
@@ -233,12 +263,13 @@ impl Record {
             let problem = format!("actor {actor} has sent {said:?}, and was to send {sent:?}");
             self.verdict.unexplained(problem);
         }
-        for (to, book) in books {
+        for (to, Found { book, dead, .. }) in found {
             let sender = FIRST_ACTOR + actor;
             let came = book.log.iter().filter(|(from, _)| *from == sender).map(|(_, it)| *it);
             let came: Vec<u64> = came.collect();
             let expected = sent.get(to).copied().unwrap_or_default();
-            let once: BTreeSet<u64> = came.iter().copied().collect();
+            let dead = dead.iter().filter(|(from, ..)| *from == sender).map(|(_, it, _)| *it);
+            let once: BTreeSet<u64> = came.iter().copied().chain(dead).collect();
             for number in (1..=expected).filter(|number| !once.contains(number)) {
                 self.verdict.lost(format!("{number} from actor {actor} to {to} has not arrived"));
             }
@@ -252,13 +283,23 @@ impl Record {
         }
     }
 
-    fn check_bulk(&mut self, actor: u32, book: &Book) {
-        let last = book.log.iter().rev().find_map(|key| match self.messages.get(key)?.deed {
+    /// The rest of the state is what the last message made it that had something for it.
+    fn check_state(&mut self, actor: u32, book: &Book, floats: Bits) {
+        let deeds = || book.log.iter().rev().filter_map(|key| Some((key, self.messages.get(key)?)));
+        let grown = deeds().find_map(|(key, message)| match message.deed {
             Deed::Grow(bytes) => Some(bulk(key.1, bytes)),
             _ => None,
         });
-        if last.unwrap_or_default() != book.bulk {
+        let float = |(_, message): (_, &Message)| {
+            matches!(message.deed, Deed::Float(_)).then(|| Floats::of(&message.deed).bits())
+        };
+        let expected = deeds().find_map(float).unwrap_or_default();
+        if grown.unwrap_or_default() != book.bulk {
             self.verdict.unexplained(format!("actor {actor} has the bulk of another moment"));
+        }
+        if expected != floats {
+            let problem = format!("actor {actor} has the floats {floats:x?}, not {expected:x?}");
+            self.verdict.unexplained(problem);
         }
     }
 }

@@ -12,10 +12,12 @@ use rand::{Rng, SeedableRng};
 use super::book::{Act, Deed};
 use super::census::Census;
 use super::gauge::{Latencies, Reading, watch};
+use super::memory::Floats;
 use super::place::Place;
 use super::process::{Heard, Process};
-use super::record::Verdict;
 use super::setup::Setup;
+use super::steps::float;
+use super::verdict::Verdict;
 use super::wire::{Answer, Order, Said};
 
 /// Operations a second, far fewer than a process can do.
@@ -59,7 +61,7 @@ pub fn soak(
     shown: &mut (dyn FnMut(&Reading) + Send),
 ) -> Result<(Verdict, Vec<Reading>)> {
     let place = Place::make(&setup.store)?;
-    let address = place.address()?;
+    let address = place.address(1)?;
     let start = || Process::start(&mut setup.command(&address, SHARDS, ACTIVE));
     let process = start()?;
     match process.next(setup.patience)? {
@@ -82,10 +84,11 @@ pub fn soak(
         Vec::new()
     });
     match start()?.show(ACTORS, setup.patience + LEASE) {
-        Ok((books, complaints)) => {
-            census.check(&books, &mut verdict);
+        Ok(Some((found, complaints))) => {
+            census.check(&found, &mut verdict);
             complaints.into_iter().for_each(|complaint| verdict.unexplained(complaint));
         }
+        Ok(None) => verdict.unexplained("the last process died".into()),
         Err(error) => verdict.unexplained(format!("{error:#}")),
     }
     place.remove()?;
@@ -195,7 +198,8 @@ impl Load {
         // those of its sender.
         let Flying { actor, act, ask, again, .. } = flying;
         match answer {
-            Answer::Replied(reply) if ask && reply == act.number => {}
+            Answer::Replied(place, floats)
+                if ask && place == act.number && floats == Floats::of(&act.deed).bits() => {}
             Answer::Done if !ask => {}
             other => {
                 self.verdict.unexplained(format!("{act:?} to {actor} was answered with {other:?}"));
@@ -227,6 +231,7 @@ fn deed(random: &mut StdRng, actor: u32) -> Deed {
         5..100 => Deed::Slow,
         100..200 if actor.is_multiple_of(LARGE_EVERY) => Deed::Grow(LARGE_BYTES),
         200..400 => Deed::Send((actor + 1) % ACTORS),
+        400..450 => Deed::Float(float(random)),
         _ => Deed::Note,
     }
 }

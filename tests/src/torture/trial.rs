@@ -1,19 +1,20 @@
 //! One program, run to its end, and smaller programs that fail as well.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use super::book::{Act, Book};
+use super::ROOMY;
+use super::book::{Act, Deed};
 use super::place::Place;
-use super::process::{Heard, Process};
-use super::program::{Kill, Op, Program, Step};
-use super::record::{Key, Record, Verdict};
+use super::process::{Death, Heard, Process};
+use super::program::{Kill, NARROW, Op, Program, Step};
+use super::record::{Key, Record};
 use super::setup::Setup;
-use super::wire::{Answer, Order, Said};
+use super::verdict::Verdict;
+use super::wire::{Answer, Found, Order, Said};
 
 /// How long a dead node keeps its shards.
 const LEASE_MS: u64 = 200;
@@ -36,16 +37,17 @@ pub fn run(setup: &Setup, program: &Program) -> Result<Verdict> {
     let mut trial = Trial {
         setup,
         program,
-        store: place.address()?,
+        place: &place,
+        processes: 0,
         lanes: program.senders.iter().map(|_| Lane::default()).collect(),
         record: Record::default(),
         ghost: None,
     };
-    let books = trial.all_lives().and_then(|()| trial.show());
+    let found = trial.all_lives().and_then(|()| trial.show());
     trial.ghost = None;
     let mut record = trial.record;
-    let verdict = match books {
-        Ok(books) => record.check(&books),
+    let verdict = match found {
+        Ok(found) => record.check(program, &found),
         Err(error) => {
             record.verdict.unexplained(format!("{error:#}"));
             record.verdict
@@ -90,13 +92,26 @@ struct Lane {
 enum End {
     /// There is nothing left to do.
     Done(Process),
-    Dead,
+    Dead(Death),
+}
+
+/// What is to be done about an operation that was answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It is over.
+    Nothing,
+    /// It is sent again.
+    Again,
+    /// It stays until the message of this sender is done, which need not wait any more.
+    Release(Key),
 }
 
 struct Trial<'t> {
     setup: &'t Setup,
     program: &'t Program,
-    store: String,
+    place: &'t Place,
+    /// So many were started.
+    processes: u64,
     lanes: Vec<Lane>,
     record: Record,
     /// A process that was paused, and after how many answers of its successor it comes back.
@@ -106,8 +121,11 @@ struct Trial<'t> {
 impl Trial<'_> {
     fn all_lives(&mut self) -> Result<()> {
         for kill in self.program.kills.iter().map(Some).chain([None]) {
-            let end = self.life(kill)?;
-            self.record.verdict.kills += u64::from(matches!(end, End::Dead));
+            let mut end = self.life(kill)?;
+            while matches!(end, End::Dead(Death::Aborted)) {
+                end = self.life(kill)?;
+            }
+            self.record.verdict.kills += u64::from(matches!(end, End::Dead(_)));
             if let Some((ghost, _)) = self.ghost.take_if(|(_, wake)| wake.is_none()) {
                 self.bury(ghost)?;
             }
@@ -121,19 +139,33 @@ impl Trial<'_> {
         bail!("the last process died")
     }
 
-    /// Lets the last one end. It may pass its crash point only now.
-    fn leave(&mut self, process: Process, kill: Option<&Kill>) -> Result<()> {
+    /// Lets the last one end. It may pass its crash point only now, and begin what aborts it.
+    fn leave(&mut self, mut process: Process, kill: Option<&Kill>) -> Result<()> {
         let status = process.leave()?;
-        if matches!(kill, Some(Kill::At(..))) && status.signal() == Some(9) {
-            self.record.verdict.kills += 1;
-            return Ok(());
+        match Death::of(status) {
+            Some(Death::Killed) if matches!(kill, Some(Kill::At(..))) => {
+                self.record.verdict.kills += 1;
+                Ok(())
+            }
+            Some(Death::Aborted) => self.aborted(),
+            _ => {
+                ensure!(status.success(), "the process ended with {status}");
+                Ok(())
+            }
         }
-        ensure!(status.success(), "the process ended with {status}");
+    }
+
+    /// A handler has taken its process with it. That ends.
+    fn aborted(&mut self) -> Result<()> {
+        self.record.verdict.aborts += 1;
+        let (aborts, most) = (self.record.verdict.aborts, self.program.most_aborts());
+        ensure!(aborts <= most, "{aborts} processes have aborted, {most} may");
         Ok(())
     }
 
     fn life(&mut self, kill: Option<&Kill>) -> Result<End> {
-        let mut process = self.start(kill)?;
+        let narrow = self.program.tight && self.processes % 2 == 1;
+        let mut process = self.start(kill, narrow)?;
         let ready = loop {
             if let Some(heard) = self.listen(&process)? {
                 break heard;
@@ -145,6 +177,7 @@ impl Trial<'_> {
             Some(other) => bail!("the process began with {other:?}"),
         }
         for sender in 0..self.lanes.len() {
+            self.forget_held(sender);
             for step in self.lanes[sender].flying.clone() {
                 self.send(&mut process, sender, &step)?;
             }
@@ -168,7 +201,7 @@ impl Trial<'_> {
                     }
                     process.signal(Signal::SIGSTOP)?;
                     self.ghost = Some((process, Some(*after)));
-                    return Ok(End::Dead);
+                    return Ok(End::Dead(Death::Killed));
                 }
                 _ => {}
             }
@@ -195,12 +228,18 @@ impl Trial<'_> {
         }
     }
 
-    fn start(&self, kill: Option<&Kill>) -> Result<Process> {
-        let Program { shards, active, .. } = self.program;
-        let mut command = self.setup.command(&self.store, *shards, *active);
+    /// A process, in a narrow place or not.
+    fn start(&mut self, kill: Option<&Kill>, narrow: bool) -> Result<Process> {
+        let Program { shards, active, attempts, window, .. } = self.program;
+        self.processes += 1;
+        let store = self.place.address(self.processes)?;
+        let mut command = self.setup.command(&store, *shards, *active);
         command.arg(format!("--lease-ms={LEASE_MS}"));
         command.arg(format!("--checkpoint-bytes={CHECKPOINT_BYTES}"));
         command.arg(format!("--history-commits={HISTORY_COMMITS}"));
+        command.arg(format!("--attempts={attempts}"));
+        command.arg(format!("--state-bytes={}", if narrow { NARROW } else { ROOMY }));
+        command.args(window.map(|window| format!("--dedup-count={window}")));
         if let Some(Kill::At(point, hits)) = kill {
             command.env("CRASH_POINT", point).env("CRASH_HITS", hits.to_string());
         }
@@ -214,8 +253,11 @@ impl Trial<'_> {
                 self.answered(op, answer);
             }
         }
-        process.ensure_killed()?;
-        Ok(End::Dead)
+        let death = process.death()?;
+        if death == Death::Aborted {
+            self.aborted()?;
+        }
+        Ok(End::Dead(death))
     }
 
     /// What it released counts, whenever it did.
@@ -245,37 +287,78 @@ impl Trial<'_> {
 
     fn hear(&mut self, process: &mut Process, said: Said) -> Result<()> {
         let Said::Answer(op, answer) = said else { bail!("the process said {said:?}") };
-        if self.answered(op, answer) {
-            return Ok(());
+        match self.answered(op, answer) {
+            Next::Nothing => return Ok(()),
+            Next::Release((sender, number)) => {
+                self.record.released((sender, number));
+                return process.order(&Order::Release(sender, number));
+            }
+            Next::Again => {}
         }
         if self.record.verdict.retried > RETRIES {
             bail!("{op:?} is sent again and again");
         }
         std::thread::sleep(PAUSE);
         let sender = op.0 as usize;
+        self.forget_held(sender);
         match self.lanes[sender].flying.iter().find(|step| step.number == op.1).cloned() {
             Some(step) => self.send(process, sender, &step).map(drop),
             None => Ok(()),
         }
     }
 
-    /// Whether the operation is over.
-    fn answered(&mut self, op: (u32, u64), answer: Answer) -> bool {
-        let key = self.key(op);
-        let over = key.is_none_or(|key| self.record.answered(key, answer));
-        if over {
-            self.lanes[op.0 as usize].flying.retain(|step| step.number != op.1);
+    fn answered(&mut self, op: (u32, u64), answer: Answer) -> Next {
+        let (sender, number) = op;
+        let lane = sender as usize;
+        let Some(step) = self.step(lane, number).cloned() else { return Next::Nothing };
+        let over = match step.op {
+            Op::Ask(..) | Op::Tell(..) => self.record.answered(op, answer),
+            Op::Again(first) => self.record.answered((sender, first), answer),
+            Op::Other(first) => {
+                let held = (sender, first);
+                if self.record.answered_other(held, &answer) {
+                    let waits = self.lanes[lane].flying.iter().any(|step| step.number == first);
+                    if waits && self.is_held(lane, first) {
+                        return Next::Release(held);
+                    }
+                    true
+                } else {
+                    false
+                }
+            }
+            Op::Checkpoint => true,
+        };
+        if !over {
+            return Next::Again;
         }
-        over
+        self.lanes[lane].flying.retain(|step| step.number != number);
+        if self.is_held(lane, number) {
+            // The one that let it go on.
+            self.lanes[lane].flying.retain(|step| step.op != Op::Other(number));
+        }
+        Next::Nothing
     }
 
-    /// The message that an operation is about.
-    fn key(&self, (sender, number): (u32, u64)) -> Option<Key> {
-        match self.step(sender as usize, number)?.op {
-            Op::Ask(..) | Op::Tell(..) => Some((sender, number)),
-            Op::Again(first) => Some((sender, first)),
-            Op::Checkpoint => None,
-        }
+    /// Whether the handler of a step's message waits until it is let go on.
+    fn is_held(&self, sender: usize, number: u64) -> bool {
+        matches!(self.step(sender, number), Some(Step { op: Op::Ask(_, Deed::Hold), .. }))
+    }
+
+    /// Nothing more is sent under the key of a message that was held and is done: enough others came
+    /// behind it for its actor to have forgotten it.
+    fn forget_held(&mut self, sender: usize) {
+        let done: Vec<u64> = self.lanes[sender]
+            .flying
+            .iter()
+            .filter_map(|step| match step.op {
+                Op::Again(first) | Op::Other(first) => Some(first),
+                _ => None,
+            })
+            .filter(|first| self.is_held(sender, *first))
+            .filter(|first| self.record.is_acked((sender as u32, *first)))
+            .collect();
+        let again = |op: &Op| matches!(op, Op::Again(it) | Op::Other(it) if done.contains(it));
+        self.lanes[sender].flying.retain(|step| !again(&step.op));
     }
 
     fn step(&self, sender: usize, number: u64) -> Option<&Step> {
@@ -307,27 +390,53 @@ impl Trial<'_> {
                 return Ok(true);
             }
             // It may have been left out of a smaller program.
-            Op::Again(number) => (self.step(sender, *number), true),
+            Op::Again(number) | Op::Other(number) => (self.step(sender, *number), true),
             Op::Ask(..) => (Some(step), true),
             Op::Tell(..) => (Some(step), false),
         };
         let Some(Step { number, op: Op::Ask(actor, deed) | Op::Tell(actor, deed) }) = about else {
             return Ok(false);
         };
-        let (actor, deed) = (*actor, deed.clone());
-        let act = Act { sender: from, number: *number, deed, counted: false };
-        self.record.sent((from, act.number), actor, &act.deed);
+        let (actor, number, mut deed) = (*actor, *number, deed.clone());
+        let held = deed == Deed::Hold;
+        let let_go = Op::Other(number);
+        let is_let_go = self.program.senders[sender].iter().any(|step| step.op == let_go);
+        if held && !is_let_go && matches!(step.op, Op::Again(_)) {
+            // In a smaller program: it may be done and forgotten.
+            return Ok(false);
+        }
+        if let Op::Other(_) = step.op {
+            if !held && !self.record.is_acked((from, number)) {
+                // Of two that are on their way either may be first.
+                return Ok(false);
+            }
+            deed = if deed == Deed::Note { Deed::Grow(1) } else { Deed::Note };
+        } else {
+            self.record.sent((from, number), actor, &deed);
+        }
+        let act = Act { sender: from, number, deed, counted: false };
         process.order(&Order::Message { op, actor, ask, act })?;
+        if held && !is_let_go {
+            self.record.released((from, number));
+            process.order(&Order::Release(from, number))?;
+        }
         Ok(true)
     }
 
-    /// What the actors have, as a last process finds it.
-    fn show(&mut self) -> Result<BTreeMap<u32, Book>> {
-        let process = self.start(None)?;
-        let (books, complaints) = process.show(self.program.actors, self.setup.patience)?;
-        for complaint in complaints {
-            self.record.verdict.unexplained(complaint);
+    /// What the actors have, as a last process finds it, or one after that.
+    fn show(&mut self) -> Result<BTreeMap<u32, Found>> {
+        loop {
+            let mut process = self.start(None, false)?;
+            match process.show(self.program.actors, self.setup.patience)? {
+                Some((found, complaints)) => {
+                    complaints.into_iter().for_each(|it| self.record.verdict.unexplained(it));
+                    return Ok(found);
+                }
+                None => ensure!(
+                    matches!(self.died(process)?, End::Dead(Death::Aborted)),
+                    "the last process died"
+                ),
+            }
         }
-        Ok(books)
     }
 }

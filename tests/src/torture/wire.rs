@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 
 use super::book::{Act, Book};
+use super::memory::Bits;
 
 /// What a process is told to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub enum Order {
         /// Of the operation.
         op: (u32, u64),
     },
+    /// To let the handler of a sender's message go on.
+    Release(u32, u64),
     /// To wait until nothing is left to do, and to show so many actors.
     Show(u32),
 }
@@ -33,11 +36,13 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The reply.
-    Replied(u64),
+    Replied(u64, Bits),
     /// The receipt is durable, or the checkpoint.
     Done,
     /// The message is a dead letter.
     Dead,
+    /// Another message had its id before.
+    Reused,
     /// Not accepted: it can be sent anew.
     Refused(String),
     /// Perhaps accepted: it can be sent again.
@@ -53,8 +58,19 @@ pub enum Said {
     Ready,
     /// What became of an operation.
     Answer((u32, u64), Answer),
-    /// What an actor has done.
-    Shown(u32, Book),
+    /// What an actor has.
+    Shown(u32, Found),
     /// That was all, with what the journals complain of.
     All(Vec<String>),
+}
+
+/// What an actor has in the end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Found {
+    /// What it has done.
+    pub book: Book,
+    /// The floats in its state.
+    pub floats: Bits,
+    /// Its dead letters: sender, number, and how often they were tried.
+    pub dead: Vec<(u32, u64, u32)>,
 }

@@ -48,7 +48,8 @@ struct Options {
     /// Prints only the JSON line.
     #[arg(long)]
     json: bool,
-    /// Breaks a promise on purpose: a name from docs/semantics.md.
+    /// Breaks a promise on purpose: a name from docs/semantics.md, or a name and when, as in
+    /// `sabotage-swallow=9*off->1*return`.
     #[arg(long)]
     sabotage: Option<String>,
     /// Runs the one program in this file.
@@ -139,8 +140,8 @@ fn torture(options: &Options) -> Result<ExitCode> {
     println!(
         "{}",
         json!({
-            "kills": total.kills, "programs": programs, "acked": total.acked, "lost": total.lost,
-            "duplicated": total.duplicated, "reordered": total.reordered,
+            "kills": total.kills, "aborts": total.aborts, "programs": programs, "acked": total.acked,
+            "buried": total.buried, "lost": total.lost, "duplicated": total.duplicated, "reordered": total.reordered,
             "unexplained": total.unexplained, "retried": total.retried, "seed": seed,
             "seconds": started.elapsed().as_secs(),
         })

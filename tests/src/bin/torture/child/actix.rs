@@ -1,28 +1,28 @@
 //! Actix actors: those with even numbers have a durable context, the others their own.
 
 use actix::prelude::*;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use duroxide_actix::journal::cluster::{Cluster, ClusterBuilder};
-use duroxide_actix::journal::{DurableMessage, DurableState, MessageId};
+use duroxide_actix::journal::{ActorId, DurableMessage, DurableState, MessageId, Payload};
 use duroxide_actix::{
     ActixHost, ActorRef, ClusterActors, DurableActor, DurableContext, DurableEffects, WrappedHost,
 };
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
-use tests::torture::{Act, Answer, Book, Deed};
+use tests::torture::{Act, Answer, Letter, Memory, Reply};
 
 #[derive(Message, Serialize, Deserialize, DurableMessage)]
-#[rtype(result = "u64")]
+#[rtype(result = "Reply")]
 #[durable(name = "scribe.quick")]
-struct Quick(Act);
+struct Quick(Letter);
 
 #[derive(Message, Serialize, Deserialize, DurableMessage)]
-#[rtype(result = "u64")]
+#[rtype(result = "Reply")]
 #[durable(name = "scribe.slow")]
-struct Slow(Act);
+struct Slow(Letter);
 
 #[derive(Message, Serialize, Deserialize, DurableMessage)]
-#[rtype(result = "Book")]
+#[rtype(result = "Memory")]
 #[durable(name = "scribe.show")]
 struct Show;
 
@@ -30,7 +30,7 @@ macro_rules! scribe {
     ($name:ident, $context:ident, $actor_type:literal) => {
         struct $name {
             own: u32,
-            book: Book,
+            memory: Memory,
         }
 
         impl Actor for $name {
@@ -39,12 +39,12 @@ macro_rules! scribe {
 
         impl DurableState for $name {
             const ACTOR_TYPE: &'static str = $actor_type;
-            type State = Book;
+            type State = Memory;
             fn snapshot(&self) -> impl Serialize {
-                &self.book
+                self.memory.snapshot()
             }
-            fn restore(&mut self, book: Book) {
-                self.book = book;
+            fn restore(&mut self, memory: Memory) {
+                self.memory = memory;
             }
         }
 
@@ -54,44 +54,46 @@ macro_rules! scribe {
 
         impl $name {
             fn new(id: &str) -> Self {
-                Self { own: id.parse().expect("a number"), book: Book::default() }
+                Self { own: id.parse().expect("a number"), memory: Memory::default() }
             }
-        }
 
-        impl Handler<Quick> for $name {
-            type Result = u64;
-            fn handle(&mut self, Quick(act): Quick, ctx: &mut Self::Context) -> u64 {
-                let Self { own, book } = self;
-                book.enter(*own, &act, |to, act| {
+            fn enter(&mut self, letter: &Letter, ctx: &mut $context<Self>) -> Reply {
+                let Self { own, memory } = self;
+                memory.enter(*own, letter, |to, letter| {
                     let id = to.to_string();
                     let told = match to % 2 {
-                        0 => ctx.actor::<Own>(id).tell(Quick(act)),
-                        _ => ctx.actor::<Wrapped>(id).tell(Quick(act)),
+                        0 => ctx.actor::<Own>(id).tell(Quick(letter)),
+                        _ => ctx.actor::<Wrapped>(id).tell(Quick(letter)),
                     };
                     told.expect("a cluster");
                 })
             }
         }
 
+        impl Handler<Quick> for $name {
+            type Result = Reply;
+            fn handle(&mut self, Quick(letter): Quick, ctx: &mut Self::Context) -> Reply {
+                self.enter(&letter, ctx)
+            }
+        }
+
         impl Handler<Slow> for $name {
-            type Result = ResponseActFuture<Self, u64>;
-            fn handle(&mut self, Slow(act): Slow, _: &mut Self::Context) -> Self::Result {
-                let pause = async {
-                    for _ in 0..20 {
-                        tokio::task::yield_now().await;
-                    }
+            type Result = ResponseActFuture<Self, Reply>;
+            fn handle(&mut self, Slow(letter): Slow, _: &mut Self::Context) -> Self::Result {
+                let pause = async move {
+                    letter.act.pause().await;
+                    letter
                 };
-                let enter = move |(), it: &mut Self, _: &mut Self::Context| {
-                    it.book.enter(it.own, &act, |_, _| {})
-                };
+                let enter =
+                    |letter: Letter, it: &mut Self, ctx: &mut Self::Context| it.enter(&letter, ctx);
                 Box::pin(pause.into_actor(self).map(enter))
             }
         }
 
         impl Handler<Show> for $name {
-            type Result = MessageResult<Show>;
-            fn handle(&mut self, _: Show, _: &mut Self::Context) -> Self::Result {
-                MessageResult(self.book.clone())
+            type Result = Memory;
+            fn handle(&mut self, _: Show, _: &mut Self::Context) -> Memory {
+                self.memory.shown()
             }
         }
     };
@@ -121,7 +123,7 @@ impl super::Actors for Actix {
         }
     }
 
-    fn show(&self, cluster: &Cluster, actor: u32) -> LocalBoxFuture<'static, Result<Book>> {
+    fn show(&self, cluster: &Cluster, actor: u32) -> LocalBoxFuture<'static, Result<Memory>> {
         let id = actor.to_string();
         let cluster = cluster.clone();
         Box::pin(async move {
@@ -131,25 +133,37 @@ impl super::Actors for Actix {
             })
         })
     }
+
+    fn name(&self, actor: u32) -> ActorId {
+        let actor_type = if actor.is_multiple_of(2) { Own::ACTOR_TYPE } else { Wrapped::ACTOR_TYPE };
+        ActorId::new(actor_type, actor.to_string())
+    }
+
+    fn read(&self, letter: &Payload<'static>) -> Result<Letter> {
+        let quick = letter.decode::<Quick>().map(|Quick(letter)| letter);
+        quick.or_else(|_| letter.decode::<Slow>().map(|Slow(letter)| letter)).context("a letter")
+    }
 }
 
 fn send<A>(to: ActorRef<A>, id: MessageId, act: Act, ask: bool) -> LocalBoxFuture<'static, Answer>
 where
     A: DurableActor + Handler<Quick> + Handler<Slow>,
 {
-    match act.deed {
-        Deed::Slow => Box::pin(deliver(to, id, Slow(act), ask)),
-        _ => Box::pin(deliver(to, id, Quick(act), ask)),
+    let slow = act.is_slow();
+    let letter = Letter::of(act);
+    match slow {
+        true => Box::pin(deliver(to, id, Slow(letter), ask)),
+        false => Box::pin(deliver(to, id, Quick(letter), ask)),
     }
 }
 
 async fn deliver<A, M>(to: ActorRef<A>, id: MessageId, message: M, ask: bool) -> Answer
 where
     A: DurableActor + Handler<M>,
-    M: Message<Result = u64> + DurableMessage,
+    M: Message<Result = Reply> + DurableMessage,
 {
     let sent = match ask {
-        true => to.ask_with_id(id, message).await.map(Answer::Replied),
+        true => to.ask_with_id(id, message).await.map(|reply| super::replied(&reply)),
         false => to.tell_with_id(id, message).await.map(|()| Answer::Done),
     };
     sent.unwrap_or_else(super::answer_of)

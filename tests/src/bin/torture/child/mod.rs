@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use duroxide_actix::journal::cluster::{Cluster, ClusterBuilder, SendError};
-use duroxide_actix::journal::{Limits, MessageId};
+use duroxide_actix::journal::{ActorId, Limits, MessageId, Payload};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use tests::torture::{Act, Answer, Book, Order, Said};
+use tests::torture::{Act, Answer, Found, Letter, Memory, Order, Reply, Said, release};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// What a process is.
@@ -29,13 +29,24 @@ pub(crate) struct Child {
     checkpoint_bytes: Option<usize>,
     #[arg(long)]
     history_commits: Option<u64>,
+    #[arg(long)]
+    attempts: Option<u32>,
+    #[arg(long)]
+    dedup_count: Option<usize>,
+    /// Of replies as well.
+    #[arg(long)]
+    state_bytes: Option<usize>,
 }
 
 impl Child {
     fn builder(&self) -> ClusterBuilder {
-        let mut limits = Limits { attempts: tests::ATTEMPTS, ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.attempts = self.attempts.unwrap_or(tests::ATTEMPTS);
         limits.checkpoint_bytes = self.checkpoint_bytes.unwrap_or(limits.checkpoint_bytes);
         limits.history_commits = self.history_commits.unwrap_or(limits.history_commits);
+        limits.dedup_count = self.dedup_count.unwrap_or(limits.dedup_count);
+        limits.state_bytes = self.state_bytes.unwrap_or(limits.state_bytes);
+        limits.reply_bytes = self.state_bytes.unwrap_or(limits.reply_bytes);
         let builder =
             Cluster::builder("torture", self.shards).active_actors(self.active).limits(limits);
         match self.lease_ms {
@@ -57,13 +68,19 @@ trait Actors {
         act: Act,
         ask: bool,
     ) -> LocalBoxFuture<'static, Answer>;
-    fn show(&self, cluster: &Cluster, actor: u32) -> LocalBoxFuture<'static, Result<Book>>;
+    /// What the actor has done, and its floats.
+    fn show(&self, cluster: &Cluster, actor: u32) -> LocalBoxFuture<'static, Result<Memory>>;
+    fn name(&self, actor: u32) -> ActorId;
+    /// What is in a dead letter.
+    fn read(&self, letter: &Payload<'static>) -> Result<Letter>;
 }
 
 pub(crate) fn run(child: &Child) -> Result<()> {
     tests::arm()?;
     if let Ok(sabotage) = std::env::var("SABOTAGE") {
-        fail::cfg(sabotage, "return").map_err(anyhow::Error::msg)?;
+        // A name, or a name and when: `sabotage-swallow=9*off->1*return`.
+        let (name, when) = sabotage.split_once('=').unwrap_or((&sabotage, "return"));
+        fail::cfg(name, when).map_err(anyhow::Error::msg)?;
     }
     let actors: Box<dyn Actors> = match &*child.adapter {
         "actix" => Box::new(actix::Actix),
@@ -93,6 +110,7 @@ async fn obey(child: &Child, actors: &dyn Actors) -> Result<()> {
                 let cluster = cluster.clone();
                 ::actix::spawn(async move { finish(op, checkpoint(&cluster).await) });
             }
+            Order::Release(sender, number) => release(sender, number),
             Order::Show(count) => show(&cluster, actors, count, child.shards).await?,
         }
     }
@@ -133,7 +151,9 @@ async fn show(cluster: &Cluster, actors: &dyn Actors, count: u32, shards: u32) -
         tokio::task::yield_now().await;
     }
     for actor in 0..count {
-        say(&Said::Shown(actor, actors.show(cluster, actor).await?))?;
+        let Memory { book, floats, .. } = actors.show(cluster, actor).await?;
+        let dead = dead_letters(cluster, actors, actor).await?;
+        say(&Said::Shown(actor, Found { book, floats: floats.bits(), dead }))?;
     }
     let mut complaints = Vec::new();
     for shard in cluster.own_shards() {
@@ -142,6 +162,23 @@ async fn show(cluster: &Cluster, actors: &dyn Actors, count: u32, shards: u32) -
         complaints.extend(report.problems.iter().map(ToString::to_string));
     }
     say(&Said::All(complaints))
+}
+
+/// Sender, number and attempts of each. They are in the shard of their actor.
+async fn dead_letters(
+    cluster: &Cluster,
+    actors: &dyn Actors,
+    actor: u32,
+) -> Result<Vec<(u32, u64, u32)>> {
+    let mut dead = Vec::new();
+    for shard in cluster.own_shards() {
+        let journal = cluster.journal(shard).context("the shard is lost")?;
+        for letter in journal.dead_letters(&actors.name(actor)).await? {
+            let Letter { act, .. } = actors.read(&letter.payload)?;
+            dead.push((act.sender, act.number, letter.attempts));
+        }
+    }
+    Ok(dead)
 }
 
 async fn is_idle(cluster: &Cluster) -> Result<bool> {
@@ -154,8 +191,13 @@ async fn is_idle(cluster: &Cluster) -> Result<bool> {
     Ok(true)
 }
 
+fn replied(reply: &Reply) -> Answer {
+    Answer::Replied(reply.place, reply.floats.bits())
+}
+
 fn answer_of(error: SendError) -> Answer {
     match error {
+        SendError::IdReused { .. } => Answer::Reused,
         SendError::DeadLetter { .. } => Answer::Dead,
         SendError::NotAccepted { .. } | SendError::InboxFull { .. } => {
             Answer::Refused(error.to_string())
