@@ -58,7 +58,7 @@ impl EventJournalBuilder {
         self
     }
 
-    /// How messages, replies and states are encoded from now on. The default is JSON.
+    /// How messages, replies and states are encoded from now on. The default is MessagePack.
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
@@ -77,7 +77,7 @@ impl EventJournalBuilder {
     /// not stored (`#[serde(skip)]`) is missing now and not only after a crash.
     ///
     /// What nothing shows: that a field of a state is not stored, before
-    /// [`survive_crashes`](crate::test_util) or a crash; and a loss after which the value encodes as
+    /// `survive_crashes` of the feature `test-util` or a crash; and a loss after which the value encodes as
     /// before, if no handler or caller notices it.
     #[must_use]
     pub fn check_values(mut self, check: bool) -> Self {

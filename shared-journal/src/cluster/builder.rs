@@ -121,7 +121,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// How messages, replies and states are encoded. The default is JSON.
+    /// How messages, replies and states are encoded. The default is MessagePack.
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> Self {
         self.journal = self.journal.codec(codec);
