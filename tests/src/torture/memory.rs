@@ -73,7 +73,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// As [`Book::enter`].
+    /// As `Book::enter`.
     ///
     /// # Panics
     /// The message says so.
