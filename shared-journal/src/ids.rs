@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::id::{MessageId, MessageKey, Sequence};
 use crate::recovery::Window;
+use crate::sabotage::sabotaged;
 
 /// What an id is to an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,11 @@ impl Ids {
             return Seen::New;
         };
         match (known, fingerprint) {
-            (Some(known), Some(fingerprint)) if *known != fingerprint => Seen::Reused,
+            (Some(known), Some(fingerprint))
+                if *known != fingerprint && !sabotaged("sabotage-fingerprint") =>
+            {
+                Seen::Reused
+            }
             _ => Seen::Known { first: *first },
         }
     }
