@@ -1,5 +1,7 @@
 //! What an Actix actor says of itself to be durable.
 
+use std::time::Duration;
+
 use actix::{Actor, Handler, Message};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,6 +72,27 @@ pub trait DurableActor: Actor + DurableState + Unpin {
     /// For an actor with a `Context<Self>` of actix's, what happens to messages that reach it past
     /// its journal. With a [`DurableContext`](crate::DurableContext) there is no such way.
     const INNER_ADDRESS: InnerAddress = InnerAddress::Refuse;
+
+    /// How long the handler of a durable message may be at work. None, the default, for as long as it
+    /// likes.
+    ///
+    /// Beyond it the attempt has failed as by a panic: the state goes back to the last captured one, and
+    /// the message is tried again up to [`Limits::attempts`](shared_journal::Limits::attempts) times;
+    /// then it is a dead letter. The time runs from the handler's beginning and includes what its steps
+    /// wait for the disk, and what it waits for with `ctx.wait`.
+    ///
+    /// The futures of the handler that have the actor end: returned ones (`ResponseActFuture`,
+    /// `AtomicResponse`) and those of `ctx.spawn` and `ctx.wait`. With a
+    /// [`DurableContext`](crate::DurableContext) they are dropped. An actor with a `Context<Self>` of
+    /// actix's is made anew, as after a panic in such a future, with all futures of its context. A
+    /// `ResponseFuture` runs in a task of actix's own that nobody can end: it goes on without the actor,
+    /// its reply goes nowhere, and [`steps`](crate::DurableEffects::steps) that it took along run no
+    /// more.
+    ///
+    /// A handler that does not wait for anything cannot be interrupted, so one that blocks its thread is
+    /// only named in the log ([`Limits::slow_handler`](shared_journal::Limits::slow_handler)); one that
+    /// is done has not failed, however long it took.
+    const TIME_LIMIT: Option<Duration> = None;
 }
 
 /// What happens to messages that reach a wrapped actor past its journal: through its own

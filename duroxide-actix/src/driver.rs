@@ -5,23 +5,26 @@
 //! at the end of that poll. What else ran in it (intervals, futures, messages that are not durable)
 //! may have changed the state: [`Driver::touch`] says so, and the state is captured then as well.
 
+mod down;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use actix::clock::{Sleep, sleep};
 use actix::{Actor, ActorContext, ActorState};
 use shared_journal::mailbox::{
-    Acceptance, Acknowledge, Delivery, Ended, MESSAGE, Resolution, error_text, panic_text,
+    Acknowledge, Delivery, Ended, MESSAGE, Reopening, error_text, panic_text,
 };
-use shared_journal::{ActorId, JournalError, Mailbox, MessageId, MessageKey, Origin, Payload};
+use shared_journal::{ActorId, JournalError, Mailbox, MessageKey, Origin, Payload};
 
 use crate::actor::DurableActor;
 use crate::alarm::Alarm;
 use crate::effects::Effects;
 use crate::error::AskError;
 use crate::host::Host;
-use crate::job::{BoxJob, Job};
+use crate::job::BoxJob;
 use crate::message::Table;
 
 /// A message for the driver.
@@ -40,12 +43,15 @@ pub(crate) struct Driver<A: Actor> {
     own: Vec<(Origin, Offer<A>)>,
     /// Something other than a durable handler may have changed the state since it was captured.
     touched: bool,
-    /// Messages that were received before. Answered when the run is submitted: the journal knows
-    /// nothing of the first one before that.
-    duplicates: Vec<(MessageId, BoxJob<A>, Option<Acknowledge>)>,
     /// Waits for the disk to catch up.
     room: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Of the handler that is not done, if there is a limit.
+    limit: Option<Pin<Box<Sleep>>>,
     failed: Option<Arc<JournalError>>,
+    /// The journal has stopped and is opened again: the actor takes nothing until then.
+    reopening: Option<Reopening<BoxJob<A>>>,
+    /// What came since.
+    held: Vec<Offer<A>>,
     /// The journal is about to close, and waits for an answer.
     closing: bool,
 }
@@ -63,9 +69,11 @@ where
             own: Vec::new(),
             // By `started`.
             touched: true,
-            duplicates: Vec::new(),
             room: None,
+            limit: None,
             failed: None,
+            reopening: None,
+            held: Vec::new(),
             closing: false,
         }
     }
@@ -89,12 +97,12 @@ where
 
     /// Whether [`end_run`](Self::end_run) has something to do.
     pub(crate) fn has_run(&self) -> bool {
-        self.has_something_to_write() || !self.duplicates.is_empty() || self.closing
+        self.has_something_to_write() || self.closing
     }
 
     fn has_something_to_write(&self) -> bool {
         !self.mailbox.is_busy()
-            && self.failed.is_none()
+            && self.is_up()
             && (self.touched
                 || !self.own.is_empty()
                 || self.mailbox.has_run()
@@ -103,7 +111,7 @@ where
 
     /// At the end of a poll: looks whether the journal is about to close. Then the run ends.
     pub(crate) fn poll_closing(&mut self, cx: &Context<'_>) {
-        self.closing |= self.failed.is_none() && self.mailbox.poll_closing(cx);
+        self.closing |= self.is_up() && self.mailbox.poll_closing(cx);
     }
 
     /// Says that nothing can be submitted now that is not.
@@ -120,19 +128,23 @@ where
 
     /// Whether nothing waits to be handled.
     pub(crate) fn is_idle(&self) -> bool {
-        self.mailbox.is_empty() && !self.mailbox.is_busy()
+        self.mailbox.is_empty() && !self.mailbox.is_busy() && !self.is_down()
     }
 
-    /// Whether messages wait, and no handler is in their way. The end of a run that cannot be stored
-    /// puts them there: then the actor needs another poll.
+    /// Whether a message can be handled, and nothing else is going to wake the actor for it. The end of
+    /// a run that cannot be stored puts messages there.
     pub(crate) fn has_next(&self) -> bool {
-        self.failed.is_none() && !self.mailbox.is_empty() && !self.mailbox.is_busy()
+        self.is_up()
+            && !self.mailbox.is_empty()
+            && !self.mailbox.is_busy()
+            && (self.mailbox.is_ready() || self.room.is_none())
     }
 
     /// Whether the actor should take no further message for now.
     pub(crate) fn is_full(&self, capacity: usize) -> bool {
-        (self.mailbox.is_busy()
-            && (self.mailbox.len() >= capacity.max(1) || !self.mailbox.has_room()))
+        self.is_down()
+            || (self.mailbox.is_busy()
+                && (self.mailbox.len() >= capacity.max(1) || !self.mailbox.has_room()))
             || !self.mailbox.is_ready()
     }
 
@@ -146,6 +158,10 @@ where
                 cx.waker().wake_by_ref();
             }
             return false;
+        }
+        if self.is_down() {
+            // The task is woken by what opens the journal.
+            return true;
         }
         // What it was held back for may be over, and something else hold it back since.
         for _ in 0..2 {
@@ -168,6 +184,12 @@ where
 
     /// Puts a message into the mailbox and handles what can be handled.
     pub(crate) fn offer(&mut self, offer: Offer<A>, act: &mut A, ctx: &mut A::Context) {
+        if let Some(error) = self.mailbox.has_stopped() {
+            self.fail(error);
+            if self.is_down() {
+                return self.held.push(offer);
+            }
+        }
         match self.mailbox.check_dead_letters(offer.key) {
             Ok(()) => self.accept(offer),
             Err(error) => offer.job.refuse(AskError::refused(Arc::new(error))),
@@ -181,34 +203,26 @@ where
             MessageKey::Caller(_) => job.fingerprint(),
             _ => None,
         };
-        let payload = match self.mailbox.encode_with(MESSAGE, |codec| job.encode(codec)) {
+        let checks = self.mailbox.checks_values();
+        let encoded = self.mailbox.encode_with(MESSAGE, |codec| job.encode_checked(codec, checks));
+        let payload = match encoded {
             Ok(payload) => payload,
             Err(error) => {
-                tracing::warn!(actor = %self.actor(), message = name, %error, "message refused");
+                tracing::warn!(actor = %self.actor(), kind = name, error = error_text(&error), "message refused");
                 return job.refuse(AskError::refused(Arc::new(error)));
             }
         };
         job.accepted(&self.alarm);
-        match self.mailbox.accept(key, name, payload, fingerprint, job, acknowledge) {
-            Ok(Acceptance::Accepted) => {}
-            Ok(Acceptance::Duplicate(job, acknowledge)) => {
-                if let Some(id) = key.id() {
-                    self.duplicates.push((id, job, acknowledge));
-                }
-            }
-            Ok(Acceptance::Reused(job)) => {
-                if let Some(id) = key.id() {
-                    job.refuse(AskError::IdReused { id });
-                }
-            }
-            Err(error) => self.fail(error),
+        let accepted = self.mailbox.accept(key, name, payload, fingerprint, job, acknowledge);
+        if let Err(error) = accepted {
+            self.fail(error);
         }
     }
 
     /// Handles messages until the run is full, there is none, one takes its time, or the actor
     /// may not go on.
     fn handle_all(&mut self, act: &mut A, ctx: &mut A::Context) {
-        while self.failed.is_none()
+        while self.is_up()
             && ctx.state() == ActorState::Running
             && !ctx.is_held()
             && self.mailbox.is_ready()
@@ -238,6 +252,7 @@ where
             let error = error_text(&self.mailbox.undecodable(&delivery, source));
             return self.mailbox.give_up(delivery, &error);
         }
+        let ends = A::TIME_LIMIT.map(sleep);
         ctx.enter(delivery.id());
         let started = catch_unwind(AssertUnwindSafe(|| job.start(act, ctx)));
         ctx.leave();
@@ -255,6 +270,7 @@ where
             Poll::Ready(Ok(reply)) => self.mailbox.processed(delivery, reply),
             Poll::Ready(Err(error)) => self.attempt_failed(delivery, &error, act, ctx),
             Poll::Pending => {
+                self.limit = ends.map(Box::pin);
                 if let Err(error) = self.mailbox.in_progress(delivery) {
                     self.fail(error);
                 }
@@ -268,7 +284,9 @@ where
         job: &mut BoxJob<A>,
         cx: Option<&mut Context<'_>>,
     ) -> Poll<Result<Payload<'static>, String>> {
-        job.poll(self.mailbox.codec(), cx).map(|reply| match reply {
+        let checks = self.mailbox.checks_values();
+        let reply = std::task::ready!(job.poll_checked(self.mailbox.codec(), checks, cx));
+        Poll::Ready(match reply {
             Ok(reply) => self.mailbox.check_reply(reply).map_err(|error| error_text(&error)),
             Err(error) => Err(error_text(&error)),
         })
@@ -282,21 +300,28 @@ where
         ctx: &mut A::Context,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        if let Some(reopening) = &mut self.reopening {
+            match reopening.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(reopened) => self.reopened(reopened, act, ctx),
+            }
+        }
         self.go_on(act, ctx, cx);
         self.end_run(act, ctx);
+        if self.is_down() {
+            // To wait for the journal.
+            cx.waker().wake_by_ref();
+        }
         if self.has_failed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The first half of [`poll`](Self::poll); the run is still to end.
     pub(crate) fn go_on(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) {
-        if let Some(error) = self.alarm.heard(cx)
-            && self.failed.is_none()
-        {
-            let error = error.clone();
+        if let Some(error) = self.alarm.heard(cx).cloned() {
             self.fail(error);
         }
-        if let Poll::Ready(held) = self.mailbox.poll_asked_to_stop(cx)
-            && self.failed.is_none()
+        if self.is_up()
+            && let Poll::Ready(held) = self.mailbox.poll_asked_to_stop(cx)
         {
             self.end_run(act, ctx);
             self.fail(held);
@@ -305,7 +330,7 @@ where
         self.handle_all(act, ctx);
         // A handler that began just now is to wake the actor too.
         self.poll_in_progress(act, ctx, cx);
-        if self.failed.is_none()
+        if self.is_up()
             && !self.mailbox.is_empty()
             && !self.mailbox.is_busy()
             && !ctx.is_held()
@@ -335,39 +360,6 @@ where
                 Err(error) => self.attempt_failed(delivery, &error, act, ctx),
             }
         }
-    }
-
-    /// A future that a handler spawned panicked. If that handler is not done it has failed;
-    /// otherwise what it left in the state is undone, with the run.
-    pub(crate) fn future_panicked(
-        &mut self,
-        origin: Origin,
-        error: &str,
-        act: &mut A,
-        ctx: &mut A::Context,
-    ) {
-        if origin != self.mailbox.outbox().not_done() {
-            tracing::error!(actor = %self.actor(), panic = error, "a future that a durable handler left behind panicked; the actor goes back to its last captured state");
-        }
-        self.own.extend(ctx.take_notified());
-        if self.context_panicked(error) {
-            ctx.taken_back();
-        }
-        self.restore(act);
-    }
-
-    /// What runs in the actor's context panicked. Whether there was a message to blame for it.
-    pub(crate) fn context_panicked(&mut self, error: &str) -> bool {
-        self.forget_own();
-        if let Some(delivery) = self.mailbox.take_in_progress() {
-            self.mailbox.attempt_failed(delivery, error);
-            return true;
-        }
-        let blamed = self.mailbox.has_handled();
-        if blamed {
-            self.mailbox.run_failed(error);
-        }
-        blamed
     }
 
     fn restore(&mut self, act: &mut A) {
@@ -403,7 +395,7 @@ where
         &mut self,
         write: impl FnOnce(&mut Mailbox<BoxJob<A>>) -> Result<Ended, Arc<JournalError>>,
     ) {
-        if self.failed.is_none()
+        if self.is_up()
             && let Err(error) = write(&mut self.mailbox)
         {
             self.fail(error);
@@ -415,17 +407,9 @@ where
         self.own.extend(ctx.take_notified());
         while self.has_something_to_write() && self.submit(act, ctx) {}
         self.answer_closing();
-        if self.failed.is_none() && self.mailbox.has_unwritten() {
-            // The run was taken back: the journal does not know its messages yet.
-            return;
-        }
-        for (id, job, acknowledge) in std::mem::take(&mut self.duplicates) {
-            match &self.failed {
-                None => {
-                    actix::spawn(answer_duplicate(self.mailbox.recorded(id), job, acknowledge));
-                }
-                Some(error) => Job::resolve(job, Resolution::Unknown(error.clone())),
-            }
+        if self.is_down() {
+            // Their futures end in the next poll.
+            ctx.taken_back();
         }
     }
 
@@ -448,7 +432,7 @@ where
         for (_, offer) in std::mem::take(&mut self.own) {
             self.accept(offer);
         }
-        if self.failed.is_some() {
+        if !self.is_up() {
             return false;
         }
         // A message that was given up is written without a state, and the state after it.
@@ -472,28 +456,5 @@ where
         if let Err(error) = self.mailbox.failed(delivery, error, act) {
             self.fail(error);
         }
-    }
-
-    fn fail(&mut self, error: Arc<JournalError>) {
-        tracing::error!(actor = %self.actor(), %error, "a durable actor has to stop");
-        self.failed.get_or_insert(error);
-    }
-}
-
-async fn answer_duplicate<A: Actor>(
-    recorded: impl Future<Output = Result<Option<shared_journal::Outcome>, JournalError>>,
-    job: BoxJob<A>,
-    acknowledge: Option<Acknowledge>,
-) {
-    match recorded.await {
-        Ok(outcome) => {
-            // Without an outcome nothing is known to be durable.
-            if let Some(acknowledge) = acknowledge.filter(|_| outcome.is_some()) {
-                let _ = acknowledge.send(Ok(()));
-            }
-            job.answer(outcome);
-        }
-        // Dropping the job and the acknowledgement tells their owners that nothing is known.
-        Err(error) => Job::resolve(job, Resolution::Unknown(Arc::new(error))),
     }
 }

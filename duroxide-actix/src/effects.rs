@@ -125,7 +125,8 @@ pub trait DurableEffects<A: DurableActor> {
         M::Result: Send;
 
     /// The side effects of the message that is being handled, for a future that has more than one.
-    /// None if this is not the context of a durable actor that runs.
+    /// None if this is not the context of a durable actor that runs. They are those of the attempt that
+    /// runs: when it has failed they answer with [`StepError::NoMessage`].
     fn steps(&mut self) -> Option<Steps>;
 
     /// Runs a side effect and records its result. See [`Steps::step`].
@@ -301,7 +302,7 @@ impl<A: DurableActor + Actor<Context = Self>> DurableEffects<A> for DurableConte
     }
 
     fn steps(&mut self) -> Option<Steps> {
-        self.own_steps()
+        self.own_steps().map(|steps| steps.of_this_attempt())
     }
 }
 
@@ -321,7 +322,7 @@ impl<A: DurableActor + Actor<Context = Self>> DurableEffects<A> for Context<A> {
     }
 
     fn steps(&mut self) -> Option<Steps> {
-        current().map(|effects| effects.steps)
+        current().map(|effects| effects.steps.of_this_attempt())
     }
 }
 
@@ -344,6 +345,11 @@ impl Effects {
             shell: None,
             of_start: Rc::default(),
         }
+    }
+
+    /// Those of another mailbox of the same actor.
+    pub(crate) fn renew<W: Work>(&mut self, mailbox: &Mailbox<W>) {
+        (self.outbox, self.steps) = (mailbox.outbox().clone(), mailbox.steps().clone());
     }
 
     /// The outbox, for the code of a wrapped actor that runs now.

@@ -4,6 +4,7 @@ use actix::{Actor, ActorContext, ActorState, AsyncContext, Context};
 use shared_journal::{MessageId, Origin};
 
 use crate::driver::Offer;
+use crate::effects::Effects;
 
 /// A context that a driver can run in: actix's, or ours.
 pub(crate) trait Host<A: Actor<Context = Self>>: AsyncContext<A> {
@@ -28,6 +29,9 @@ pub(crate) trait Host<A: Actor<Context = Self>>: AsyncContext<A> {
 
     /// What the handlers of the run did has not happened: the futures that they spawned end.
     fn taken_back(&mut self) {}
+
+    /// The mailbox was replaced.
+    fn reopened(&mut self, _: Effects) {}
 
     /// What the handlers of the run did has happened.
     fn run_ended(&mut self) {}

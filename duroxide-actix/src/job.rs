@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, Handler, Message};
-use shared_journal::mailbox::{Resolution, Work};
+use shared_journal::mailbox::{Resolution, Work, error_text};
 use shared_journal::{Codec, CodecError, Outcome, Payload};
 use tokio::sync::oneshot;
 
@@ -21,6 +21,41 @@ pub(crate) trait Job<A: Actor>: Send {
 
     /// Encodes the message.
     fn encode(&self, codec: Codec) -> Result<Payload<'static>, CodecError>;
+
+    /// Takes the message as its payload says it.
+    fn verify(&mut self, payload: &Payload<'_>) -> Result<(), CodecError>;
+
+    /// Takes the reply as its payload says it.
+    fn verify_reply(&mut self, payload: &Payload<'_>) -> Result<(), CodecError>;
+
+    /// As [`encode`](Self::encode); if values are checked the message is taken as its payload says it.
+    fn encode_checked(
+        &mut self,
+        codec: Codec,
+        checks: bool,
+    ) -> Result<Payload<'static>, CodecError> {
+        let payload = self.encode(codec)?;
+        if checks {
+            self.verify(&payload)?;
+        }
+        Ok(payload)
+    }
+
+    /// As [`poll`](Self::poll); if values are checked the reply is taken as its payload says it.
+    fn poll_checked(
+        &mut self,
+        codec: Codec,
+        checks: bool,
+        cx: Option<&mut Context<'_>>,
+    ) -> Poll<Result<Payload<'static>, ReplyError>> {
+        self.poll(codec, cx).map(|reply| {
+            let reply = reply?;
+            if checks {
+                self.verify_reply(&reply).map_err(ReplyError::Encode)?;
+            }
+            Ok(reply)
+        })
+    }
 
     /// What the message is about, if that can be said.
     fn fingerprint(&self) -> Option<u64>;
@@ -43,9 +78,6 @@ pub(crate) trait Job<A: Actor>: Send {
 
     /// The message goes nowhere.
     fn refuse(self: Box<Self>, error: AskError);
-
-    /// The message was handled before, with this outcome.
-    fn answer(self: Box<Self>, outcome: Option<Outcome>);
 
     /// The message's commit is durable, or will never be.
     fn resolve(self: Box<Self>, resolution: Resolution);
@@ -110,6 +142,28 @@ impl<M: Message> TypedJob<M> {
         }
     }
 
+    /// The message was received before, with this outcome.
+    fn recorded(mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Processed(reply) => match (self.form.decode_result)(&reply) {
+                Ok(result) => self.reply(result),
+                Err(error) => self.fail(|fate| AskError::Reply {
+                    id: fate.id(),
+                    error: error_text(&error).into(),
+                }),
+            },
+            Outcome::Failed { attempts, error } => self.fail(|fate| AskError::DeadLetter {
+                id: fate.id(),
+                attempts,
+                error: error.into(),
+            }),
+            _ => {
+                self.sender = None;
+                self.fail(|fate| AskError::AlreadyProcessed { id: fate.id() });
+            }
+        }
+    }
+
     fn reply(self, result: M::Result) {
         if let Some(sender) = self.sender {
             // A sender that stopped waiting changes nothing.
@@ -134,6 +188,16 @@ where
             // Not reached: only a message that came from a sender is encoded.
             None => Ok(Payload::new(codec, Vec::new())),
         }
+    }
+
+    fn verify(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        self.message = Some((self.form.verify)(payload)?);
+        Ok(())
+    }
+
+    fn verify_reply(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        self.result = Some((self.form.verify_result)(payload)?);
+        Ok(())
     }
 
     fn fingerprint(&self) -> Option<u64> {
@@ -192,27 +256,6 @@ where
         self.fail(|_| error);
     }
 
-    fn answer(mut self: Box<Self>, outcome: Option<Outcome>) {
-        match outcome {
-            Some(Outcome::Processed(reply)) => match (self.form.decode_result)(&reply) {
-                Ok(result) => self.reply(result),
-                Err(error) => self.fail(|fate| AskError::Reply {
-                    id: fate.id(),
-                    error: error.to_string().into(),
-                }),
-            },
-            Some(Outcome::Failed { attempts, error }) => self.fail(|fate| AskError::DeadLetter {
-                id: fate.id(),
-                attempts,
-                error: error.into(),
-            }),
-            _ => {
-                self.sender = None;
-                self.fail(|fate| AskError::AlreadyProcessed { id: fate.id() });
-            }
-        }
-    }
-
     fn resolve(mut self: Box<Self>, resolution: Resolution) {
         match resolution {
             Resolution::Processed => {
@@ -220,6 +263,8 @@ where
                     self.reply(result);
                 }
             }
+            Resolution::Recorded(outcome) => self.recorded(outcome),
+            Resolution::IdReused => self.fail(|fate| AskError::IdReused { id: fate.id() }),
             Resolution::Failed { attempts, error } => {
                 self.fail(|fate| AskError::DeadLetter { id: fate.id(), attempts, error });
             }

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_journal::mailbox::fingerprint;
-use shared_journal::{Codec, CodecError, DurableMessage, Payload};
+use shared_journal::{Codec, CodecError, DurableMessage, Payload, StoredType};
 
 use crate::actor::{DurableActor, MessageList};
 use crate::job::{BoxJob, TypedJob};
@@ -22,11 +22,9 @@ pub struct Table<A: Actor> {
     forms: FxHashMap<TypeId, Box<dyn Any + Send + Sync>>,
     jobs: FxHashMap<&'static str, MakeJob<A>>,
     own: FxHashMap<TypeId, MakeOwnJob<A>>,
-    decodes: FxHashMap<&'static str, Decodes>,
+    /// Each message and its result.
+    stored: FxHashMap<&'static str, [StoredType; 2]>,
 }
-
-/// Whether a stored message decodes.
-type Decodes = fn(&Payload<'_>) -> Result<(), CodecError>;
 
 type MakeJob<A> = Box<dyn Fn() -> BoxJob<A> + Send + Sync>;
 type MakeOwnJob<A> = Box<dyn Fn(Box<dyn Any>) -> Option<BoxJob<A>> + Send + Sync>;
@@ -52,7 +50,7 @@ impl<A: DurableActor> Table<A> {
                 forms: FxHashMap::default(),
                 jobs: FxHashMap::default(),
                 own: FxHashMap::default(),
-                decodes: FxHashMap::default(),
+                stored: FxHashMap::default(),
             };
             A::Messages::register(&mut table);
             let table = Arc::new(table);
@@ -83,7 +81,7 @@ impl<A: Actor> Table<A> {
                 Some(Box::new(TypedJob::new(own.clone(), *message, None, None)))
             }),
         );
-        self.decodes.insert(M::NAME, |payload| payload.decode::<M>().map(drop));
+        self.stored.insert(M::NAME, [StoredType::of::<M>(), StoredType::of::<M::Result>()]);
         let job: MakeJob<A> = Box::new(move || Box::new(TypedJob::recovered(form.clone())));
         let namesake = self.jobs.insert(M::NAME, job);
         assert!(
@@ -109,9 +107,9 @@ impl<A: Actor> Table<A> {
         }
     }
 
-    /// Whether stored messages decode, by the names of their types.
-    pub(crate) fn decodes(&self) -> impl Iterator<Item = (&'static str, Decodes)> + '_ {
-        self.decodes.iter().map(|(name, decodes)| (*name, *decodes))
+    /// The messages and their results, by the names of the messages' types.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (&'static str, [StoredType; 2])> + '_ {
+        self.stored.iter().map(|(name, stored)| (*name, *stored))
     }
 
     /// A job for a stored message of the type with this name.
@@ -125,9 +123,11 @@ pub(crate) struct Form<M: Message> {
     pub(crate) name: &'static str,
     pub(crate) encode: fn(Codec, &M) -> Result<Payload<'static>, CodecError>,
     pub(crate) decode: fn(&Payload<'_>) -> Result<M, CodecError>,
+    pub(crate) verify: fn(&Payload<'_>) -> Result<M, CodecError>,
     pub(crate) fingerprint: fn(&M) -> Result<u64, CodecError>,
     pub(crate) encode_result: fn(Codec, &M::Result) -> Result<Payload<'static>, CodecError>,
     pub(crate) decode_result: fn(&Payload<'_>) -> Result<M::Result, CodecError>,
+    pub(crate) verify_result: fn(&Payload<'_>) -> Result<M::Result, CodecError>,
     message: PhantomData<fn(M)>,
 }
 
@@ -141,9 +141,11 @@ where
             name: M::NAME,
             encode: Payload::encode,
             decode: |payload| payload.decode(),
+            verify: |payload| payload.verify_as(),
             fingerprint: |message| fingerprint(M::NAME, message),
             encode_result: Payload::encode,
             decode_result: |payload| payload.decode(),
+            verify_result: |payload| payload.verify_as(),
             message: PhantomData,
         }
     }

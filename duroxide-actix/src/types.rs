@@ -46,7 +46,8 @@ pub trait ActorTypes {
 impl ActorTypes for Types {
     fn actor<A: DurableActor>(self) -> Self {
         let table = Table::<A>::of_type();
-        let messages = table.decodes();
-        messages.fold(self.state::<A>(), |types, (name, decodes)| types.decodes::<A>(name, decodes))
+        table.stored().fold(self.state::<A>(), |types, (name, [message, result])| {
+            types.stored_message::<A>(name, message).stored_reply::<A>(name, result)
+        })
     }
 }

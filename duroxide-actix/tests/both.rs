@@ -419,6 +419,50 @@ macro_rules! suite {
             }
 
             #[test]
+            fn a_duplicate_that_is_told_has_its_receipt_before_the_first_is_done() {
+                run(async {
+                    let store = Store::new();
+                    let world = World::default();
+                    let journal = store.open().await;
+                    let log = start(&journal, &world).await.unwrap();
+                    let id = MessageId::from(1);
+                    let first = log.send_with_id(id, Slow("s".into()));
+                    world.begun.notified().await;
+                    log.tell_with_id(id, Slow("s".into())).await.unwrap();
+                    world.gate.notify_one();
+                    assert_eq!(first.await.unwrap(), 1);
+                });
+            }
+
+            #[test]
+            fn a_duplicate_of_what_a_stopped_actor_does_not_handle_is_let_go() {
+                run(async {
+                    let store = Store::new();
+                    let world = World::default();
+                    let journal = store.open().await;
+                    let log = start(&journal, &world).await.unwrap();
+                    log.tell(Slow("s".into())).await.unwrap();
+                    world.begun.notified().await;
+                    let id = MessageId::from(1);
+                    log.tell_with_id(id, append("behind")).await.unwrap();
+                    let again = log.send_with_id(id, append("behind"));
+                    let third = log.send_with_id(id, append("behind"));
+                    log.send(Stop).await.unwrap();
+                    for answer in [again.await, third.await] {
+                        let error = answer.unwrap_err();
+                        assert!(matches!(error, AskError::OutcomeUnknown { .. }), "{error:?}");
+                    }
+                    crate::support::gone(&journal, &actor()).await;
+                    let world = World::default();
+                    let log = start(&journal, &world).await.unwrap();
+                    world.gate.notify_one();
+                    let first = log.send_with_id(id, append("behind")).await.unwrap();
+                    let read = log.send(Read).await.unwrap();
+                    assert_eq!(read.iter().filter(|it| *it == "behind").count(), 1, "{first}");
+                });
+            }
+
+            #[test]
             fn what_was_told_is_handled_after_a_restart_in_order() {
                 run(async {
                     let store = Store::new();
@@ -702,7 +746,7 @@ macro_rules! suite {
             fn a_message_that_does_not_decode_becomes_a_dead_letter_and_does_not_lock_its_actor() {
                 run(async {
                     let store = Store::new();
-                    let journal = store.open().await;
+                    let journal = store.open_unchecked().await;
                     let world = World::default();
                     let log = start(&journal, &world).await.unwrap();
                     let sparse = |lines: &[&str]| Sparse {
@@ -713,7 +757,7 @@ macro_rules! suite {
                     log.tell(sparse(&[])).await.unwrap();
                     log.tell(sparse(&["b"])).await.unwrap();
 
-                    let journal = store.open().await;
+                    let journal = store.open_unchecked().await;
                     let world = World::default();
                     world.gate.notify_one();
                     let log = start(&journal, &world).await.unwrap();
@@ -732,10 +776,10 @@ macro_rules! suite {
             fn a_state_that_does_not_decode_stops_the_start_and_loses_nothing() {
                 run(async {
                     let store = Store::new();
-                    let journal = store.open().await;
+                    let journal = store.open_unchecked().await;
                     let log = start(&journal, &World::default()).await.unwrap();
                     log.send(append("a")).await.unwrap();
-                    let journal = store.open().await;
+                    let journal = store.open_unchecked().await;
                     let error = Other::default().start_durable(&journal, "1").await.unwrap_err();
                     assert!(matches!(error, JournalError::Decode { .. }), "{error}");
                     assert!(error.to_string().contains("log/1"), "{error}");

@@ -1,5 +1,7 @@
 //! What an actor is, and what it sees while it handles a message.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -72,6 +74,22 @@ pub trait DurableActor: DurableState + Send + 'static {
     /// A handler that is to leave nothing behind checks first, or panics.
     type Error: Serialize + DeserializeOwned + Send + 'static;
 
+    /// Not part of the API: whether its handler gets messages as they were decoded while values are
+    /// checked.
+    #[doc(hidden)]
+    const AS_DECODED: bool = true;
+
+    /// How long a handler may be at work. None, the default, for as long as it likes.
+    ///
+    /// Beyond it the attempt has failed as by a panic: its future is dropped,
+    /// the state goes back to the last captured one, and the message is tried again up to
+    /// [`Limits::attempts`](shared_journal::Limits::attempts) times; then it is a dead letter. The time
+    /// runs from the handler's beginning and includes what its steps wait for the disk. A
+    /// handler that does not wait for anything cannot be interrupted, so one that blocks its thread is only
+    /// named in the log ([`Limits::slow_handler`](shared_journal::Limits::slow_handler)); one that is
+    /// done has not failed, however long it took.
+    const TIME_LIMIT: Option<Duration> = None;
+
     /// Handles one message.
     ///
     /// A handler that does not wait for anything is the fast case: many of them share one commit.
@@ -82,8 +100,8 @@ pub trait DurableActor: DurableState + Send + 'static {
     /// [`Limits::attempts`](shared_journal::Limits::attempts) times; then it becomes a dead
     /// letter. A reply that does not encode counts as a panic.
     ///
-    /// The future is dropped in the middle if the service's `run` is dropped or the journal stops.
-    /// Nothing of such a message is recorded but its receipt.
+    /// The future is dropped in the middle if it is over its [`TIME_LIMIT`](Self::TIME_LIMIT), if the
+    /// service's `run` is dropped or the journal stops. Nothing of such a message is recorded but its receipt.
     async fn handle(
         &mut self,
         context: &mut ActorContext,

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shared_journal::cluster::{Answering, Cluster, Delivered, Host, Hosted, Parcel, SendError};
 use shared_journal::mailbox::Acknowledge;
+use shared_journal::mailbox::error_text;
 use shared_journal::{
     ActorId, Codec, DurableMessage, EventJournal, JournalError, MessageId, MessageKey, Payload,
+    Types,
 };
 use tokio::sync::mpsc;
 
@@ -17,6 +19,7 @@ use crate::error::{CallError, Refusal};
 use crate::limits::DEFAULT_CAPACITY;
 use crate::message::{Caller, IntoRequest, Request};
 use crate::service::DurableActorService;
+use crate::types::ActorTypes;
 
 /// Runs the actors of type `A` on a node, each in a task of the tokio runtime.
 ///
@@ -75,6 +78,10 @@ impl<A: DurableActor> Host for TowerHost<A> {
         A::ACTOR_TYPE
     }
 
+    fn types(&self) -> Types {
+        Types::new().actor::<A>()
+    }
+
     async fn start(
         &self,
         journal: &EventJournal,
@@ -86,7 +93,7 @@ impl<A: DurableActor> Host for TowerHost<A> {
         tokio::spawn(async move {
             let actor = service.actor().clone();
             if let Err(error) = service.run().await {
-                tracing::error!(%actor, %error, "an actor has ended with an error");
+                tracing::error!(%actor, error = error_text(&error), "an actor has ended with an error");
             }
         });
         Ok(Box::new(HostedActor::<A> { parcels }))
@@ -152,12 +159,12 @@ fn delivered<A: DurableActor>(
         Err(CallError::AlreadyProcessed { .. }) => return Delivered::AlreadyProcessed,
         Err(CallError::IdReused { .. }) => return Delivered::IdReused,
         Err(CallError::Unreadable { source, .. }) => {
-            return Delivered::Refused(source.to_string().into());
+            return Delivered::Refused(error_text(&source).into());
         }
         Err(CallError::NotAccepted {
             reason:
                 reason @ (Refusal::TooLarge { .. } | Refusal::Encode(_) | Refusal::DeadLettersFull(_)),
-        }) => return Delivered::Refused(reason.to_string().into()),
+        }) => return Delivered::Refused(error_text(&reason).into()),
         Err(_) => return Delivered::Lost(None),
     };
     match Payload::encode(codec, &outcome) {

@@ -3,13 +3,11 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use shared_journal::mailbox::{Acceptance, MESSAGE, fingerprint};
-use shared_journal::{DurableMessage, JournalError, Mailbox, MessageId, MessageKey};
+use shared_journal::mailbox::{MESSAGE, fingerprint};
+use shared_journal::{DurableMessage, JournalError, Mailbox, MessageKey};
 use tokio::sync::mpsc;
 
 use crate::actor::DurableActor;
-use crate::duplicate::Duplicates;
-use crate::error::Refusal;
 use crate::message::{IntoRequest, Pending, Request};
 use crate::shared::Shared;
 
@@ -20,8 +18,9 @@ pub(crate) struct Intake<A: DurableActor, T> {
     receiver: mpsc::Receiver<T>,
     /// All senders are gone and the channel is empty.
     ended: bool,
+    /// Came when the journal had stopped.
+    held: Option<Request<A>>,
     pub(crate) mailbox: Mailbox<Work<A>>,
-    duplicates: Duplicates<A::Reply, A::Error>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -31,27 +30,36 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
         mailbox: Mailbox<Work<A>>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { receiver, ended: false, mailbox, duplicates: Duplicates::new(), shared }
+        Self { receiver, ended: false, held: None, mailbox, shared }
     }
 
-    /// Waits for a message and accepts it; false if no more will come. Answers duplicates
-    /// meanwhile. Cancel-safe.
-    ///
-    /// Every receipt in the mailbox must have been submitted: called between runs, or while a
-    /// handler is in progress.
+    /// Goes on with the mailbox of a journal that was opened again.
+    pub(crate) fn renew(&mut self, mailbox: Mailbox<Work<A>>) {
+        self.mailbox = mailbox;
+    }
+
+    /// The service has failed; why is known already.
+    pub(crate) fn refuse_held(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.caller.refuse(self.shared.refusal());
+        }
+    }
+
+    /// Waits for a message and accepts it; false if no more will come. Cancel-safe.
     ///
     /// # Errors
     /// The journal has stopped, or somebody has stopped the actor.
     pub(crate) async fn receive(&mut self) -> Result<bool, Arc<JournalError>> {
-        while !self.ended || self.duplicates.len() > 0 {
+        if let Some(held) = self.held.take() {
+            self.accept(held)?;
+            return Ok(true);
+        }
+        while !self.ended {
             let room = self.has_room();
             tokio::select! {
                 biased;
-                error = self.shared.failed() => return Err(error),
                 error = poll_fn(|cx| self.mailbox.poll_asked_to_stop(cx)) => return Err(error),
-                // Before new messages, which may never cease.
-                _ = self.duplicates.answer(), if self.duplicates.len() > 0 => {}
-                received = self.receiver.recv(), if room && !self.ended => match received {
+                received = self.receiver.recv(), if room => match received {
                     Some(message) => {
                         self.accept(message.into_request())?;
                         return Ok(true);
@@ -67,7 +75,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
     pub(crate) async fn receive_forever(&mut self) -> Result<(), Arc<JournalError>> {
         match self.receive().await? {
             true => Ok(()),
-            false => Err(self.shared.failed().await),
+            false => Err(poll_fn(|cx| self.mailbox.poll_asked_to_stop(cx)).await),
         }
     }
 
@@ -77,6 +85,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
     /// The journal has stopped.
     pub(crate) fn fill(&mut self) -> Result<(), Arc<JournalError>> {
         while self.has_room()
+            && self.mailbox.has_stopped().is_none()
             && let Ok(message) = self.receiver.try_recv()
         {
             self.accept(message.into_request())?;
@@ -86,11 +95,15 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
 
     /// As many may wait in the mailbox as in the channel.
     fn has_room(&self) -> bool {
-        self.mailbox.len() + self.duplicates.len() < self.receiver.max_capacity()
-            && self.mailbox.has_room()
+        self.mailbox.len() < self.receiver.max_capacity() && self.mailbox.has_room()
     }
 
     fn accept(&mut self, request: Request<A>) -> Result<(), Arc<JournalError>> {
+        if let Some(error) = self.mailbox.has_stopped() {
+            // Nobody is told anything: it waits for another journal, if there is one.
+            self.held = Some(request);
+            return Err(error);
+        }
         let Request { message, key, caller, acknowledge } = request;
         let fingerprint = match key {
             MessageKey::Caller(_) => fingerprint(A::Message::NAME, &message).ok(),
@@ -115,34 +128,24 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
         };
         let work = Pending {
             id,
-            message: Some(message),
+            // When values are checked it is decoded at its turn, as after a crash.
+            message: (!(A::AS_DECODED && self.mailbox.checks_values())).then_some(message),
             answer: None,
             caller,
             shared: self.shared.clone(),
         };
-        let name = A::Message::NAME;
-        match self.mailbox.accept(key, name, payload, fingerprint, work, acknowledge)? {
-            Acceptance::Accepted => {}
-            Acceptance::Duplicate(work, acknowledge) => {
-                self.duplicates.push(id, work.caller, acknowledge, &self.mailbox);
-            }
-            Acceptance::Reused(work) => work.caller.refuse(Refusal::IdReused { id }),
-        }
-        Ok(())
+        self.mailbox.accept(key, A::Message::NAME, payload, fingerprint, work, acknowledge)
     }
 
-    /// Waits until everything submitted is durable, and answers the duplicates of what is done.
+    /// Waits until everything submitted is durable.
     ///
     /// # Errors
     /// The journal has stopped before.
     pub(crate) async fn finish(&mut self) -> Result<(), Arc<JournalError>> {
-        self.duplicates.settle(&self.mailbox);
-        while self.duplicates.answer().await {}
-        // For an id that the journal never saw, it answers when what was submitted is durable.
-        match self.mailbox.recorded(MessageId::random()).await {
+        match self.mailbox.flushed().await {
             // A journal that was closed has written everything that was submitted.
-            Ok(_) | Err(JournalError::Closed) => Ok(()),
-            Err(error) => Err(Arc::new(error)),
+            Err(error) if !matches!(*error, JournalError::Closed) => Err(error),
+            _ => Ok(()),
         }
     }
 }

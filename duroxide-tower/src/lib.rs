@@ -87,7 +87,6 @@
 
 mod actor;
 pub mod cluster;
-mod duplicate;
 mod effects;
 pub mod error;
 mod future;

@@ -4,8 +4,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use shared_journal::mailbox::{Acknowledge, Resolution, Work};
-use shared_journal::{MessageId, MessageKey};
+use shared_journal::{MessageId, MessageKey, Outcome};
 use tokio::sync::oneshot;
 
 use crate::actor::DurableActor;
@@ -208,23 +209,42 @@ pub(crate) struct Pending<M, R, E> {
 impl<M, R, E> Work for Pending<M, R, E>
 where
     M: Send + 'static,
-    R: Send + 'static,
-    E: Send + 'static,
+    R: DeserializeOwned + Send + 'static,
+    E: DeserializeOwned + Send + 'static,
 {
     fn resolve(self, resolution: Resolution) {
         let id = self.id;
         let answer = match (resolution, self.answer) {
             (Resolution::Processed, Some(answer)) => answer.map_err(CallError::Domain),
+            (Resolution::Recorded(outcome), _) => recorded(id, outcome),
+            (Resolution::IdReused, _) => return self.caller.refuse(Refusal::IdReused { id }),
             (Resolution::Failed { attempts, error }, _) => {
                 Err(CallError::DeadLetter { id, attempts, error })
             }
             (Resolution::Unknown(error), _) => {
-                // The service may be waiting for messages: it learns of the failure from here.
-                let source = Interruption::Journal(self.shared.fail(error));
+                let source = Interruption::Journal(error);
                 Err(CallError::OutcomeUnknown { id, source })
             }
             (_, _) => Err(self.shared.unknown(id)),
         };
         self.caller.answer(answer);
+    }
+}
+
+/// The answer to a message whose id was received before.
+fn recorded<R, E>(id: MessageId, outcome: Outcome) -> Answer<R, E>
+where
+    R: DeserializeOwned,
+    E: DeserializeOwned,
+{
+    match outcome {
+        Outcome::Processed(reply) => match reply.decode::<Result<R, E>>() {
+            Ok(answer) => answer.map_err(CallError::Domain),
+            Err(source) => Err(CallError::Unreadable { id, source }),
+        },
+        Outcome::Failed { attempts, error } => {
+            Err(CallError::DeadLetter { id, attempts, error: error.into() })
+        }
+        _ => Err(CallError::AlreadyProcessed { id }),
     }
 }

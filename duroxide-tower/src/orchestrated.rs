@@ -147,7 +147,13 @@ impl<A: DurableActor> Orchestrated<A> {
         let outbox = handling.outbox(A::ACTOR_TYPE, Limits::default().message_bytes);
         let mut context = ActorContext::without_journal(outbox.clone());
         context.begin(handling.id(), handling.attempts);
-        let handled = AssertUnwindSafe(actor.handle(&mut context, message)).catch_unwind().await;
+        let running = AssertUnwindSafe(actor.handle(&mut context, message)).catch_unwind();
+        let handled = match A::TIME_LIMIT {
+            Some(limit) => tokio::time::timeout(limit, running).await.map_err(|_| {
+                format!("the handler was at work for longer than its limit of {limit:?}")
+            })?,
+            None => running.await,
+        };
         let answer = handled.map_err(|panic| panic_text(&*panic))?;
         let handled =
             handling.handled(&actor.snapshot(), &answer, &outbox).map_err(|error| text(&error))?;

@@ -157,6 +157,12 @@ impl<A: DurableActor, T: IntoRequest<A>> DurableActorService<A, T> {
         }
     }
 
+    /// Whoever runs it starts it again when the journal has stopped.
+    pub(crate) fn end_with_journal(mut self) -> Self {
+        self.worker.end_with_journal();
+        self
+    }
+
     /// The actor's name.
     #[must_use]
     pub fn actor(&self) -> &ActorId {
@@ -166,6 +172,12 @@ impl<A: DurableActor, T: IntoRequest<A>> DurableActorService<A, T> {
     /// Handles messages until every handle (or sender) is gone and everything is handled, until
     /// the actor calls [`ActorContext::stop`], or until the journal stops. When it returns `Ok`,
     /// everything that was handled is durable.
+    ///
+    /// While a journal that has stopped is opened again by itself
+    /// ([`EventJournalBuilder::reopen`](shared_journal::EventJournalBuilder::reopen)), this goes on: the
+    /// actor gets its durable state back ([`restored`](shared_journal::DurableState::restored) is called,
+    /// [`started`](DurableActor::started) is not), and messages wait in the channel meanwhile. Callers that
+    /// waited are told [`OutcomeUnknown`](crate::CallError::OutcomeUnknown).
     ///
     /// The future can be dropped at any point, as if the process had died there: what is durable
     /// stays, and what was received and not processed is handled when the actor is started again.

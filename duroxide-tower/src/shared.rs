@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use shared_journal::{ActorId, JournalError, MessageId, MessageKey};
-use tokio::sync::Notify;
 
 use crate::error::{CallError, Interruption, Refusal, Route};
 
@@ -30,7 +29,6 @@ impl From<Failure> for Refusal {
 #[derive(Debug)]
 pub(crate) struct Shared {
     failure: OnceLock<Failure>,
-    failed: Notify,
     ids: u128,
     next_id: AtomicU64,
 }
@@ -39,7 +37,6 @@ impl Shared {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             failure: OnceLock::new(),
-            failed: Notify::new(),
             ids: MessageId::random().as_u128() & !u128::from(u64::MAX),
             next_id: AtomicU64::new(0),
         })
@@ -90,20 +87,6 @@ impl Shared {
 
     pub(crate) fn fail_with(&self, failure: Failure) {
         let _ = self.failure.set(failure);
-        self.failed.notify_waiters();
-    }
-
-    /// Waits until the service has failed because of the journal. Cancel-safe.
-    pub(crate) async fn failed(&self) -> Arc<JournalError> {
-        loop {
-            let mut failed = std::pin::pin!(self.failed.notified());
-            // Registered before the check: a failure between the two is not missed.
-            failed.as_mut().enable();
-            if let Some(Failure::Journal(error)) = self.failure.get() {
-                return error.clone();
-            }
-            failed.await;
-        }
     }
 
     /// Why nothing is accepted any more, given that the channel is closed.

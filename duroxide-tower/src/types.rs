@@ -1,6 +1,6 @@
 //! The types of actors, for reading a journal without starting them.
 
-use shared_journal::Types;
+use shared_journal::{DurableMessage, StoredType, Types};
 
 use crate::actor::DurableActor;
 
@@ -42,6 +42,7 @@ pub trait ActorTypes {
 
 impl ActorTypes for Types {
     fn actor<A: DurableActor>(self) -> Self {
-        self.state::<A>().message::<A, A::Message>()
+        let reply = StoredType::of::<Result<A::Reply, A::Error>>();
+        self.state::<A>().message::<A, A::Message>().stored_reply::<A>(A::Message::NAME, reply)
     }
 }

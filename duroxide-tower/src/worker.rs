@@ -4,8 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
-use futures::FutureExt;
+use futures::future::OptionFuture;
+use futures::{FutureExt, TryFutureExt};
 use shared_journal::JournalError;
 use shared_journal::mailbox::{Delivery, Ended, REPLY, error_text, panic_text};
 
@@ -17,23 +19,35 @@ pub(crate) struct Worker<A: DurableActor, T> {
     actor: A,
     context: ActorContext,
     intake: Intake<A, T>,
+    /// The actor has come to its end; what is left is to be written.
+    ending: bool,
+    /// It ends when the journal stops, also if that is opened again.
+    ends_with_journal: bool,
 }
 
-/// How a handler ended: with an outcome, or with a panic.
-type Handled<A> =
-    std::thread::Result<Result<<A as DurableActor>::Reply, <A as DurableActor>::Error>>;
+/// How a handler ended: with an outcome, or with what it died of.
+type Handled<A> = Result<Result<<A as DurableActor>::Reply, <A as DurableActor>::Error>, String>;
 
 impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
     pub(crate) fn new(actor: A, context: ActorContext, intake: Intake<A, T>) -> Self {
-        Self { actor, context, intake }
+        Self { actor, context, intake, ending: false, ends_with_journal: false }
+    }
+
+    /// Whoever runs it starts it again.
+    pub(crate) fn end_with_journal(&mut self) {
+        self.ends_with_journal = true;
     }
 
     /// The service's whole life.
     pub(crate) async fn run(mut self) -> Result<(), Arc<JournalError>> {
-        match AssertUnwindSafe(self.work()).catch_unwind().await {
+        match AssertUnwindSafe(self.live()).catch_unwind().await {
             Ok(Ok(())) => Ok(()),
             // While the channel is still open: its closing tells the callers to look here.
-            Ok(Err(error)) => Err(self.intake.shared.fail(error)),
+            Ok(Err(error)) => {
+                let error = self.intake.shared.fail(error);
+                self.intake.refuse_held();
+                Err(error)
+            }
             Err(panic) => {
                 self.intake.shared.panicked(self.context.actor_id(), &panic_text(&*panic));
                 // An actor that panics once more as it is dropped must not do so while unwinding.
@@ -43,14 +57,35 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
         }
     }
 
-    async fn work(&mut self) -> Result<(), Arc<JournalError>> {
+    async fn live(&mut self) -> Result<(), Arc<JournalError>> {
         self.actor.started(&mut self.context).await;
+        loop {
+            let Err(error) = self.work().await else { return Ok(()) };
+            self.reopen(error).await?;
+        }
+    }
+
+    /// Goes back to what is durable, when the journal that has stopped is opened again.
+    async fn reopen(&mut self, error: Arc<JournalError>) -> Result<(), Arc<JournalError>> {
+        if self.ending || self.ends_with_journal {
+            return Err(error);
+        }
+        let reopening = self.intake.mailbox.reopened(&error).ok_or(error)?;
+        let mailbox = reopening.await?;
+        mailbox.restore(&mut self.actor).map_err(Arc::new)?;
+        self.context = ActorContext::new(&mailbox);
+        self.intake.renew(mailbox);
+        self.intake.mailbox.baseline(&self.actor).map_err(Arc::new)
+    }
+
+    async fn work(&mut self) -> Result<(), Arc<JournalError>> {
         // Recovered messages first: they were received before any new one.
         self.handle_waiting().await?;
         while !self.context.is_stopping() && self.intake.receive().await? {
             self.intake.fill()?;
             self.handle_waiting().await?;
         }
+        self.ending = true;
         self.actor.stopped(&mut self.context).await;
         // If what the hook left cannot be stored, the actor ends as it was before it.
         let _ = if self.context.is_stopping() {
@@ -110,18 +145,36 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
         delivery: Delivery<Work<A>>,
         message: A::Message,
     ) -> Result<(Option<Delivery<Work<A>>>, Handled<A>), Arc<JournalError>> {
-        let Self { actor, context, intake } = self;
+        let Self { actor, context, intake, .. } = self;
+        let began = Instant::now();
         let handling = AssertUnwindSafe(async { actor.handle(context, message).await });
-        let mut handling = pin!(handling.catch_unwind());
-        if let Poll::Ready(handled) = futures::poll!(handling.as_mut()) {
+        let handling = handling.catch_unwind().map_err(|panic| panic_text(&*panic));
+        let mut handling = pin!(OptionFuture::from(Some(handling)));
+        if let Poll::Ready(Some(handled)) = futures::poll!(handling.as_mut()) {
             return Ok((Some(delivery), handled));
         }
         intake.mailbox.in_progress(delivery)?;
+        let over = async {
+            match A::TIME_LIMIT {
+                Some(limit) => {
+                    tokio::time::sleep(limit.saturating_sub(began.elapsed())).await;
+                    limit
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let mut over = pin!(over);
         loop {
             tokio::select! {
                 biased;
-                handled = handling.as_mut() => {
+                Some(handled) = handling.as_mut() => {
                     return Ok((intake.mailbox.take_in_progress(), handled));
+                }
+                limit = over.as_mut() => {
+                    let error = intake.mailbox.over_limit(limit);
+                    // What it drops may panic as it is dropped; that is the same failure.
+                    let _ = catch_unwind(AssertUnwindSafe(|| handling.set(None.into())));
+                    return Ok((intake.mailbox.take_in_progress(), Err(error)));
                 }
                 received = intake.receive_forever() => received?,
             }
@@ -150,7 +203,8 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
             (None, Ok(answer)) => match mailbox.encode(REPLY, &answer) {
                 Ok(reply) => {
                     if let Some(work) = &mut delivery.work {
-                        work.answer = Some(answer);
+                        let decoded = mailbox.checks_values().then(|| reply.decode().ok());
+                        work.answer = Some(decoded.flatten().unwrap_or(answer));
                     }
                     mailbox.processed(delivery, reply);
                     self.context.end(true);
@@ -158,7 +212,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
                 }
                 Err(error) => error_text(&error),
             },
-            (_, Err(panic)) => panic_text(&*panic),
+            (_, Err(error)) => error,
         };
         self.context.end(false);
         mailbox.failed(delivery, &failure, &mut self.actor)

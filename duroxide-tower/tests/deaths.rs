@@ -142,9 +142,9 @@ async fn an_orderly_end_is_no_attempt() {
     struct Waiting;
     impl DurableState for Waiting {
         const ACTOR_TYPE: &'static str = "mortal";
-        type State = serde::de::IgnoredAny;
+        type State = ();
         fn snapshot(&self) -> impl Serialize {}
-        fn restore(&mut self, _: serde::de::IgnoredAny) {}
+        fn restore(&mut self, (): ()) {}
     }
     #[async_trait]
     impl DurableActor for Waiting {

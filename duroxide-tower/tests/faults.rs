@@ -53,7 +53,7 @@ async fn open(store: &Store) -> Result<EventJournal, JournalError> {
         checkpoint_bytes: 4 << 10,
         ..Limits::default()
     };
-    EventJournal::builder().limits(limits).open_on(store.clone()).await
+    EventJournal::builder().limits(limits).reopen(false).open_on(store.clone()).await
 }
 
 async fn start(store: &Store) -> (EventJournal, DurableHandle<Log>, Running) {

@@ -75,7 +75,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             }
 
             #[doc(hidden)]
-            #[derive(#serde::Deserialize)]
+            #[derive(#serde::Serialize, #serde::Deserialize)]
             #container
             #vis struct __State #declared #declared_where #body
 

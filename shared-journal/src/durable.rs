@@ -34,8 +34,8 @@ pub trait DurableState {
     /// The actor type: the first half of an actor's name in the journal. Never change it.
     const ACTOR_TYPE: &'static str;
 
-    /// What a stored state decodes to.
-    type State: DeserializeOwned;
+    /// What a stored state decodes to. Its own encoding is that of [`snapshot`](Self::snapshot).
+    type State: Serialize + DeserializeOwned;
 
     /// The state to store, usually borrowed from `self`. Called once per run, not per message.
     fn snapshot(&self) -> impl Serialize;

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::id::{MessageId, MessageKey, Sequence};
 use crate::recovery::Window;
+use crate::sabotage::sabotaged;
 
 /// What an id is to an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +15,10 @@ pub(crate) enum Seen {
     /// It was not received within the window.
     New,
     /// It was received, with the same message as far as is known.
-    Known,
+    Known {
+        /// The place of the first; 0 if that was done when the actor started.
+        first: Sequence,
+    },
     /// It was received with another message.
     Reused,
 }
@@ -23,11 +27,17 @@ pub(crate) enum Seen {
 /// than the directory forgets its recorded outcome, and never while its message is not done.
 pub(crate) struct Ids {
     window: Window,
-    known: FxHashMap<MessageId, Option<u64>>,
+    known: FxHashMap<MessageId, Known>,
     callers: VecDeque<Received>,
     generated: VecDeque<Received>,
     /// The last message that is done.
     done: Sequence,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    fingerprint: Option<u64>,
+    first: Sequence,
 }
 
 #[derive(Clone, Copy)]
@@ -55,11 +65,17 @@ impl Ids {
 
     /// Whether a message under this key was received before.
     pub(crate) fn look(&self, key: MessageKey, fingerprint: Option<u64>) -> Seen {
-        let known = key.id().and_then(|id| self.known.get(&id));
+        let Some(Known { fingerprint: known, first }) = key.id().and_then(|id| self.known.get(&id))
+        else {
+            return Seen::New;
+        };
         match (known, fingerprint) {
-            (None, _) => Seen::New,
-            (Some(Some(known)), Some(fingerprint)) if *known != fingerprint => Seen::Reused,
-            (Some(_), _) => Seen::Known,
+            (Some(known), Some(fingerprint))
+                if *known != fingerprint && !sabotaged("sabotage-fingerprint") =>
+            {
+                Seen::Reused
+            }
+            _ => Seen::Known { first: *first },
         }
     }
 
@@ -78,7 +94,7 @@ impl Ids {
             MessageKey::Generated(id) => (id, &mut self.generated),
         };
         if let Entry::Vacant(entry) = self.known.entry(id) {
-            entry.insert(fingerprint);
+            entry.insert(Known { fingerprint, first: sequence });
             order.push_back(Received { id, at_ms, sequence });
         }
         let horizon = at_ms.saturating_sub(self.window.age_ms);
@@ -101,6 +117,10 @@ mod tests {
 
     const WINDOW: Window = Window { count: 2, age_ms: 1000, bytes: 0 };
 
+    fn known(ids: &Ids, id: u64) -> bool {
+        matches!(ids.look(caller(id), None), Seen::Known { .. })
+    }
+
     fn caller(id: u64) -> MessageKey {
         MessageKey::Caller(u128::from(id).into())
     }
@@ -111,10 +131,10 @@ mod tests {
         for n in 1..=5 {
             ids.insert(caller(n), None, n * 10_000, Sequence(n));
         }
-        assert!((1..=5).all(|n| ids.look(caller(n), None) == Seen::Known));
+        assert!((1..=5).all(|n| known(&ids, n)));
         ids.done(Sequence(3));
         ids.insert(caller(6), None, 60_000, Sequence(6));
-        let known: Vec<_> = (1..=6).filter(|n| ids.look(caller(*n), None) == Seen::Known).collect();
+        let known: Vec<_> = (1..=6).filter(|n| known(&ids, *n)).collect();
         assert_eq!(known, [4, 5, 6]);
     }
 
@@ -123,9 +143,10 @@ mod tests {
         let mut ids = Ids::new(WINDOW);
         ids.insert(caller(1), Some(7), 0, Sequence(1));
         ids.insert(caller(2), None, 0, Sequence(2));
-        assert_eq!(ids.look(caller(1), Some(7)), Seen::Known);
+        assert_eq!(ids.look(caller(1), Some(7)), Seen::Known { first: Sequence(1) });
         assert_eq!(ids.look(caller(1), Some(8)), Seen::Reused);
-        assert_eq!(ids.look(caller(1), None), Seen::Known);
-        assert_eq!(ids.look(caller(2), Some(8)), Seen::Known, "received by an earlier version");
+        assert!(known(&ids, 1));
+        let seen = ids.look(caller(2), Some(8));
+        assert_eq!(seen, Seen::Known { first: Sequence(2) }, "received by an earlier version");
     }
 }

@@ -6,24 +6,24 @@ use std::sync::atomic::Ordering;
 
 use duroxide::providers::Provider;
 
-use crate::attach::attach_aside;
-use crate::cluster::{Founding, found};
-use crate::codec::Codec;
-use crate::engine::{Engine, Keep, Retry, unshare};
+use crate::builder::EventJournalBuilder;
+use crate::engine::{Engine, Keep, unshare};
 use crate::error::JournalError;
 use crate::history::History;
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Sequence, ShardId};
-use crate::limits::{Durability, Limits};
+use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Work};
-use crate::provider::{ActorProvider, RecordFilter};
+use crate::provider::RecordFilter;
 use crate::record::{DeadLetter, Outcome};
+use crate::reopen::Door;
 use crate::repair::Repair;
 use crate::session::Session;
+use crate::stats::JournalStats;
 use crate::types::Types;
 use crate::verify::{VerifyReport, verify};
 
 /// The embedded journal has one shard.
-const SHARD: ShardId = ShardId(0);
+pub(crate) const SHARD: ShardId = ShardId(0);
 
 /// A durable journal of actors, next to a duroxide store.
 ///
@@ -47,7 +47,7 @@ const SHARD: ShardId = ShardId(0);
 /// ```
 #[derive(Clone)]
 pub struct EventJournal {
-    engine: Arc<Engine>,
+    pub(crate) door: Arc<Door>,
 }
 
 impl std::fmt::Debug for EventJournal {
@@ -61,7 +61,7 @@ impl std::fmt::Debug for EventJournal {
 
 impl EventJournal {
     /// Opens the journal that belongs to a duroxide provider, with the defaults of
-    /// [`Limits`], [`Durability`] and [`Codec`].
+    /// [`Limits`], [`Durability`](crate::Durability) and [`Codec`](crate::Codec).
     ///
     /// For a `SqliteProvider` on `app.db` the journal is `app.actors.db`, made if it is missing. For
     /// the `PostgresProvider` of duroxide-pg (feature `postgres`) it is in tables of its own, in the
@@ -87,23 +87,24 @@ impl EventJournal {
     /// Where the journal is stored.
     #[must_use]
     pub fn location(&self) -> String {
-        self.engine.shared().provider.location()
+        self.engine().shared().provider.location()
     }
 
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+    /// The engine that runs now, or the last one that did.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.door.engine()
     }
 
     /// How many times the store was opened, this time included.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.engine.shared().epoch
+        self.engine().shared().epoch
     }
 
     /// The limits it was opened with.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.engine.shared().limits
+        self.door.limits()
     }
 
     /// Loads an actor and makes the caller its only writer in this process, until the mailbox is
@@ -115,12 +116,7 @@ impl EventJournal {
     /// [`JournalError::AlreadyActive`], [`JournalError::InvalidActorId`], a corrupt record, or the
     /// journal has stopped.
     pub async fn activate<W: Work>(&self, actor: &ActorId) -> Result<Mailbox<W>, JournalError> {
-        let mut activation = self.engine.activate(actor.clone()).await?;
-        let pending = std::mem::take(&mut activation.pending);
-        let steps = std::mem::take(&mut activation.steps);
-        metrics::gauge!("journal_active_actors").increment(1.0);
-        let session = Session::new(self.engine.clone(), actor.clone(), activation, &pending);
-        Ok(Mailbox::new(session, pending, steps))
+        Mailbox::activate(&self.door, self.engine(), actor).await
     }
 
     /// The recorded outcome of a message. Waits for it if the message was received and not yet
@@ -133,7 +129,7 @@ impl EventJournal {
         actor: &ActorId,
         id: MessageId,
     ) -> Result<Option<Outcome>, JournalError> {
-        self.engine.outcome(actor.clone(), id).await
+        self.engine().outcome(actor.clone(), id).await
     }
 
     /// All actors, in the order in which they were first spawned.
@@ -165,7 +161,7 @@ impl EventJournal {
         const PAGE: usize = 4096;
         let (mut actors, mut after) = (Vec::new(), Some(ActorNo(0)));
         while let Some(begin) = after {
-            let page = self.engine.list(filter, begin, PAGE).await?;
+            let page = self.engine().list(filter, begin, PAGE).await?;
             actors.extend(page.actors.into_iter().map(|listed| listed.actor));
             after = page.next;
         }
@@ -183,7 +179,7 @@ impl EventJournal {
     pub async fn dead_letters(&self, actor: &ActorId) -> Result<Vec<DeadLetter>, JournalError> {
         let (mut all, mut after) = (Vec::new(), Sequence(0));
         loop {
-            let page = self.engine.dead_letters(actor.clone(), after, usize::MAX).await?;
+            let page = self.engine().dead_letters(actor.clone(), after, usize::MAX).await?;
             let Some(last) = page.last() else { return Ok(all) };
             after = last.sequence;
             all.extend(page);
@@ -202,7 +198,7 @@ impl EventJournal {
         after: Sequence,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, JournalError> {
-        self.engine.dead_letters(actor.clone(), after, limit).await
+        self.engine().dead_letters(actor.clone(), after, limit).await
     }
 
     /// Receives a dead letter again, as a new message; it is handled when the actor starts.
@@ -233,14 +229,14 @@ impl EventJournal {
         range: RangeInclusive<Sequence>,
     ) -> Result<usize, JournalError> {
         const AT_ONCE: usize = 4096;
-        let activation = self.engine.activate_for_repair(actor.clone()).await?;
+        let activation = self.engine().activate_for_repair(actor.clone()).await?;
         // One that fails again is behind the end.
         let end = (*range.end()).min(activation.received);
-        let mut session = Session::new(self.engine.clone(), actor.clone(), activation, &[]);
+        let mut session = Session::new(self.engine(), actor.clone(), activation, &[]);
         let mut after = Sequence(range.start().0.saturating_sub(1));
         let mut count = 0;
         loop {
-            let page = self.engine.dead_letters(actor.clone(), after, AT_ONCE).await?;
+            let page = self.engine().dead_letters(actor.clone(), after, AT_ONCE).await?;
             let known = page.iter().filter(|letter| letter.sequence <= end);
             let mut last = None;
             for letter in known {
@@ -277,7 +273,7 @@ impl EventJournal {
         actor: &ActorId,
         sequence: Sequence,
     ) -> Result<(), JournalError> {
-        match self.engine.discard(actor.clone(), sequence..=sequence).await? {
+        match self.engine().discard(actor.clone(), sequence..=sequence).await? {
             0 => Err(JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence }),
             _ => Ok(()),
         }
@@ -295,7 +291,7 @@ impl EventJournal {
     ) -> Result<usize, JournalError> {
         let mut all = 0;
         loop {
-            match self.engine.discard(actor.clone(), range.clone()).await? {
+            match self.engine().discard(actor.clone(), range.clone()).await? {
                 0 => return Ok(all),
                 count => all += count,
             }
@@ -318,7 +314,7 @@ impl EventJournal {
     /// The history of an actor, from the oldest commit that is kept
     /// ([`Limits::history_commits`]) to the newest at the time it gets there.
     pub fn history(&self, actor: &ActorId) -> History {
-        History::new(self.engine.clone(), actor.clone())
+        History::new(self.engine(), actor.clone())
     }
 
     /// Reads everything and checks it: envelopes, checksums, positions, epochs, every record and
@@ -338,7 +334,7 @@ impl EventJournal {
     /// # Errors
     /// As [`verify`](Self::verify).
     pub async fn verify_with(&self, types: &Types) -> Result<VerifyReport, JournalError> {
-        verify(self.engine.shared(), types).await
+        verify(self.engine().shared(), types).await
     }
 
     /// Saves what changed, so that the log before it can go, and waits for it. The journal does
@@ -347,7 +343,7 @@ impl EventJournal {
     /// # Errors
     /// The journal has stopped.
     pub async fn checkpoint(&self) -> Result<(), JournalError> {
-        self.engine.checkpoint(Keep::Usual).await
+        self.engine().checkpoint(Keep::Usual).await
     }
 
     /// Makes a checkpoint, takes nothing more, and waits until everything is written. Actors that
@@ -358,138 +354,32 @@ impl EventJournal {
     /// # Errors
     /// The journal had stopped.
     pub async fn close(&self) -> Result<(), JournalError> {
-        self.engine.close().await
+        self.door.close().await
     }
 
     /// As [`close`](Self::close), without a checkpoint: the next owner does not have to wait for it.
     pub(crate) async fn hand_over(&self) -> Result<(), JournalError> {
-        self.engine.finish().await
+        self.engine().finish().await
     }
 
-    /// Why the journal takes nothing more, if it does not.
+    /// Why the journal takes nothing more, if it does not. None while it is being opened again
+    /// ([`EventJournalBuilder::reopen`]).
     #[must_use]
     pub fn stopped(&self) -> Option<Arc<JournalError>> {
-        self.engine.shared().queue.refusal()
+        self.door.ended()
     }
 
     /// Counts since this journal was opened.
     #[must_use]
     pub fn stats(&self) -> JournalStats {
-        let counters = &self.engine.shared().counters;
+        let counters = self.door.counters();
         JournalStats {
             recovered_actors: counters.recovered_actors.load(Ordering::Relaxed),
             recovered_pending: counters.recovered_pending.load(Ordering::Relaxed),
             duplicates: counters.duplicates.load(Ordering::Relaxed),
             dead_letters: counters.dead_letters.load(Ordering::Relaxed),
             checkpoints: counters.checkpoints.load(Ordering::Relaxed),
+            reopenings: counters.reopenings.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// Counts since a journal was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct JournalStats {
-    /// Actors that were in the store when it was opened.
-    pub recovered_actors: u64,
-    /// Messages in the log's tail that were received and not processed when it was opened.
-    pub recovered_pending: u64,
-    /// Messages that were not handled because their id had been received before.
-    pub duplicates: u64,
-    /// Messages that became dead letters.
-    pub dead_letters: u64,
-    /// Checkpoints that were finished.
-    pub checkpoints: u64,
-}
-
-/// Opens a journal with other limits, durability or codec than the defaults.
-///
-/// ```
-/// # use std::sync::Arc;
-/// # use duroxide::providers::sqlite::SqliteProvider;
-/// use shared_journal::{Codec, Durability, EventJournal, Limits};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let provider = Arc::new(SqliteProvider::new_in_memory().await?);
-/// let journal = EventJournal::builder()
-///     .durability(Durability::ProcessCrash)
-///     .codec(Codec::MessagePack)
-///     .limits(Limits { attempts: 5, ..Limits::default() })
-///     .open(provider)
-///     .await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct EventJournalBuilder {
-    pub(crate) limits: Limits,
-    pub(crate) durability: Durability,
-    pub(crate) codec: Codec,
-}
-
-impl EventJournalBuilder {
-    /// Other limits.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// What a commit survives. The default is a power cut.
-    #[must_use]
-    pub fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// How messages, replies and states are encoded from now on. The default is JSON.
-    #[must_use]
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
-        self
-    }
-
-    /// Opens the journal that belongs to a duroxide provider.
-    ///
-    /// # Errors
-    /// As [`EventJournal::open`].
-    pub async fn open(self, provider: Arc<dyn Provider>) -> Result<EventJournal, JournalError> {
-        // Before a file is made.
-        self.limits.check()?;
-        let store = attach_aside(provider, self.durability).await?;
-        self.open_on(store).await
-    }
-
-    /// Opens the journal on a store of its own. Its durability is the provider's.
-    ///
-    /// # Errors
-    /// As [`EventJournal::open`].
-    pub async fn open_on(
-        self,
-        provider: Arc<dyn ActorProvider>,
-    ) -> Result<EventJournal, JournalError> {
-        self.limits.check()?;
-        if let Some(store) = provider.clone().cluster() {
-            let mut retry = Retry::new(self.limits.commit_retry);
-            let wanted = Founding { cluster: String::new(), shards: 1 };
-            while let Err(error) = found(&*store, &wanted).await {
-                match retry.again().filter(|_| error.is_retryable()) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(error),
-                }
-            }
-        }
-        self.open_shard(provider, SHARD).await
-    }
-
-    /// Opens one shard of a store.
-    pub(crate) async fn open_shard(
-        self,
-        provider: Arc<dyn ActorProvider>,
-        shard: ShardId,
-    ) -> Result<EventJournal, JournalError> {
-        let engine = Engine::open(provider, shard, self.limits, self.codec).await?;
-        Ok(EventJournal { engine: Arc::new(engine) })
     }
 }

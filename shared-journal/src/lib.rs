@@ -23,6 +23,7 @@
 //!   production.
 
 mod attach;
+mod builder;
 pub mod cluster;
 mod codec;
 mod copy;
@@ -56,11 +57,13 @@ mod reader;
 mod record;
 mod record_v2;
 mod recovery;
+mod reopen;
 mod repair;
 mod reshard;
 mod sabotage;
 mod session;
 pub mod sqlite;
+mod stats;
 #[cfg(any(test, feature = "provider-test"))]
 mod sum;
 mod sync;
@@ -71,7 +74,8 @@ mod verify;
 pub mod workflow;
 
 pub use attach::{attach, attach_to_read};
-pub use codec::{Codec, CodecError, Payload};
+pub use builder::EventJournalBuilder;
+pub use codec::{Codec, CodecError, Payload, StoredType};
 pub use copy::{CopyReport, copy};
 pub use durable::{DurableMessage, DurableState};
 pub use envelope::EnvelopeError;
@@ -79,7 +83,7 @@ pub use error::{BoxError, IllegalEvent, JournalError, Place};
 pub use event::{ActorEvent, RepairAction};
 pub use history::{History, HistoryEntry};
 pub use id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, Sequence, ShardId};
-pub use journal::{EventJournal, EventJournalBuilder, JournalStats};
+pub use journal::EventJournal;
 pub use limits::{Durability, Limits, MAX_ACTOR_ID_BYTES, MAX_ACTOR_TYPE_BYTES};
 pub use mailbox::{Mailbox, StepError, Steps};
 pub use outbox::{Origin, Outbox, OutboxError};
@@ -90,6 +94,7 @@ pub use record::{DeadLetter, Outcome, PendingMessage};
 pub use repair::{MAX_REPAIR_BY_BYTES, MAX_REPAIR_WHY_BYTES, PendingText, Repair};
 pub use reshard::reshard;
 pub use shared_journal_derive::{DurableMessage, DurableState};
+pub use stats::JournalStats;
 pub use types::Types;
 pub use verify::VerifyReport;
 

@@ -117,6 +117,14 @@ pub struct Limits {
     ///
     /// Allowed: up to 7 days. There is one retry at least, also with 0.
     pub commit_retry: Duration,
+    /// How long a handler is at work before a line in the log names its actor and message, and the gauge
+    /// `journal_slow_handlers` counts it. Default 30 s. It is told again when it has been at work for
+    /// twice as long. A thread looks four times in that time, every 5 s at most and every 10 ms at least,
+    /// so it is told up to one look late. Nothing is done to the handler: the time limit for that is
+    /// `DurableActor::TIME_LIMIT` of the adapters.
+    ///
+    /// Allowed: any. With [`Duration::MAX`] nobody looks.
+    pub slow_handler: Duration,
 }
 
 impl Default for Limits {
@@ -139,6 +147,7 @@ impl Default for Limits {
             dead_letter_bytes: 1 << 30,
             pending_bytes: 64 << 20,
             commit_retry: Duration::from_secs(10),
+            slow_handler: Duration::from_secs(30),
         }
     }
 }
@@ -218,6 +227,7 @@ mod tests {
         ("dead_letter_bytes", |it, n| it.dead_letter_bytes = n, [false, true, true]),
         ("pending_bytes", |it, n| it.pending_bytes = n as usize, [false, true, false]),
         ("commit_retry", |it, n| it.commit_retry = time(n), [true, true, false]),
+        ("slow_handler", |it, n| it.slow_handler = time(n), [true, true, true]),
     ];
 
     fn time(n: u64) -> Duration {

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::codec::{Codec, CodecError, Payload};
@@ -34,6 +35,8 @@ pub struct Outbox {
     shared: Arc<Shared>,
     /// Of what is put there while no handler is known to run.
     origin: Origin,
+    /// What is sent is decoded and encoded again.
+    checked: bool,
 }
 
 /// Where something that an actor sends comes from: the call of a handler, or, by default, code
@@ -159,7 +162,12 @@ impl Outbox {
             in_progress: AtomicU64::new(0),
             open,
         };
-        Self { shared: Arc::new(shared), origin: Origin::default() }
+        Self { shared: Arc::new(shared), origin: Origin::default(), checked: false }
+    }
+
+    /// The same outbox, with [checks](crate::EventJournalBuilder::check_values) or without.
+    pub(crate) fn checked(self, checked: bool) -> Self {
+        Self { checked, ..self }
     }
 
     /// The handler of a message begins: what is sent now is its, until it [ends](Self::end).
@@ -206,7 +214,7 @@ impl Outbox {
     /// The same outbox, for code that belongs to a handler and runs later.
     #[must_use]
     pub fn of(&self, origin: Origin) -> Self {
-        Self { shared: self.shared.clone(), origin }
+        Self { shared: self.shared.clone(), origin, ..*self }
     }
 
     /// The sender.
@@ -225,11 +233,30 @@ impl Outbox {
         &self,
         to: &ActorId,
         kind: &str,
-        message: &impl Serialize,
+        message: &(impl Serialize + DeserializeOwned),
     ) -> Result<(), OutboxError> {
-        let encoded = Payload::encode(self.shared.codec, message);
-        let payload = encoded.map_err(|source| OutboxError::Encode { to: to.clone(), source })?;
+        let payload = self.encode(self.shared.codec, to, message)?;
         self.push(|_| Ok(Draft { to: to.clone(), kind: kind.to_owned(), payload })).map(drop)
+    }
+
+    pub(crate) fn is_checked(&self) -> bool {
+        self.checked
+    }
+
+    pub(crate) fn encode<T: Serialize + DeserializeOwned>(
+        &self,
+        codec: Codec,
+        to: &ActorId,
+        message: &T,
+    ) -> Result<Payload<'static>, OutboxError> {
+        let encode = || {
+            let payload = Payload::encode(codec, message)?;
+            if self.checked {
+                payload.verify_as::<T>()?;
+            }
+            Ok(payload)
+        };
+        encode().map_err(|source| OutboxError::Encode { to: to.clone(), source })
     }
 
     /// Sends what is drafted for a number, and returns that.

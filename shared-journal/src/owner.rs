@@ -40,6 +40,14 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// Whether this process has opened it, now or before.
+    pub(crate) fn is_this_process(&self) -> bool {
+        let this = Self::this_process();
+        (&self.host, self.pid, &self.program) == (&this.host, this.pid, &this.program)
+    }
+}
+
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = name.or_else(|| std::env::var("HOSTNAME").ok());

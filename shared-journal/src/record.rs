@@ -113,12 +113,15 @@ pub struct PendingMessage {
     /// The commit that has its receipt, while that is known.
     #[serde(skip)]
     pub(crate) received_at: Position,
+    /// When, in milliseconds by the journal's clock; 0 if that is not known.
+    #[serde(skip)]
+    pub(crate) received_ms: u64,
 }
 
 /// What is stored of them is the same.
 impl PartialEq for PendingMessage {
     fn eq(&self, other: &Self) -> bool {
-        let Self { sequence, key, kind, payload, attempts, fingerprint, received_at: _ } = self;
+        let Self { sequence, key, kind, payload, attempts, fingerprint, .. } = self;
         (sequence, key, kind, payload) == (&other.sequence, &other.key, &other.kind, &other.payload)
             && (attempts, fingerprint) == (&other.attempts, &other.fingerprint)
     }
@@ -223,6 +226,11 @@ impl Outcome {
 }
 
 impl ActorRecord {
+    /// Whether a message with this id waits.
+    pub(crate) fn is_pending(&self, id: MessageId) -> bool {
+        self.pending.iter().any(|message| message.key.id() == Some(id))
+    }
+
     /// The recorded outcome of the message with this id, if it is in the window.
     pub(crate) fn outcome(&self, id: MessageId) -> Option<&Outcome> {
         let newest_first = self.window.iter().rev().chain(self.generated.iter().rev());

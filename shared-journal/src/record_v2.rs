@@ -69,6 +69,7 @@ impl From<RecordV2<'_>> for ActorRecord {
             attempts: None,
             fingerprint: None,
             received_at: Position::default(),
+            received_ms: 0,
         });
         Self {
             spawned: old.spawned,

@@ -51,6 +51,7 @@ impl ActorRecord {
                     attempts: None,
                     fingerprint: None,
                     received_at: stamp.position,
+                    received_ms: stamp.clock_ms,
                 });
             }
 

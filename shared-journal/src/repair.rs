@@ -99,7 +99,8 @@ impl Repair {
     /// [`JournalError::NoSuchActor`]; [`JournalError::AlreadyActive`]; [`JournalError::Encode`] if
     /// `text` is not JSON; [`JournalError::TooLarge`]; the journal has stopped.
     pub async fn replace_state(&self, actor: &ActorId, text: &str) -> Result<(), JournalError> {
-        let shared = self.journal.engine().shared();
+        let engine = self.journal.engine();
+        let shared = engine.shared();
         self.apply(actor, |activation| {
             let codec = activation.state.as_ref().map_or(shared.codec, Payload::codec);
             let state = Payload::from_text(codec, text).map_err(|source| encode(actor, source))?;
@@ -294,11 +295,12 @@ impl Repair {
     async fn write(&self, actor: &ActorId, events: &[ActorEvent<'_>]) -> Result<(), JournalError> {
         let missing = || JournalError::NoSuchActor { actor: actor.clone() };
         self.look(actor, |_| ()).await?;
-        let no = self.journal.engine().number(actor.clone()).await?.ok_or_else(missing)?;
+        let engine = self.journal.engine();
+        let no = engine.number(actor.clone()).await?.ok_or_else(missing)?;
         if let Some(ActorEvent::Repaired { action, .. }) = events.first() {
             self.log(actor, action);
         }
-        self.journal.engine().write(no, events).await
+        engine.write(no, events).await
     }
 
     async fn look<T: Send + 'static>(
@@ -306,10 +308,8 @@ impl Repair {
         actor: &ActorId,
         look: impl FnOnce(&crate::record::ActorRecord) -> T + Send + 'static,
     ) -> Result<T, JournalError> {
-        let seen = self
-            .journal
-            .engine()
-            .look(actor.clone(), |record| record.spawned.then(|| look(record)));
+        let engine = self.journal.engine();
+        let seen = engine.look(actor.clone(), |record| record.spawned.then(|| look(record)));
         let missing = || JournalError::NoSuchActor { actor: actor.clone() };
         seen.await?.flatten().ok_or_else(missing)
     }

@@ -9,7 +9,7 @@ use crate::codec::Codec;
 use crate::copy::{
     CopyReport, PART_BYTES, founding_of, letters_after, move_letters, records_after,
 };
-use crate::engine::{Engine, read_letter, read_record, stored_letter};
+use crate::engine::{Engine, Opening, read_letter, read_record, stored_letter};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorNo, Epoch, Position, Sequence, ShardId};
@@ -44,7 +44,14 @@ pub async fn reshard(
     found(&*target, founding).await?;
     // Everything that the logs say goes into the records.
     for shard in (0..source.shards).map(ShardId) {
-        let engine = Engine::open(from.clone(), shard, Limits::default(), Codec::default()).await?;
+        let engine = Engine::open(
+            from.clone(),
+            shard,
+            Limits::default(),
+            Codec::default(),
+            Opening::default(),
+        )
+        .await?;
         engine.close().await?;
     }
     let (shards, letters_from) = (source.shards, from.clone().cluster());

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::codec::Payload;
 use crate::dead::DeadTotals;
-use crate::engine::{Activation, Engine, Gate, Halt, Lease, Release, Shared, window};
+use crate::engine::{Activation, Answer, Engine, Fate, Gate, Halt, Lease, Release, Shared, window};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageKey, Position, Sequence};
 use crate::ids::{Ids, Seen};
 use crate::outbox::{Outbox, Sent};
-use crate::record::{OutgoingMessage, PendingMessage};
+use crate::record::{ActorRecord, OutgoingMessage, PendingMessage};
 use crate::sabotage::sabotaged;
 
 /// What a run of one message and a small state takes.
@@ -37,6 +37,8 @@ pub(crate) struct Session {
     state: Option<Payload<'static>>,
     /// `state` is in the history, not only the state of construction.
     captured: bool,
+    /// The state of construction, of an actor that was new: nothing of it may be durable.
+    constructed: Option<Payload<'static>>,
     entries: Vec<u8>,
     count: u64,
     /// Of the runtime that drives the actor, once that is known.
@@ -79,6 +81,7 @@ impl Session {
             ids,
             captured: activation.state.is_some(),
             state: activation.state,
+            constructed: None,
             entries: Vec::new(),
             count: 0,
             gate: None,
@@ -99,9 +102,10 @@ impl Session {
 
     /// The outbox of this activation.
     pub(crate) fn outbox(&self) -> Outbox {
-        let Shared { codec, limits, relay, .. } = &**self.engine.shared();
+        let Shared { codec, limits, relay, checked, .. } = &**self.engine.shared();
         let relayed = relay.get().is_some();
         Outbox::new(self.actor.clone(), *codec, limits.message_bytes, relayed, self.sent)
+            .checked(checked.get().is_some())
     }
 
     /// Adds messages to the run.
@@ -175,6 +179,24 @@ impl Session {
         self.ids.done(sequence);
     }
 
+    /// Looks at the actor's record when everything submitted so far is durable. The answer is given
+    /// in the runtime that drives the actor.
+    pub(crate) fn ask<T: Send + 'static>(
+        &mut self,
+        look: impl FnOnce(Option<&ActorRecord>) -> T + Send + 'static,
+        then: impl FnOnce(Result<T, Arc<JournalError>>) + Send + 'static,
+    ) {
+        let shared = self.engine.shared();
+        let gate = self.gate.get_or_insert_with(|| shared.gates.here()).clone();
+        let answer = Answer::new(shared.clone(), gate, then);
+        shared.look(self.actor.clone(), Box::new(move |record| answer.give(record.map(look))));
+    }
+
+    /// Says when everything submitted so far is durable.
+    pub(crate) fn when_durable(&mut self, then: impl FnOnce(Fate) + Send + 'static) {
+        self.ask(|_| (), then);
+    }
+
     /// Adds an event to the run.
     pub(crate) fn push(&mut self, event: &ActorEvent<'_>) -> Result<(), JournalError> {
         let Self { spawned, actor, entries, count, lease, engine, .. } = self;
@@ -223,7 +245,13 @@ impl Session {
 
     /// Sets the state to go back to without writing it.
     pub(crate) fn baseline(&mut self, state: Payload<'static>) {
+        self.constructed = Some(state.clone());
         self.state = Some(state);
+    }
+
+    /// What the actor was made with, if it was new.
+    pub(crate) fn constructed(&self) -> Option<&Payload<'static>> {
+        self.constructed.as_ref()
     }
 
     /// Whether the actor's state is in its history.

@@ -1,11 +1,12 @@
 //! The types of an application, for reading what is stored without starting an actor.
 
 use std::fmt;
-use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::codec::{CodecError, Payload};
+#[cfg(feature = "test-util")]
+use crate::codec::Again;
+use crate::codec::{CodecError, Payload, StoredType};
 use crate::durable::{DurableMessage, DurableState};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, Sequence};
@@ -36,14 +37,12 @@ pub struct Types {
     actors: FxHashMap<&'static str, ActorTypes>,
 }
 
-/// Whether a payload decodes.
-type Decodes = Arc<dyn Fn(&Payload<'_>) -> Result<(), CodecError> + Send + Sync>;
-
 /// What is known of one actor type.
 #[derive(Clone, Default)]
 struct ActorTypes {
-    state: Option<Decodes>,
-    messages: FxHashMap<&'static str, Decodes>,
+    state: Option<StoredType>,
+    messages: FxHashMap<&'static str, StoredType>,
+    replies: FxHashMap<&'static str, StoredType>,
 }
 
 impl fmt::Debug for Types {
@@ -64,7 +63,7 @@ impl Types {
     #[must_use]
     pub fn state<A: DurableState>(mut self) -> Self {
         let actor = self.actors.entry(A::ACTOR_TYPE).or_default();
-        actor.state = Some(Arc::new(|payload| payload.decode::<A::State>().map(drop)));
+        actor.state = Some(StoredType::of::<A::State>());
         self
     }
 
@@ -72,19 +71,46 @@ impl Types {
     /// another name is a problem.
     #[must_use]
     pub fn message<A: DurableState, M: DurableMessage>(self) -> Self {
-        self.decodes::<A>(M::NAME, |payload| payload.decode::<M>().map(drop))
+        self.stored_message::<A>(M::NAME, StoredType::of::<M>())
     }
 
     /// As [`message`](Self::message), for the lists of adapters.
     #[must_use]
-    pub fn decodes<A: DurableState>(
+    pub fn stored_message<A: DurableState>(
         mut self,
         name: &'static str,
-        decodes: impl Fn(&Payload<'_>) -> Result<(), CodecError> + Send + Sync + 'static,
+        message: StoredType,
     ) -> Self {
         let actor = self.actors.entry(A::ACTOR_TYPE).or_default();
-        actor.messages.insert(name, Arc::new(decodes));
+        actor.messages.insert(name, message);
         self
+    }
+
+    /// The reply to a message with this name, for the lists of adapters: the kit for tests compares
+    /// replies.
+    #[must_use]
+    pub fn stored_reply<A: DurableState>(mut self, name: &'static str, reply: StoredType) -> Self {
+        let actor = self.actors.entry(A::ACTOR_TYPE).or_default();
+        actor.replies.insert(name, reply);
+        self
+    }
+
+    /// What the type of a state makes of it.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn state_again(&self, actor_type: &str) -> Option<Again> {
+        Some(self.actors.get(actor_type)?.state?.again)
+    }
+
+    /// What the type of a message makes of it.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn message_again(&self, actor_type: &str, kind: &str) -> Option<Again> {
+        Some(self.actors.get(actor_type)?.messages.get(kind)?.again)
+    }
+
+    /// What the type of a message's reply makes of it.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn reply_again(&self, actor_type: &str, kind: &str) -> Option<Again> {
+        Some(self.actors.get(actor_type)?.replies.get(kind)?.again)
     }
 
     /// Everything in an actor's record that does not decode, but for its dead letters.
@@ -103,7 +129,7 @@ impl Types {
         if let Some(state) = &record.state {
             let types = self.actors.get(actor.actor_type());
             let decodes = types.and_then(|types| types.state.as_ref());
-            let decoded = decodes.map_or_else(|| state.check(), |decodes| decodes(state));
+            let decoded = decodes.map_or_else(|| state.check(), |it| (it.decodes)(state));
             wrong(place.clone(), "state".to_owned(), decoded);
         }
         for step in &record.steps {
@@ -135,7 +161,7 @@ impl Types {
         let messages = types.map(|types| &types.messages).filter(|all| !all.is_empty());
         let decoded = match messages.map(|messages| messages.get(kind)) {
             None => payload.check(),
-            Some(Some(decodes)) => decodes(payload),
+            Some(Some(it)) => (it.decodes)(payload),
             Some(None) => {
                 return Some(JournalError::UnknownMessage { place, kind: kind.to_owned() });
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use duroxide::providers::sqlite::SqliteProvider;
 use futures::StreamExt;
 use serde::Serialize;
-use shared_journal::mailbox::{Acceptance, Delivery, MESSAGE, Resolution, Work};
+use shared_journal::mailbox::{Delivery, MESSAGE, Resolution, Work};
 use shared_journal::sqlite::SqliteActorProvider;
 use shared_journal::{
     ActorEvent, ActorId, Durability, DurableState, EventJournal, JournalError, Limits, Mailbox,
@@ -112,10 +112,9 @@ impl Client {
         let payload = mailbox.encode(MESSAGE, &amount).unwrap();
         let work = Report(name, self.sender.clone());
         let id = id.map(MessageId::from);
-        match mailbox.accept(id, "add", payload, None, work, None).unwrap() {
-            Acceptance::Accepted => true,
-            Acceptance::Duplicate(..) | Acceptance::Reused(_) => false,
-        }
+        let before = mailbox.len();
+        mailbox.accept(id, "add", payload, None, work, None).unwrap();
+        mailbox.len() > before
     }
 
     /// Waits for the next resolution.

@@ -17,8 +17,8 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use shared_journal::cluster::Cluster;
 use shared_journal::{
-    CopyReport, Durability, DurableMessage, DurableState, EventJournal, JournalError,
-    JournalReader, Limits, attach, copy,
+    CopyReport, Durability, DurableMessage, DurableState, EventJournal, EventJournalBuilder,
+    JournalError, JournalReader, Limits, attach, copy,
 };
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -27,10 +27,11 @@ use tests::proxy::Proxy;
 
 type Test = fn(&Setting);
 
-const TESTS: [(&str, Test); 11] = [
+const TESTS: [(&str, Test); 12] = [
     ("a_cut_connection_loses_nothing_and_repeats_nothing", cuts),
     ("connections_that_fall_silent_are_replaced", silence),
     ("a_server_that_stays_away_is_an_error_and_nothing_is_lost", outage),
+    ("a_journal_opens_again_when_the_server_is_back", reopened),
     ("a_full_disk_stops_the_journal_and_loses_nothing", full_disk),
     ("a_server_that_became_a_standby_is_waited_for", standby),
     ("an_older_schema_is_migrated", older_schema),
@@ -80,11 +81,19 @@ impl Setting {
 
     /// The journal, through the proxy.
     async fn journal(&self, proxy: &Proxy, limits: Limits) -> Result<EventJournal, JournalError> {
+        self.open(proxy, EventJournal::builder().limits(limits).reopen(false)).await
+    }
+
+    async fn open(
+        &self,
+        proxy: &Proxy,
+        builder: EventJournalBuilder,
+    ) -> Result<EventJournal, JournalError> {
         let through = self.options.clone().host("127.0.0.1").port(proxy.address().port());
         let url = through.to_url_lossy().to_string();
         let provider = PostgresProvider::new_with_schema(&url, Some(self.schema.name()));
         let provider = Arc::new(provider.await.unwrap());
-        EventJournal::builder().limits(limits).open(provider).await
+        builder.open(provider).await
     }
 
     async fn sql(&self, statement: &str) {
@@ -234,6 +243,27 @@ fn outage(setting: &Setting) {
         after.ask_with_id(1, Push(1)).await.unwrap();
         let seen = after.ask_with_id(2, Push(2)).await.unwrap();
         assert_eq!(seen, [1, 2], "asked again, handled once");
+    });
+}
+
+fn reopened(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let limits = Limits { commit_retry: Duration::from_millis(100), ..Limits::default() };
+        let journal = setting.open(&proxy, EventJournal::builder().limits(limits)).await.unwrap();
+        let list = list(&journal).await;
+        list.ask_with_id(1, Push(1)).await.unwrap();
+        proxy.refuse(true);
+        proxy.cut();
+        let error = list.ask_with_id(2, Push(2)).await.unwrap_err();
+        assert!(error.is_retryable() && journal.stopped().is_none(), "{error:?}");
+        proxy.refuse(false);
+        assert_eq!(list.ask_with_id(3, Push(3)).await.unwrap(), [1, 3], "it waits");
+        assert_eq!(list.ask_with_id(2, Push(2)).await.unwrap(), [1, 3, 2], "handled once");
+        assert_eq!(journal.stats().reopenings, 1);
+        let newer = EventJournal::open(setting.schema.provider()).await.unwrap();
+        list.ask_with_id(4, Push(4)).await.unwrap_err();
+        assert!(journal.stopped().unwrap().is_fenced() && newer.stopped().is_none());
     });
 }
 

@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 /// Each promise that can be broken, and a seed whose first programs show it.
-const SABOTAGES: [&str; 11] = [
+const SABOTAGES: [&str; 15] = [
     "early-reply",
     "known-ids",
     "state",
@@ -21,6 +21,10 @@ const SABOTAGES: [&str; 11] = [
     "poison",
     "relay-id",
     "relay-recovery",
+    "floats",
+    "fingerprint",
+    "attempts",
+    "swallow",
 ];
 
 /// Most kills before a sabotage must be found. Each of these is found by the first few; the fence needs a

@@ -7,7 +7,7 @@ use actix::{Actor, Addr, ArbiterHandle, Context};
 use async_trait::async_trait;
 use futures::future::{LocalBoxFuture, poll_fn};
 use shared_journal::cluster::{Host, Hosted, Parcel};
-use shared_journal::{EventJournal, JournalError};
+use shared_journal::{EventJournal, JournalError, Types};
 use tokio::sync::{mpsc, oneshot};
 
 use super::parcel::offer;
@@ -16,6 +16,7 @@ use crate::context::DurableContext;
 use crate::driver::Offer;
 use crate::message::Table;
 use crate::start::StartDurable;
+use crate::types::ActorTypes;
 use crate::wrapper::DurableActixActor;
 
 /// Messages that have left their lane and are not in the actor's mailbox.
@@ -78,6 +79,10 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Host for ActixHost<A>
         A::ACTOR_TYPE
     }
 
+    fn types(&self) -> Types {
+        Types::new().actor::<A>()
+    }
+
     async fn start(
         &self,
         journal: &EventJournal,
@@ -100,6 +105,10 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Host for ActixHost<A>
 impl<A: DurableActor + Actor<Context = Context<A>>> Host for WrappedHost<A> {
     fn actor_type(&self) -> &'static str {
         A::ACTOR_TYPE
+    }
+
+    fn types(&self) -> Types {
+        Types::new().actor::<A>()
     }
 
     async fn start(

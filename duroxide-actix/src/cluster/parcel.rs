@@ -6,6 +6,7 @@ use std::task::{self, Poll};
 use actix::Actor;
 use shared_journal::cluster::{Answering, Delivered, Parcel};
 use shared_journal::mailbox::Resolution;
+use shared_journal::mailbox::error_text;
 use shared_journal::{Codec, CodecError, Outcome, Payload};
 
 use crate::alarm::Alarm;
@@ -56,6 +57,16 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
         Ok(self.payload.clone())
     }
 
+    fn verify(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        // Not as it came: a sender of an earlier version has written other fields.
+        let own = self.job.encode(payload.codec())?;
+        self.job.verify(&own)
+    }
+
+    fn verify_reply(&mut self, payload: &Payload<'_>) -> Result<(), CodecError> {
+        self.job.verify_reply(payload)
+    }
+
     fn fingerprint(&self) -> Option<u64> {
         self.job.fingerprint()
     }
@@ -87,23 +98,21 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
     fn refuse(mut self: Box<Self>, error: AskError) {
         self.say(match error {
             AskError::IdReused { .. } => Delivered::IdReused,
-            error => Delivered::Refused(error.to_string().into()),
-        });
-    }
-
-    fn answer(mut self: Box<Self>, outcome: Option<Outcome>) {
-        self.say(match outcome {
-            Some(Outcome::Processed(reply)) => Delivered::Processed(reply),
-            Some(Outcome::Failed { attempts, error }) => {
-                Delivered::Failed { attempts, error: error.into() }
-            }
-            _ => Delivered::AlreadyProcessed,
+            error => Delivered::Refused(error_text(&error).into()),
         });
     }
 
     fn resolve(mut self: Box<Self>, resolution: Resolution) {
         let delivered = match (&resolution, self.reply.take()) {
             (Resolution::Processed, Some(reply)) => Delivered::Processed(reply),
+            (Resolution::Recorded(outcome), _) => match outcome.clone() {
+                Outcome::Processed(reply) => Delivered::Processed(reply),
+                Outcome::Failed { attempts, error } => {
+                    Delivered::Failed { attempts, error: error.into() }
+                }
+                _ => Delivered::AlreadyProcessed,
+            },
+            (Resolution::IdReused, _) => Delivered::IdReused,
             (Resolution::Failed { attempts, error }, _) => {
                 Delivered::Failed { attempts: *attempts, error: error.clone() }
             }

@@ -21,6 +21,8 @@ pub(super) trait Drive<A: Actor> {
     fn is_full(&self, capacity: usize) -> bool;
     fn poll_full(&mut self, capacity: usize, cx: &mut task::Context<'_>) -> bool;
     fn poll_closing(&mut self, cx: &task::Context<'_>);
+    fn poll_over_limit(&mut self, cx: &mut task::Context<'_>) -> Poll<String>;
+    fn over_limit(&mut self, error: &str, act: &mut A, ctx: &mut A::Context);
     fn touch(&mut self);
     fn has_run(&self) -> bool;
     fn has_failed(&self) -> bool;
@@ -60,6 +62,14 @@ where
 
     fn poll_closing(&mut self, cx: &task::Context<'_>) {
         Self::poll_closing(self, cx);
+    }
+
+    fn poll_over_limit(&mut self, cx: &mut task::Context<'_>) -> Poll<String> {
+        Self::poll_over_limit(self, cx)
+    }
+
+    fn over_limit(&mut self, error: &str, act: &mut A, ctx: &mut A::Context) {
+        Self::over_limit(self, error, act, ctx);
     }
 
     fn touch(&mut self) {

@@ -74,7 +74,7 @@ use crate::message::Table;
 ///   future, and nothing starts it again. To have that, return the future, or let it end with a
 ///   `ctx.notify` of a durable message and handle that.
 ///
-/// When a durable handler fails, the futures that it spawned end, and what they sent is taken back
+/// When a durable handler fails, by its [time limit](DurableActor::TIME_LIMIT) too, the futures that it spawned end, and what they sent is taken back
 /// with what it sent itself. What others sent stays. A future that a handler left behind and that
 /// panics takes the state back to the last captured one, with an error in the log; one that no
 /// durable handler spawned ends the actor, as in actix.
@@ -95,6 +95,8 @@ where
     full: bool,
     /// The end of a poll: nothing runs, what was changed is captured.
     ending: bool,
+    /// What to say of the handler that is not done and was at work for too long.
+    over_limit: Option<String>,
     /// Futures of `wait` that have not ended.
     waits: Waits,
     /// Of the handlers of this run.
@@ -129,6 +131,7 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
             stopping: false,
             full: false,
             ending: false,
+            over_limit: None,
             waits: Waits::default(),
             run: RunToken::default(),
             notified: Vec::new(),
@@ -261,11 +264,15 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
     }
 
     /// Whether there is something to do at the end of the poll.
-    fn has_run(&mut self, cx: &task::Context<'_>) -> bool {
+    fn has_run(&mut self, cx: &mut task::Context<'_>) -> bool {
         let Some(driver) = &mut self.driver else {
             return false;
         };
         driver.poll_closing(cx);
+        if let Poll::Ready(error) = driver.poll_over_limit(cx) {
+            self.over_limit = Some(error);
+            return true;
+        }
         driver.has_run()
     }
 
@@ -274,6 +281,11 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
         let Some(mut driver) = self.driver.take() else {
             return;
         };
+        if let Some(error) = self.over_limit.take() {
+            driver.over_limit(&error, act, self);
+            // Its futures end in the next poll, and the next attempt begins.
+            self.wake();
+        }
         driver.end_run(act, self);
         if driver.has_failed() {
             // What the actor has in memory is not what the journal has: nobody may see it.
@@ -281,7 +293,7 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
         }
         let has_next = driver.has_next();
         self.driver = Some(driver);
-        if has_next {
+        if has_next && !self.is_held() {
             self.wake();
         }
     }
@@ -342,6 +354,12 @@ impl<A: Actor<Context = Self>> Host<A> for DurableContext<A> {
 
     fn taken_back(&mut self) {
         self.run.taken_back();
+        // So that they do.
+        self.wake();
+    }
+
+    fn reopened(&mut self, effects: Effects) {
+        self.effects = Some(effects);
     }
 
     fn run_ended(&mut self) {

@@ -107,6 +107,8 @@ where
             return Poll::Ready(());
         };
         if this.stands.as_ref().is_some_and(|stands| !stands.get()) {
+            // The failure is told already: what panics as it is dropped adds nothing to it.
+            let _ = catch_unwind(AssertUnwindSafe(|| this.fut = None));
             return this.end();
         }
         ctx.touch();

@@ -23,16 +23,17 @@ use crate::effects::{Effects, with_effects};
 /// A context that is about to run, its actor, and the mailbox behind the context's address.
 pub(super) type Fresh<A> = (A, Context<A>, Inner<A>);
 
-/// Runs the actor until it stops, making a new one when a handler's future panics.
+/// Runs the actor until it stops, making a new one when a handler's future panics or takes too long, and
+/// when the journal was opened again.
 pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
     queue: Rc<Queue<A>>,
     driver: Driver<A>,
-    effects: Effects,
+    mut effects: Effects,
     first: Fresh<A>,
     mut create: impl FnMut(&mut Context<A>) -> A,
 ) {
     // Also when `create` panics: the shell must not take messages for an actor that is gone.
-    let _end = End(queue.clone());
+    let _end = EndOfQueue(queue.clone());
     let driver = Rc::new(RefCell::new(driver));
     let mut next = Some(first);
     while let Some((act, mut ctx, mut inner)) = next.take() {
@@ -52,11 +53,36 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
             polled
         });
         let outcome = AssertUnwindSafe(polling).catch_unwind().await;
-        let Err(panic) = outcome else { break };
-        let text = panic_text(&*panic);
+        let text = match outcome {
+            Ok(End::Stopped) => break,
+            Ok(End::OverLimit(text)) => Some(text),
+            Ok(End::Down) => None,
+            Err(panic) => Some(panic_text(&*panic)),
+        };
         effects.outbox.set_running(shared_journal::Origin::default());
         // Dropping the context runs `stopping` and `stopped` of an actor that has just panicked.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(running)));
+        let Some(text) = text else {
+            let reopening = driver.borrow_mut().take_reopening();
+            let Some(reopening) = reopening else { break };
+            let reopened = reopening.await;
+            match &reopened {
+                Ok(mailbox) => effects.renew(mailbox),
+                Err(error) => {
+                    driver.borrow_mut().end(error.clone());
+                    break;
+                }
+            }
+            let (mut ctx, inner) = Inner::context();
+            let mut act = with_effects(&effects, || create(&mut ctx));
+            let mut driver = driver.borrow_mut();
+            driver.reopened(reopened, &mut act, &mut ctx);
+            if driver.has_failed() {
+                break;
+            }
+            next = Some((act, ctx, inner));
+            continue;
+        };
         if !driver.borrow_mut().context_panicked(&text) {
             let driver = driver.borrow();
             tracing::error!(actor = %driver.actor(), panic = text, "a durable actor panicked outside of its durable handlers; it has stopped");
@@ -74,21 +100,36 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
     }
 }
 
-/// One poll of the context, and a second one if there is a run to end after everything has run.
+/// Why a context runs no more.
+enum End {
+    Stopped,
+    OverLimit(String),
+    Down,
+}
+
+/// One poll of the context, and a second one if there is a run to end after everything has run. It ends
+/// too if a handler is over its time limit, or the journal has stopped: nobody can end the futures of
+/// handlers alone.
 fn poll<A: DurableActor + Actor<Context = Context<A>>>(
     running: &mut Pin<Box<ContextFut<A, Context<A>>>>,
     turn: &Turn,
     driver: &Rc<RefCell<Driver<A>>>,
     has_pump: impl Fn() -> bool,
     cx: &mut TaskContext<'_>,
-) -> Poll<()> {
+) -> Poll<End> {
     let waker = turn.begin(cx);
     let mut others = TaskContext::from_waker(&waker);
     if turn.has_others() {
         driver.borrow_mut().touch();
     }
     if running.as_mut().poll(&mut others).is_ready() {
-        return Poll::Ready(());
+        return Poll::Ready(End::Stopped);
+    }
+    if let Poll::Ready(over_limit) = driver.borrow_mut().poll_over_limit(cx) {
+        return Poll::Ready(End::OverLimit(over_limit));
+    }
+    if driver.borrow().is_down() {
+        return Poll::Ready(End::Down);
     }
     driver.borrow_mut().poll_closing(cx);
     if !driver.borrow().has_run() {
@@ -103,12 +144,15 @@ fn poll<A: DurableActor + Actor<Context = Context<A>>>(
     turn.set_last(false);
     // If the actor waits for a future, nobody gets at its state before that has ended.
     driver.borrow_mut().answer_closing();
-    polled
+    if polled.is_pending() && driver.borrow().is_down() {
+        return Poll::Ready(End::Down);
+    }
+    polled.map(|()| End::Stopped)
 }
 
-struct End<A: Actor>(Rc<Queue<A>>);
+struct EndOfQueue<A: Actor>(Rc<Queue<A>>);
 
-impl<A: Actor> Drop for End<A> {
+impl<A: Actor> Drop for EndOfQueue<A> {
     fn drop(&mut self) {
         self.0.end();
     }

@@ -14,6 +14,7 @@ use super::turn::Turn;
 use crate::actor::DurableActor;
 use crate::driver::Driver;
 use crate::effects::Effects;
+use crate::host::Host;
 
 pub(super) struct Pump<A: DurableActor> {
     queue: Rc<Queue<A>>,
@@ -85,8 +86,9 @@ impl<A: DurableActor + Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
                 ctx.terminate();
                 return Poll::Ready(());
             }
-            if driver.has_next() {
-                this.turn.waker().wake_by_ref();
+            if driver.has_next() && !ctx.is_held() {
+                // The state could not be stored: the run was taken back, and is handled again.
+                this.turn.waker().wake();
             }
             return Poll::Pending;
         }

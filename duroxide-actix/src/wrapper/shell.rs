@@ -72,7 +72,8 @@ use crate::start::{load, synced};
 /// - Actix's registries start plain actors. `from_registry()` of an `ArbiterService` is refused as its
 ///   own address is, on the arbiter of a durable actor of the type; one of a `SystemService` if it was
 ///   started with [`start_service`](Self::start_service).
-/// - When a future of a handler panics (not the handler itself), actix cannot go on with the
+/// - When a future of a handler panics (not the handler itself), or a handler is over its
+///   [time limit](DurableActor::TIME_LIMIT), actix cannot go on with the
 ///   actor's context. The state goes back as always, but in a new actor, made by the same
 ///   function; `started` runs again. What futures sent while the handler was not done is taken back
 ///   with it, except for those that `create` and `started` spawned.

@@ -38,7 +38,13 @@ impl Store {
     }
 
     pub(crate) async fn open_with(&self, limits: Limits) -> Result<EventJournal, JournalError> {
-        EventJournal::builder().limits(limits).open(self.provider().await).await
+        let builder = EventJournal::builder().limits(limits).check_values(true);
+        builder.open(self.provider().await).await
+    }
+
+    /// As in production, where a type may store what it does not read.
+    pub(crate) async fn open_unchecked(&self) -> EventJournal {
+        EventJournal::open(self.provider().await).await.unwrap()
     }
 
     pub(crate) async fn provider(&self) -> Arc<SqliteProvider> {

@@ -127,7 +127,9 @@ where
 
     async fn run(&mut self, recovered: Recovered<Lane<S, Req>>) -> Result<(), Failure> {
         let receiver = std::mem::replace(&mut self.receiver, mpsc::channel(1).1);
-        let service = DurableActorService::assemble(recovered, receiver, self.shared.clone());
+        let service = DurableActorService::assemble(recovered, receiver, self.shared.clone())
+            // Its letters are of the journal as it was.
+            .end_with_journal();
         match AssertUnwindSafe(service.run()).catch_unwind().await {
             Ok(ended) => ended.map_err(Failure::Journal),
             Err(panic) => Err(self.panicked(&panic_text(&*panic))),

@@ -138,6 +138,9 @@ where
     type Reply = S::Response;
     type Error = InnerError;
 
+    // Its receipt is not stored, and a lane that starts does without it.
+    const AS_DECODED: bool = false;
+
     async fn handle(
         &mut self,
         context: &mut ActorContext,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared_journal::mailbox::error_text;
 use shared_journal::{ActorId, EventJournal, MessageId};
 use tokio::sync::Semaphore;
 use tower_layer::Layer;
@@ -333,7 +334,7 @@ where
         match starting {
             Ok(starting) => drop(starting.tasks.clone().spawn(starting.some())),
             Err(failure) => {
-                let error = Refusal::from(failure).to_string();
+                let error = error_text(&Refusal::from(failure));
                 tracing::error!(error, "a durable layer was applied twice");
             }
         }

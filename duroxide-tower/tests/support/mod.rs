@@ -34,7 +34,7 @@ impl Store {
         let path = self.dir.path().join("app.db");
         let url = format!("sqlite:{}?mode=rwc", path.display());
         let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
-        EventJournal::open(provider).await.unwrap()
+        EventJournal::builder().check_values(true).open(provider).await.unwrap()
     }
 }
 
@@ -44,7 +44,7 @@ pub async fn in_memory() -> EventJournal {
 
 pub async fn in_memory_with(limits: Limits) -> EventJournal {
     let provider = Arc::new(SqliteProvider::new_in_memory().await.unwrap());
-    let builder = EventJournal::builder().limits(limits);
+    let builder = EventJournal::builder().limits(limits).check_values(true);
     builder.open(provider).await.unwrap()
 }
 

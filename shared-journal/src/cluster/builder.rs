@@ -15,9 +15,9 @@ use super::node::{Cluster, Shared};
 use super::replies::Replies;
 use super::store::Founding;
 use crate::attach::attach_aside;
+use crate::builder::EventJournalBuilder;
 use crate::codec::Codec;
 use crate::error::JournalError;
-use crate::journal::EventJournalBuilder;
 use crate::limits::{Durability, Limits, within};
 use crate::provider::ActorProvider;
 use crate::workflow::WorkflowHost;
@@ -121,10 +121,18 @@ impl ClusterBuilder {
         self
     }
 
-    /// How messages, replies and states are encoded. The default is JSON.
+    /// How messages, replies and states are encoded. The default is MessagePack.
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> Self {
         self.journal = self.journal.codec(codec);
+        self
+    }
+
+    /// Whether what is stored is decoded and encoded again, for tests: see
+    /// [`EventJournalBuilder::check_values`](crate::EventJournalBuilder::check_values).
+    #[must_use]
+    pub fn check_values(mut self, check: bool) -> Self {
+        self.journal = self.journal.check_values(check);
         self
     }
 

@@ -14,6 +14,7 @@ use crate::id::MessageId;
 use crate::id::MessageKey;
 use crate::journal::EventJournal;
 use crate::mailbox::Acknowledge;
+use crate::types::Types;
 
 /// Runs the actors of one type on a node. Adapters implement it; applications get one from
 /// duroxide-actix or duroxide-tower.
@@ -26,6 +27,12 @@ pub trait Host: Send + Sync + 'static {
     /// the inbox of their shard until they have answered, even if they are on the sender's node.
     fn has_receipts(&self) -> bool {
         true
+    }
+
+    /// The types of its actors, their messages and their replies, as far as they are known: the kit for
+    /// tests tells sets from lists by them. Those that it does not have are compared as lists.
+    fn types(&self) -> Types {
+        Types::new()
     }
 
     /// Starts an actor in the journal of its shard, with the state it had.

@@ -15,6 +15,7 @@ use super::host::{Delivered, Host, Hosted, Parcel};
 use crate::error::JournalError;
 use crate::id::ActorId;
 use crate::journal::EventJournal;
+use crate::mailbox::error_text;
 
 /// How long an actor that is leaving memory is waited for before it is started again.
 const LEAVING: Duration = Duration::from_secs(30);
@@ -128,11 +129,11 @@ impl Runner {
                 None => match start_hosted(&**host, journal, actor).await {
                     Ok(hosted) => running.insert(hosted),
                     Err(error) => {
-                        tracing::error!(%actor, %error, "the actor does not start");
+                        tracing::error!(%actor, error = error_text(&error), "the actor does not start");
                         if let Some(parcel) = parcel.take() {
                             parcel.answer.answer(match journal.stopped() {
                                 Some(stopped) => Delivered::Lost(Some(stopped)),
-                                None => Delivered::Refused(error.to_string().into()),
+                                None => Delivered::Refused(error_text(&error).into()),
                             });
                         }
                         return;

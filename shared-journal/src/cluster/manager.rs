@@ -13,6 +13,7 @@ use super::store::Lease;
 use super::tenure::Tenure;
 use crate::error::JournalError;
 use crate::id::ShardId;
+use crate::mailbox::error_text;
 
 /// How often the leases are read.
 const TICK: Duration = Duration::from_millis(200);
@@ -59,7 +60,11 @@ impl Manager {
     pub(super) async fn run(mut self, mut leaving: watch::Receiver<bool>) {
         while !*leaving.borrow() {
             if let Err(error) = self.tick().await {
-                tracing::warn!(node = self.shared.node, %error, "the leases cannot be kept");
+                tracing::warn!(
+                    node = self.shared.node,
+                    error = error_text(&error),
+                    "the leases cannot be kept"
+                );
             }
             tokio::select! {
                 _ = leaving.changed() => {}
@@ -138,7 +143,7 @@ impl Manager {
                 // The shard may come back before this has ended; that is another tenure then.
                 tokio::spawn(async move {
                     if let Err(error) = tenure.end(intake).await {
-                        tracing::debug!(%shard, %error, "a lost shard has ended");
+                        tracing::debug!(%shard, error = error_text(&error), "a lost shard has ended");
                     }
                 });
             }
@@ -150,7 +155,7 @@ impl Manager {
         self.opening_shards.push(shard);
         self.opening.spawn(async move {
             let journal = shared.options.journal.clone();
-            let journal = journal.open_shard(shared.store.clone(), shard).await;
+            let journal = journal.reopen(false).open_shard(shared.store.clone(), shard).await;
             let opened = match journal {
                 Ok(journal) => Tenure::begin(&shared, cluster, journal, shard).await,
                 Err(error) => Err(error),
@@ -174,11 +179,11 @@ impl Manager {
             }
             Err(error) => {
                 let node = &self.shared.node;
-                tracing::error!(node, %shard, %error, "shard not opened");
+                tracing::error!(node, %shard, error = error_text(&error), "shard not opened");
                 // Another node may have more luck.
                 self.failed.insert(shard, Instant::now());
                 if let Err(error) = self.shared.store.release(shard, node, None).await {
-                    tracing::warn!(node, %shard, %error, "shard not released");
+                    tracing::warn!(node, %shard, error = error_text(&error), "shard not released");
                 }
             }
         }
@@ -197,11 +202,11 @@ impl Manager {
         let shared = self.shared.clone();
         self.ending.spawn(async move {
             if let Err(error) = tenure.end(intake).await {
-                tracing::warn!(node = shared.node, %shard, %error, "shard not ended in order");
+                tracing::warn!(node = shared.node, %shard, error = error_text(&error), "shard not ended in order");
             }
             let to = to.as_deref().map(|to| (to, RESERVED));
             if let Err(error) = shared.store.release(shard, &shared.node, to).await {
-                tracing::warn!(node = shared.node, %shard, %error, "shard not released");
+                tracing::warn!(node = shared.node, %shard, error = error_text(&error), "shard not released");
             }
             shard
         });
@@ -223,7 +228,7 @@ impl Manager {
             } else if !self.busy().any(|shard| shard == lease.shard) {
                 // It was kept for this node, which had not come for it yet.
                 if let Err(error) = self.shared.store.release(lease.shard, node, None).await {
-                    tracing::warn!(node, shard = %lease.shard, %error, "shard not released");
+                    tracing::warn!(node, shard = %lease.shard, error = error_text(&error), "shard not released");
                 }
             }
         }

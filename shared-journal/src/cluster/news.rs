@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::node::Shared;
 use super::store::Note;
+use crate::mailbox::error_text;
 
 /// How often inboxes are looked at where the store does not tell of letters.
 const LOOK: Duration = Duration::from_millis(50);
@@ -46,7 +47,9 @@ pub(super) async fn listen(shared: Arc<Shared>) {
                 }
                 shared.news.set(false);
             }
-            Err(error) => tracing::warn!(%error, "the store cannot tell of letters"),
+            Err(error) => {
+                tracing::warn!(error = error_text(&error), "the store cannot tell of letters")
+            }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

@@ -27,6 +27,7 @@ use crate::engine::Engine;
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey};
 use crate::journal::EventJournal;
+use crate::mailbox::error_text;
 use crate::outbox::Sent;
 use crate::record::OutgoingMessage;
 use crate::sabotage::sabotaged;
@@ -51,7 +52,7 @@ pub(super) async fn relay(
     recovered: &[ActorId],
 ) -> Result<JoinHandle<()>, JournalError> {
     let (sender, sent) = unbounded_channel();
-    let engine = journal.engine().clone();
+    let engine = journal.engine();
     // Before any of its actors runs.
     let _ = engine.shared().relay.set(sender.clone());
     for actor in recovered.iter().filter(|_| !sabotaged("sabotage-relay-recovery")) {
@@ -141,7 +142,7 @@ async fn deliver(
             Some((no, to))
         }
         Err(error) => {
-            tracing::debug!(%to, %error, "the next owner sends it again");
+            tracing::debug!(%to, error = error_text(&error), "the next owner sends it again");
             None
         }
     }
@@ -165,12 +166,12 @@ async fn tell(cluster: &WeakCluster, to: &ActorId, messages: &[OutgoingMessage])
         let mut refused = false;
         left.retain(|message| match told.next() {
             Some(Err(error)) if error.is_retryable() => {
-                tracing::debug!(%to, id = %message.id, %error, "sent again");
+                tracing::debug!(%to, id = %message.id, error = error_text(&error), "sent again");
                 true
             }
             Some(Err(error)) => {
                 metrics::counter!("journal_undeliverable_messages_total").increment(1);
-                tracing::error!(%to, id = %message.id, %error, "a sent message is not accepted; it is sent again later, and what was sent after it waits");
+                tracing::error!(%to, id = %message.id, error = error_text(&error), "a sent message is not accepted; it is sent again later, and what was sent after it waits");
                 refused = true;
                 true
             }

@@ -10,6 +10,7 @@ use super::letter::{Answer, Outcome};
 use super::news::News;
 use super::store::ClusterStore;
 use crate::id::MessageId;
+use crate::mailbox::error_text;
 
 pub(super) struct Replies {
     /// Unique to this process: replies to an earlier one are of no use.
@@ -47,7 +48,11 @@ impl Replies {
                         done.push(number);
                         match Answer::decode(&bytes) {
                             Ok(answer) => self.arrived(answer),
-                            Err(error) => tracing::error!(number, %error, "a reply is corrupt"),
+                            Err(error) => tracing::error!(
+                                number,
+                                error = error_text(&error),
+                                "a reply is corrupt"
+                            ),
                         }
                     }
                     if !done.is_empty() {
@@ -55,7 +60,9 @@ impl Replies {
                         self.wake.notify_one();
                     }
                 }
-                Err(error) => tracing::warn!(%error, "replies cannot be collected"),
+                Err(error) => {
+                    tracing::warn!(error = error_text(&error), "replies cannot be collected")
+                }
             }
         }
     }

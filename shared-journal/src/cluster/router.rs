@@ -23,6 +23,7 @@ use super::tenure::{Tenure, answered};
 use crate::codec::Payload;
 use crate::error::JournalError;
 use crate::id::{ActorId, Epoch, MessageId, ShardId};
+use crate::mailbox::error_text;
 
 /// Sent on at a time.
 const BATCH: usize = 256;
@@ -198,7 +199,7 @@ impl Router {
                     posted.push(self.expect(outgoing));
                 }
                 Err(error) => {
-                    let reason = error.to_string().into();
+                    let reason = error_text(&error).into();
                     outgoing.wanted.fail(SendError::NotAccepted { reason });
                 }
             }
@@ -260,7 +261,7 @@ async fn post_letters(
                 if error.is_retryable()
                     && begin.elapsed() < shared.options.journal.limits.commit_retry =>
             {
-                tracing::warn!(%shard, %error, "letters are posted again");
+                tracing::warn!(%shard, error = error_text(&error), "letters are posted again");
                 tokio::time::sleep(RETRY).await;
             }
             posted => return posted,

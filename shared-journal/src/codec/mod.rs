@@ -1,5 +1,7 @@
 //! How messages, replies and states become bytes.
 
+mod again;
+mod compare;
 mod depth;
 mod error;
 mod exact;
@@ -15,6 +17,11 @@ mod tokens;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 
+#[cfg(feature = "test-util")]
+pub(crate) use self::again::Again;
+pub use self::again::StoredType;
+#[cfg(feature = "test-util")]
+pub(crate) use self::compare::{Comparison, json};
 pub use self::error::CodecError;
 use self::exact::{COMPACT, Context, Exact, JSON, MESSAGE_PACK, shortest_f32};
 pub use self::fingerprint::fingerprint;

@@ -1,6 +1,7 @@
 //! Handlers that take their time: which message each actor is at.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
@@ -17,11 +18,12 @@ struct Attempt {
     sequence: Sequence,
     /// How many there were before it.
     before: u32,
+    begun: Instant,
 }
 
 impl AtWork {
     pub(crate) fn begin(&self, no: ActorNo, sequence: Sequence, before: u32) {
-        self.lock().insert(no, Attempt { sequence, before });
+        self.lock().insert(no, Attempt { sequence, before, begun: Instant::now() });
     }
 
     pub(crate) fn end(&self, no: ActorNo) {
@@ -37,6 +39,11 @@ impl AtWork {
     pub(super) fn take_back_all(&self) -> Vec<(ActorNo, ActorEvent<'static>)> {
         let all = std::mem::take(&mut *self.lock());
         all.into_iter().map(|(no, attempt)| (no, attempt.taken_back())).collect()
+    }
+
+    /// How long the handler has run that began first.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        self.lock().values().map(|attempt| attempt.begun.elapsed()).max()
     }
 
     fn lock(&self) -> MutexGuard<'_, FxHashMap<ActorNo, Attempt>> {

@@ -4,9 +4,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use std::time::Instant;
+
 use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, Log, Progress, is_due};
+use super::gauges::SCAN_PAUSE;
 use super::halt::Halt;
 use super::recover::fold;
 use super::sizes::Sizes;
@@ -18,6 +21,7 @@ use crate::envelope::{CommitHeader, push_entry};
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
+use crate::mailbox::error_text;
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
 use crate::record::{ActorRecord, DeadLetter, Outcome, PendingMessage, RecordedStep};
@@ -41,6 +45,8 @@ pub(super) enum Mail {
     Committed(Committed),
     /// The part of the checkpoint on its way is durable.
     PartSaved,
+    /// Look at what is in memory, for the gauges.
+    Measure,
     /// To be answered when every submission up to `after` is folded.
     Request {
         after: Ticket,
@@ -50,7 +56,7 @@ pub(super) enum Mail {
     WriterDone,
 }
 
-type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 /// Resolved when a submission is durable.
 pub(super) type Durable = oneshot::Receiver<Result<(), Arc<JournalError>>>;
 
@@ -188,6 +194,8 @@ pub(super) struct Directory {
     /// How much of the log the next checkpoint leaves.
     keep: Keep,
     writer_done: Vec<oneshot::Sender<()>>,
+    /// When it looks at all actors again, at the soonest.
+    next_scan: Instant,
 }
 
 /// Ends the directory: whoever still waits learns from the queue why there is no answer.
@@ -222,6 +230,7 @@ impl Directory {
             next_checkpoint: Vec::new(),
             keep: Keep::Usual,
             writer_done: Vec::new(),
+            next_scan: Instant::now(),
         }
     }
 
@@ -234,7 +243,8 @@ impl Directory {
         // Also when this thread panics: nobody may wait for a directory that is gone.
         let end = End(self.shared.clone());
         if let Err(error) = self.work() {
-            end.0.stop(error);
+            let stopped = end.0.stop(error);
+            self.end_actors(&stopped);
         }
     }
 
@@ -257,13 +267,22 @@ impl Directory {
         }
     }
 
+    /// What actors have in memory is not what the journal has: those that are idle learn it too.
+    fn end_actors(&self, error: &Arc<JournalError>) {
+        for halt in self.slots.iter().filter_map(|(_, slot)| slot.halt.as_ref()) {
+            halt.ask(error.clone());
+        }
+    }
+
     fn receive(&mut self, mail: Mail) -> Result<Flow, JournalError> {
         match mail {
             Mail::Committed(commit) => self.fold(&commit)?,
             Mail::PartSaved => self.part_saved()?,
+            Mail::Measure => self.measure_actors(),
             Mail::Request { after, request } => self.waiting.push((after, request)),
             Mail::Stopped(error) => {
-                tracing::debug!(%error, "directory ends");
+                tracing::debug!(error = error_text(&error), "directory ends");
+                self.end_actors(&error);
                 return Ok(Flow::End);
             }
             Mail::WriterDone => {
@@ -274,6 +293,15 @@ impl Directory {
             }
         }
         Ok(Flow::Continue)
+    }
+
+    fn measure_actors(&mut self) {
+        let begun = Instant::now();
+        if begun < self.next_scan {
+            return self.shared.gauges.not_now();
+        }
+        self.shared.gauges.scan(&self.slots, self.shared.limits.dedup_count);
+        self.next_scan = begun + begun.elapsed() * SCAN_PAUSE;
     }
 
     fn fold(&mut self, commit: &Committed) -> Result<(), JournalError> {
@@ -287,6 +315,7 @@ impl Directory {
         };
         fold(&self.shared, &mut self.slots, &header, &commit.entries)?;
         self.log.tail = commit.position;
+        self.shared.gauges.folded.store(commit.position.0, Ordering::Relaxed);
         self.log.uncovered += commit.row_bytes;
         self.sizes.push(commit.position, commit.row_bytes);
         self.ticket = commit.ticket;
@@ -324,15 +353,7 @@ impl Directory {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::Deactivate { no } => self.deactivate(no),
-            Request::Outcome { actor, id, reply } => match self.outcome(&actor, id) {
-                Ok(Known::Pending) if !reply.is_closed() => {
-                    return Ok(Some(Request::Outcome { actor, id, reply }));
-                }
-                Ok(Known::Pending) => {}
-                Ok(Known::Recorded(outcome)) => drop(reply.send(Ok(Some(outcome)))),
-                Ok(Known::Nothing) => drop(reply.send(Ok(None))),
-                Err(error) => drop(reply.send(Err(error))),
-            },
+            Request::Outcome { actor, id, reply } => self.outcome(&actor, id, reply),
             Request::Number { actor, reply } => {
                 drop(reply.send(self.with(&actor, |no, _| no)));
             }
@@ -438,7 +459,7 @@ impl Directory {
                 return Ok(true);
             };
             match &slot.halt {
-                Some(halt) if !halt.ask(held.error(actor)) => {
+                Some(halt) if !halt.ask(Arc::new(held.error(actor))) => {
                     Err(JournalError::CannotStop { actor: actor.clone() })
                 }
                 // One that is being repaired is left alone in a moment.
@@ -448,15 +469,20 @@ impl Directory {
         known.unwrap_or_else(|| Err(JournalError::NoSuchActor { actor: actor.clone() }))
     }
 
-    fn outcome(&mut self, actor: &ActorId, id: MessageId) -> Result<Known, JournalError> {
-        let known = self.with(actor, |_, slot| match slot.record.outcome(id) {
-            Some(outcome) => Known::Recorded(outcome.clone()),
-            None if slot.record.pending.iter().any(|message| message.key.id() == Some(id)) => {
-                Known::Pending
-            }
-            None => Known::Nothing,
-        })?;
-        Ok(known.unwrap_or(Known::Nothing))
+    /// Answers with the outcome of a message; later, if it is pending.
+    fn outcome(&mut self, actor: &ActorId, id: MessageId, reply: Reply<Option<Outcome>>) {
+        let no = match self.slots.find(&self.shared, actor) {
+            Ok(no) => no,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let Some((no, slot)) = no.and_then(|no| Some((no, self.slots.get_mut(no)?))) else {
+            return drop(reply.send(Ok(None)));
+        };
+        match slot.record.outcome(id) {
+            None if slot.record.is_pending(id) => slot.asked.push(id, reply),
+            outcome => drop(reply.send(Ok(outcome.cloned()))),
+        }
+        self.slots.evict(no);
     }
 
     pub(super) fn dead_letters(
@@ -594,6 +620,8 @@ impl Directory {
         self.shared.queue.shorten_tail(covers);
         self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
         metrics::counter!("journal_checkpoints_total").increment(1);
+        let now = self.shared.clock_ms();
+        self.shared.gauges.checkpoint_ms.store(now, Ordering::Relaxed);
         for waiting in checkpoint.waiting {
             let _ = waiting.send(());
         }
@@ -606,10 +634,4 @@ impl Directory {
         self.shared.queue.offer_part(part);
         Ok(())
     }
-}
-
-enum Known {
-    Recorded(Outcome),
-    Pending,
-    Nothing,
 }

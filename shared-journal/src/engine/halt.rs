@@ -18,9 +18,9 @@ pub(crate) struct Halt {
 
 impl Halt {
     /// Asks, with the reason. False if nobody has listened so far.
-    pub(super) fn ask(&self, reason: JournalError) -> bool {
+    pub(super) fn ask(&self, reason: Arc<JournalError>) -> bool {
         // The reason before the wake-up, or the actor would find nothing.
-        let _ = self.asked.set(Arc::new(reason));
+        let _ = self.asked.set(reason);
         self.waker.wake();
         self.listens.load(Ordering::Acquire)
     }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::checkpoint::Log;
 use super::directory::Directory;
+use super::open::shared;
 use super::patient::Patient;
 use super::recover::{Checked, From, Scan, fold};
 use super::slot::Slots;
-use super::{Page, Shared, shared};
+use super::{Page, Shared};
 use crate::codec::Codec;
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
@@ -32,7 +33,7 @@ pub(crate) fn reading(
     limits: Limits,
 ) -> Arc<Shared> {
     let store = Patient::new(store, limits.commit_retry);
-    shared(store, shard, epoch, limits, Codec::default())
+    shared(store, shard, epoch, limits, Codec::default(), Arc::default())
 }
 
 impl Look {

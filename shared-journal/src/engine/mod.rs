@@ -11,16 +11,20 @@
 //! shard. So a checkpoint cannot contain what a crash would undo, and starting an actor is the
 //! same after a crash, after a stop and the first time.
 
+mod answer;
+mod asked;
 mod at_work;
 mod checkpoint;
 mod clock;
 mod closing;
 mod directory;
 mod gate;
+mod gauges;
 mod halt;
 mod inbox;
 mod letters;
 mod look;
+mod open;
 mod pace;
 mod patient;
 mod queue;
@@ -28,45 +32,51 @@ mod recover;
 mod retry;
 mod sizes;
 mod slot;
+mod watch;
 mod writer;
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+pub(crate) use self::answer::Answer;
 pub(crate) use self::at_work::AtWork;
 use self::clock::Clock;
 use self::closing::Closing;
 pub(crate) use self::closing::Listener;
 pub(crate) use self::directory::{Activation, Keep, Lease, Page};
-use self::directory::{Directory, Mail, Purpose, Request};
+use self::directory::{Mail, Purpose, Request};
 use self::gate::Gates;
-pub(crate) use self::gate::{Gate, Release};
+pub(crate) use self::gate::{Fate, Gate, Release};
+use self::gauges::Gauges;
 pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 pub(crate) use self::letters::{read_letter, stored_letter};
 pub(crate) use self::look::{Look, reading};
-use self::patient::Patient;
+pub(crate) use self::open::Opening;
+use self::open::{no_thread, spawn, start};
 use self::queue::{Queue, Ticket};
-use self::recover::recover;
 pub(crate) use self::recover::{Checked, From, Scan};
 pub(crate) use self::retry::Retry;
 pub(crate) use self::slot::read_record;
-use self::writer::Writer;
+pub(crate) use self::watch::Station;
+use self::watch::Watch;
 use crate::codec::{Codec, Payload};
 use crate::envelope::push_entry;
 use crate::error::{BoxError, JournalError};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
+use crate::mailbox::error_text;
 use crate::outbox::{Relay, Sent};
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
 use crate::record::{ActorRecord, DeadLetter, Outcome};
 use crate::recovery::Window;
+use crate::reopen::Door;
 
 /// What the threads of one shard share.
 pub(crate) struct Shared {
@@ -81,13 +91,19 @@ pub(crate) struct Shared {
     directory: Inbox,
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,
+    /// What is stored is decoded and encoded again.
+    pub(crate) checked: OnceLock<()>,
     /// Side effects that are not recorded do not happen.
     #[cfg(feature = "test-util")]
     pub(crate) rehearsal: OnceLock<()>,
     /// Set when the shard is recovered.
     clock: OnceLock<Clock>,
     pub(crate) at_work: AtWork,
-    pub(crate) counters: Counters,
+    pub(crate) watch: Watch,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) gauges: Gauges,
+    /// Whom to tell of the end.
+    pub(crate) door: OnceLock<Weak<Door>>,
 }
 
 /// What [`JournalStats`](crate::JournalStats) is read from.
@@ -98,6 +114,7 @@ pub(crate) struct Counters {
     pub(crate) duplicates: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    pub(crate) reopenings: AtomicU64,
 }
 
 impl Shared {
@@ -122,10 +139,13 @@ impl Shared {
     /// Ends the journal: nothing that is not durable by now is released.
     fn stop(&self, error: JournalError) -> Arc<JournalError> {
         let error = self.named(error);
-        tracing::error!(%error, shard = %self.shard, "the journal has stopped");
+        tracing::error!(error = error_text(&error), shard = %self.shard, "the journal has stopped");
         metrics::counter!("journal_stopped_total").increment(1);
         let stopped = Arc::new(JournalError::Stopped { source: Arc::new(error) });
         self.queue.stop(&stopped);
+        if let Some(door) = self.door.get().and_then(Weak::upgrade) {
+            door.has_stopped(self.epoch, &stopped);
+        }
         stopped
     }
 
@@ -180,6 +200,8 @@ pub(crate) fn window(limits: &Limits) -> Window {
 /// written.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
+    /// The watch ends when this is dropped.
+    _watched: mpsc::Sender<()>,
 }
 
 impl Engine {
@@ -189,6 +211,7 @@ impl Engine {
         shard: ShardId,
         limits: Limits,
         codec: Codec,
+        opening: Opening,
     ) -> Result<Self, JournalError> {
         let (opened, outcome) = oneshot::channel();
         let runtime = tokio::runtime::Handle::try_current().ok();
@@ -196,9 +219,10 @@ impl Engine {
         let spawned = spawn("journal-directory", move || {
             // A provider may need the runtime's timers and sockets.
             let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
-            match start(provider, shard, limits, codec) {
-                Ok((shared, directory)) => {
-                    let engine = Self { shared };
+            let started = start(provider, shard, limits, codec, opening)
+                .and_then(|(shared, directory)| Ok((Self::watched(shared)?, directory)));
+            match started {
+                Ok((engine, directory)) => {
                     // If nobody waits any more the engine is dropped, which closes the queue.
                     let _ = opened.send(Ok(engine));
                     directory.run();
@@ -210,6 +234,19 @@ impl Engine {
         });
         spawned.map_err(|error| no_thread(&*location, error))?;
         outcome.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// A handle, and the thread that looks for handlers that take long.
+    fn watched(shared: Arc<Shared>) -> Result<Self, JournalError> {
+        let (watched, ended) = mpsc::channel();
+        let engine = Self { shared: shared.clone(), _watched: watched };
+        let slow = shared.limits.slow_handler;
+        if slow < Duration::MAX {
+            let watching = shared.clone();
+            spawn("journal-watch", move || watching.watch.run(slow, &ended))
+                .map_err(|error| no_thread(&*shared.provider, error))?;
+        }
+        Ok(engine)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -258,7 +295,7 @@ impl Engine {
         actor: ActorId,
         id: MessageId,
     ) -> Result<Option<Outcome>, JournalError> {
-        self.shared.outcome(actor, id).await
+        self.shared.ask(|reply| Request::Outcome { actor, id, reply }).await?
     }
 
     /// The number of an actor, if it exists.
@@ -416,64 +453,12 @@ impl Shared {
         }
     }
 
-    pub(crate) async fn outcome(
-        &self,
-        actor: ActorId,
-        id: MessageId,
-    ) -> Result<Option<Outcome>, JournalError> {
-        self.ask(|reply| Request::Outcome { actor, id, reply }).await?
+    /// Shows an actor's record, if it exists, when everything submitted so far is durable. Dropped
+    /// if the journal ends before.
+    pub(crate) fn look(&self, actor: ActorId, look: directory::Look) {
+        let after = self.queue.ticket();
+        self.directory.send(Mail::Request { after, request: Request::Look { actor, look } });
     }
-}
-
-fn start(
-    provider: Arc<dyn ActorProvider>,
-    shard: ShardId,
-    limits: Limits,
-    codec: Codec,
-) -> Result<(Arc<Shared>, Directory), JournalError> {
-    let provider: Arc<dyn ActorProvider> = Patient::new(provider, limits.commit_retry);
-    let head = pollster::block_on(provider.open_shard(shard))?;
-    let shared = self::shared(provider, shard, head.epoch, limits, codec);
-    let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
-    let writer = Writer::new(shared.clone(), directory.position());
-    let runtime = tokio::runtime::Handle::try_current().ok();
-    let spawned = spawn("journal-writer", move || {
-        let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
-        writer.run();
-    });
-    spawned.map_err(|error| no_thread(&*shared.provider, error))?;
-    Ok((shared, directory))
-}
-
-/// What the threads of a shard will share.
-fn shared(
-    provider: Arc<dyn ActorProvider>,
-    shard: ShardId,
-    epoch: Epoch,
-    limits: Limits,
-    codec: Codec,
-) -> Arc<Shared> {
-    Arc::new(Shared {
-        // Never so short that it is reached before a checkpoint begins.
-        queue: Queue::new(
-            limits.waiting_bytes,
-            limits.tail_bytes.max(limits.checkpoint_bytes.saturating_mul(2)),
-        ),
-        gates: Gates::default(),
-        closing: Arc::default(),
-        directory: Inbox::new(limits.checkpoint_bytes),
-        relay: OnceLock::new(),
-        #[cfg(feature = "test-util")]
-        rehearsal: OnceLock::new(),
-        clock: OnceLock::new(),
-        at_work: AtWork::default(),
-        counters: Counters::default(),
-        provider,
-        shard,
-        epoch,
-        limits,
-        codec,
-    })
 }
 
 /// An owned error from a shared one.
@@ -489,18 +474,4 @@ pub(crate) fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
-}
-
-/// The error for a thread that the system did not give us.
-fn no_thread(provider: &dyn ActorProvider, error: std::io::Error) -> JournalError {
-    JournalError::Store {
-        store: provider.location(),
-        operation: "start a thread",
-        retryable: true,
-        source: error.into(),
-    }
 }

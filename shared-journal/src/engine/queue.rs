@@ -44,6 +44,8 @@ pub(crate) struct Queue {
     /// Bytes of log since the last finished checkpoint.
     tail: AtomicUsize,
     tail_limit: usize,
+    /// 1 when it was stopped: known without the lock, and before anybody is told of it.
+    stopped: AtomicU64,
 }
 
 struct Open {
@@ -77,6 +79,7 @@ impl Queue {
             room: Notify::new(),
             tail: AtomicUsize::new(0),
             tail_limit,
+            stopped: AtomicU64::new(0),
         }
     }
 
@@ -157,6 +160,11 @@ impl Queue {
         }
     }
 
+    /// Bytes that are submitted and not durable.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// The last submission made.
     pub(crate) fn ticket(&self) -> Ticket {
         self.lock().ticket
@@ -179,6 +187,7 @@ impl Queue {
         if !matches!(open.state, State::Stopped(_)) {
             open.state = State::Stopped(error.clone());
         }
+        self.stopped.store(1, Ordering::Release);
         let batch = std::mem::take(&mut open.batch);
         self.gathered.store(u64::MAX, Ordering::Release);
         self.wake(open);
@@ -193,6 +202,11 @@ impl Queue {
             State::Closing => Some(Arc::new(JournalError::Closed)),
             State::Stopped(error) => Some(error.clone()),
         }
+    }
+
+    /// Why it was stopped, if it was.
+    pub(crate) fn stopped(&self) -> Option<Arc<JournalError>> {
+        if self.stopped.load(Ordering::Acquire) == 0 { None } else { self.refusal() }
     }
 
     /// Accounts for a commit of `entries` bytes of entries in a row of `row` bytes.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::Shared;
+use super::asked::Asked;
 use super::halt::Halt;
 use crate::dead::{DeadLetters, DeadTotals};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
@@ -31,6 +32,7 @@ pub(super) struct Slot {
     pub(super) totals: Option<Arc<DeadTotals>>,
     /// How the running actor is asked to stop. None while it is repaired.
     pub(super) halt: Option<Arc<Halt>>,
+    pub(super) asked: Asked,
 }
 
 #[derive(Default)]
@@ -108,6 +110,7 @@ impl Slots {
         if slot.changed >= position && !slot.dirty {
             return Ok(());
         }
+        let answered = slot.asked.answered_by(&event, &slot.record);
         slot.record.apply(event, stamp, shared.window()).map_err(|source| {
             JournalError::IllegalHistory {
                 store: shared.provider.location(),
@@ -115,6 +118,7 @@ impl Slots {
                 source,
             }
         })?;
+        slot.asked.answer(&answered, &slot.record);
         if let Some(totals) = &slot.totals {
             totals.set(&slot.record.dead);
         }
@@ -147,6 +151,7 @@ impl Slots {
         if let Some(slot) = self.by_no.get(&no)
             && !slot.active
             && !slot.dirty
+            && slot.asked.is_empty()
             && let Some(slot) = self.by_no.remove(&no)
         {
             self.by_name.remove(&slot.actor);
@@ -201,6 +206,7 @@ impl Slots {
             active: false,
             totals: None,
             halt: None,
+            asked: Asked::default(),
         })
     }
 }

@@ -4,6 +4,7 @@
 //! stops the journal; nothing of it or after it is released.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
@@ -83,6 +84,7 @@ impl Writer {
         fail_point!("after-append");
         if batch.count > 0 {
             self.tail = position;
+            self.shared.gauges.durable.store(position.0, Ordering::Relaxed);
             self.shared.queue.committed(batch.entries.len(), self.row.len());
             let took = started.elapsed();
             metrics::histogram!("journal_commit_seconds").record(took);
@@ -110,6 +112,9 @@ impl Writer {
 
     /// Repeats a write while the store says that it may succeed later.
     fn write(&self, write: &Write<'_>) -> Result<(), JournalError> {
+        if sabotaged("sabotage-swallow") {
+            return Ok(());
+        }
         let mut retry = Retry::new(self.shared.limits.commit_retry);
         loop {
             match pollster::block_on(self.shared.provider.write(write)) {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::duplicates::Follower;
 use crate::codec::Payload;
 use crate::error::JournalError;
 use crate::id::{MessageId, MessageKey, Sequence};
+use crate::record::Outcome;
 
 /// What is encoded when a message is accepted.
 pub const MESSAGE: &str = "the message";
@@ -20,7 +22,7 @@ pub type Acknowledge = oneshot::Sender<Result<(), Arc<JournalError>>>;
 /// The adapter's side of a message: who waits for its reply.
 pub trait Work: Send + 'static {
     /// Called once, when the fate of the message is known. It runs in a task of the tokio runtime
-    /// that drove the actor, or on the journal's writer thread where there is none (any more), so
+    /// that drove the actor, or on a thread of the journal where there is none (any more), so
     /// it must be quick and must not block.
     fn resolve(self, resolution: Resolution);
 }
@@ -41,6 +43,10 @@ pub enum Resolution {
     /// The journal stopped before the message's commit was durable. Whether it will be handled is
     /// not known; ask again with the same id.
     Unknown(Arc<JournalError>),
+    /// A message under its id was received before; this is what became of that one, durably.
+    Recorded(Outcome),
+    /// Another message was received under its id. This one is not handled.
+    IdReused,
 }
 
 /// A message in the mailbox.
@@ -53,6 +59,8 @@ pub struct Delivery<W> {
     pub(super) kind: Cow<'static, str>,
     pub(super) payload: Payload<'static>,
     pub(super) acknowledge: Option<Acknowledge>,
+    /// Its duplicates.
+    pub(super) followers: Vec<Follower<W>>,
     /// What it is about, if its sender chose an id.
     pub(super) fingerprint: Option<u64>,
     /// The receipt was submitted already.
@@ -100,13 +108,25 @@ impl<W> Delivery<W> {
     }
 }
 
-/// What became of an offered message.
-#[derive(Debug)]
-pub enum Acceptance<W> {
-    /// It waits for its turn.
-    Accepted,
-    /// Its id was received before. The reply of the first is in [`Mailbox::recorded`](super::Mailbox::recorded).
-    Duplicate(W, Option<Acknowledge>),
-    /// Its id was received before, with another message.
-    Reused(W),
+impl<W: Work> Delivery<W> {
+    /// The commit with its end, `result`, has its fate: says so to all who wait for it.
+    pub(super) fn resolve(
+        self,
+        fate: &Result<(), Arc<JournalError>>,
+        result: &Result<Payload<'static>, Arc<str>>,
+    ) {
+        if let Some(acknowledge) = self.acknowledge {
+            let _ = acknowledge.send(fate.clone());
+        }
+        let attempts = self.attempts;
+        for follower in self.followers {
+            follower.resolve(fate, result, attempts);
+        }
+        let Some(work) = self.work else { return };
+        work.resolve(match (fate, result) {
+            (Ok(()), Ok(_)) => Resolution::Processed,
+            (Ok(()), Err(error)) => Resolution::Failed { attempts, error: error.clone() },
+            (Err(error), _) => Resolution::Unknown(error.clone()),
+        });
+    }
 }

@@ -1,7 +1,7 @@
 //! Attempts that failed: the way back, the next attempt, and the end as a dead letter.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::delivery::{Delivery, Work};
 use super::intake::Mailbox;
@@ -25,6 +25,14 @@ impl<W: Work> Mailbox<W> {
     ) -> Result<(), Arc<JournalError>> {
         self.attempt_failed(delivery, error);
         self.restore(actor).map_err(Arc::new)
+    }
+
+    /// What to say of an attempt whose handler was at work for longer than its time limit; counts it.
+    /// Go on with [`failed`](Self::failed), when nothing of the handler is left that has the actor.
+    #[must_use]
+    pub fn over_limit(&self, limit: Duration) -> String {
+        metrics::counter!("journal_handlers_over_limit_total").increment(1);
+        format!("the handler was at work for longer than its limit of {limit:?}")
     }
 
     /// No handler can be run for the message, and trying again cannot help: it does not decode. It
@@ -118,14 +126,18 @@ impl<W: Work> Mailbox<W> {
     }
 }
 
-/// An error with all of its causes, for logs and for what is kept of a failed message.
+/// An error with all of its causes, for logs and for what is kept of a failed message. A cause that
+/// the error before it quotes is not said twice.
 #[must_use]
 pub fn error_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         cause = error.source();
     }
     text

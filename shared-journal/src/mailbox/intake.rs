@@ -1,34 +1,40 @@
 //! The mailbox itself, and how messages get into it.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
 use rustc_hash::FxHashSet;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 
 use super::attempts::Counting;
-use super::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Work};
+use super::delivery::{Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
+use super::duplicates::Follower;
 use super::run::Handled;
 use super::steps::Steps;
 use super::told::Told;
+use super::waiting::Waiting;
 use crate::codec::{Codec, CodecError, Payload};
-use crate::engine::Listener;
+use crate::engine::{Engine, Listener};
 use crate::error::{JournalError, Place};
-use crate::id::{ActorId, MessageId, MessageKey};
+use crate::id::{ActorId, MessageKey};
 use crate::ids::Seen;
 use crate::outbox::Outbox;
-use crate::record::{Outcome, PendingMessage, RecordedStep};
+use crate::record::{PendingMessage, RecordedStep};
+use crate::reopen::Door;
 use crate::sabotage::sabotaged;
 use crate::session::Session;
 
 /// The durable mailbox of one running actor. See the [module](crate::mailbox).
 pub struct Mailbox<W: Work> {
     pub(super) session: Session,
+    pub(super) door: Arc<Door>,
     pub(super) outbox: Outbox,
     pub(super) steps: Steps,
-    pub(super) queue: VecDeque<Delivery<W>>,
+    pub(super) queue: Waiting<W>,
     pub(super) run: Vec<Handled<W>>,
     /// Bytes of messages and replies in the run.
     pub(super) run_bytes: usize,
@@ -37,6 +43,8 @@ pub struct Mailbox<W: Work> {
     /// Kinds of messages whose handlers were once not done at once. They begin a run of their
     /// own, so that nobody's reply waits for them.
     pub(super) slow: FxHashSet<Cow<'static, str>>,
+    /// Duplicates whose outcome the journal is asked for.
+    pub(super) asking: Arc<AtomicUsize>,
     /// The attempt that is being counted.
     pub(super) counting: Option<Arc<Counting>>,
     /// If the adapter answers a close.
@@ -58,7 +66,22 @@ impl<W: Work> std::fmt::Debug for Mailbox<W> {
 }
 
 impl<W: Work> Mailbox<W> {
-    pub(crate) fn new(
+    /// Loads an actor and reserves it.
+    pub(crate) async fn activate(
+        door: &Arc<Door>,
+        engine: Arc<Engine>,
+        actor: &ActorId,
+    ) -> Result<Self, JournalError> {
+        let mut activation = engine.activate(actor.clone()).await?;
+        let pending = std::mem::take(&mut activation.pending);
+        let steps = std::mem::take(&mut activation.steps);
+        metrics::gauge!("journal_active_actors").increment(1.0);
+        let session = Session::new(engine, actor.clone(), activation, &pending);
+        Ok(Self::new(door.clone(), session, pending, steps))
+    }
+
+    fn new(
+        door: Arc<Door>,
         session: Session,
         mut pending: Vec<PendingMessage>,
         steps: Vec<RecordedStep>,
@@ -75,6 +98,7 @@ impl<W: Work> Mailbox<W> {
                 kind: Cow::Owned(message.kind),
                 payload: message.payload,
                 acknowledge: None,
+                followers: Vec::new(),
                 fingerprint: message.fingerprint,
                 receipt: true,
                 attempts: message.attempts.unwrap_or(0),
@@ -87,6 +111,7 @@ impl<W: Work> Mailbox<W> {
         let steps = Steps::new(&session, steps);
         Self {
             session,
+            door,
             outbox,
             steps,
             queue,
@@ -94,6 +119,7 @@ impl<W: Work> Mailbox<W> {
             run_bytes: 0,
             in_progress: None,
             slow: FxHashSet::default(),
+            asking: Arc::default(),
             counting: None,
             listener: None,
             told_failed: Told::default(),
@@ -218,8 +244,8 @@ impl<W: Work> Mailbox<W> {
     /// [`Limits::pending_bytes`](crate::Limits::pending_bytes). If not, take no more for now.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let waiting = self.queue.iter().chain(&self.in_progress);
-        let bytes: usize = waiting.map(|delivery| delivery.payload.bytes().len()).sum();
+        let in_progress = self.in_progress.as_ref().map_or(0, Delivery::size);
+        let bytes = self.queue.bytes() + in_progress + self.asking_bytes();
         bytes < self.session.engine().shared().limits.pending_bytes.max(1)
     }
 
@@ -251,12 +277,26 @@ impl<W: Work> Mailbox<W> {
     ///
     /// # Errors
     /// [`JournalError::Encode`], [`JournalError::TooLarge`].
-    pub fn encode<T: Serialize + ?Sized>(
+    pub fn encode<T: Serialize + DeserializeOwned>(
         &self,
         what: &'static str,
         value: &T,
     ) -> Result<Payload<'static>, JournalError> {
-        self.encode_with(what, |codec| Payload::encode(codec, value))
+        self.encode_with(what, |codec| {
+            let payload = Payload::encode(codec, value)?;
+            if self.checks_values() {
+                payload.verify_as::<T>()?;
+            }
+            Ok(payload)
+        })
+    }
+
+    /// Whether handlers get messages, and callers replies, as they were decoded
+    /// ([`check_values`](crate::EventJournalBuilder::check_values)). What was encoded elsewhere the
+    /// adapter [verifies](Payload::verify_as).
+    #[must_use]
+    pub fn checks_values(&self) -> bool {
+        self.session.engine().shared().checked.get().is_some()
     }
 
     /// As [`encode`](Self::encode), for a value that only the caller can encode.
@@ -294,6 +334,10 @@ impl<W: Work> Mailbox<W> {
     /// receipt is durable. `fingerprint` says what a message with an id of its sender's is about
     /// ([`fingerprint`](super::fingerprint)).
     ///
+    /// One whose id was received before does not wait for a turn: when its first is done, it is
+    /// resolved with what became of that, [`Resolution::Recorded`]. With another message under the id
+    /// it is [`Resolution::IdReused`], at once.
+    ///
     /// # Errors
     /// The journal has stopped.
     pub fn accept(
@@ -304,14 +348,17 @@ impl<W: Work> Mailbox<W> {
         fingerprint: Option<u64>,
         work: W,
         acknowledge: Option<Acknowledge>,
-    ) -> Result<Acceptance<W>, Arc<JournalError>> {
+    ) -> Result<(), Arc<JournalError>> {
         let key = key.into();
-        let sequence = match self.session.admit(key, fingerprint) {
-            Ok(sequence) => sequence,
-            Err(Seen::Reused) => return Ok(Acceptance::Reused(work)),
-            Err(_) => {
-                self.session.engine().shared().count_duplicate();
-                return Ok(Acceptance::Duplicate(work, acknowledge));
+        let sequence = match (self.session.admit(key, fingerprint), key.id()) {
+            (Ok(sequence), _) => sequence,
+            (Err(Seen::Known { first }), Some(id)) => {
+                self.follow(id, first, Follower { work, acknowledge });
+                return Ok(());
+            }
+            (Err(_), _) => {
+                work.resolve(Resolution::IdReused);
+                return Ok(());
             }
         };
         self.queue.push_back(Delivery {
@@ -321,6 +368,7 @@ impl<W: Work> Mailbox<W> {
             kind: Cow::Borrowed(kind),
             payload,
             acknowledge,
+            followers: Vec::new(),
             fingerprint,
             receipt: false,
             attempts: 0,
@@ -331,29 +379,31 @@ impl<W: Work> Mailbox<W> {
         if self.is_busy() {
             self.write_receipts()?;
         }
-        Ok(Acceptance::Accepted)
+        Ok(())
     }
 
-    /// The recorded outcome of a message with this id, as soon as it is durable. None if the
-    /// dedup window has let go of it.
-    ///
-    /// Poll it after the run in which the first message with this id was accepted has ended: the
-    /// journal knows nothing of a run before that.
+    /// Waits until everything submitted so far is durable.
     ///
     /// # Errors
-    /// The journal has stopped.
-    pub fn recorded(
-        &self,
-        id: MessageId,
-    ) -> impl Future<Output = Result<Option<Outcome>, JournalError>> + Send + 'static {
-        let engine = self.session.engine().clone();
-        let actor = self.actor().clone();
-        async move { engine.shared().outcome(actor, id).await }
+    /// The journal stopped before.
+    pub fn flushed(
+        &mut self,
+    ) -> impl Future<Output = Result<(), Arc<JournalError>>> + Send + use<W> {
+        let (flushed, durable) = oneshot::channel();
+        self.session.when_durable(move |fate| drop(flushed.send(fate)));
+        let shared = self.session.engine().shared().clone();
+        async move {
+            let closed =
+                || shared.queue.refusal().unwrap_or_else(|| Arc::new(JournalError::Closed));
+            durable.await.unwrap_or_else(|_| Err(closed()))
+        }
     }
 }
 
 impl<W: Work> Drop for Mailbox<W> {
     fn drop(&mut self) {
+        // Whoever is left of a handler runs no more steps.
+        self.steps.end();
         self.take_back_attempt();
         // The journal keeps what was received; what was only queued is not acknowledged, and its
         // sender sees the channel close.

@@ -29,16 +29,20 @@
 mod attempts;
 mod closing;
 mod delivery;
+mod duplicates;
 mod failure;
 mod intake;
+mod reopen;
 mod run;
 mod state;
 mod steps;
 mod told;
+mod waiting;
 
-pub use self::delivery::{Acceptance, Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
+pub use self::delivery::{Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
 pub use self::failure::error_text;
 pub use self::intake::Mailbox;
+pub use self::reopen::Reopening;
 pub use self::run::{Ended, Sealed};
 pub use self::steps::{StepError, Steps};
 pub use crate::codec::fingerprint;

@@ -1,11 +1,10 @@
 //! The run: what is handled, and what is written.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::attempts::last_of;
-use super::delivery::{Acknowledge, Delivery, Resolution, Work};
+use super::delivery::{Acknowledge, Delivery, Work};
 use super::failure::error_text;
 use super::intake::Mailbox;
 use crate::codec::Payload;
@@ -76,7 +75,7 @@ impl<W: Work> Mailbox<W> {
             return Ok(None);
         }
         let Some(delivery) = self.queue.pop_front() else { return Ok(None) };
-        self.steps.begin(delivery.sequence, delivery.receipt);
+        self.steps.begin(delivery.sequence, &delivery.kind, delivery.receipt);
         self.outbox.begin();
         Ok(Some(delivery))
     }
@@ -207,10 +206,6 @@ impl<W: Work> Mailbox<W> {
             self.session.done(done);
         }
         self.steps.forget(run.iter().map(|handled| handled.delivery.sequence));
-        if self.queue.is_empty() {
-            // Idle actors keep no room: there may be a million of them.
-            self.queue = VecDeque::new();
-        }
         let mut acknowledge = Vec::new();
         let sent = self.outbox.take();
         let mut result = self.write_run(&run, &sent, state);
@@ -302,9 +297,7 @@ impl<W: Work> Mailbox<W> {
 
     /// Adds the receipts of what waits in the queue to the run.
     fn write_queue(&mut self, acknowledge: &mut Vec<Acknowledge>) -> Result<(), JournalError> {
-        // Receipts are written in order, so in the queue those that are written come first.
-        let unwritten = self.queue.partition_point(|delivery| delivery.receipt);
-        for delivery in self.queue.range_mut(unwritten..) {
+        for delivery in self.queue.unwritten() {
             write_receipt(&mut self.session, delivery, acknowledge)?;
         }
         Ok(())
@@ -343,6 +336,7 @@ fn write_receipt<W>(
     push_receipt(session, delivery)?;
     delivery.receipt = true;
     acknowledge.extend(delivery.acknowledge.take());
+    acknowledge.extend(delivery.followers.iter_mut().filter_map(|it| it.acknowledge.take()));
     Ok(())
 }
 
@@ -379,15 +373,7 @@ fn release_of<W: Work>(
             let _ = waiting.send(outcome.clone());
         }
         for Handled { delivery, result } in run {
-            if let Some(acknowledge) = delivery.acknowledge {
-                let _ = acknowledge.send(outcome.clone());
-            }
-            let Some(work) = delivery.work else { continue };
-            work.resolve(match (&outcome, result) {
-                (Ok(()), Ok(_)) => Resolution::Processed,
-                (Ok(()), Err(error)) => Resolution::Failed { attempts: delivery.attempts, error },
-                (Err(error), _) => Resolution::Unknown(error.clone()),
-            });
+            delivery.resolve(&outcome, &result);
         }
     })
 }

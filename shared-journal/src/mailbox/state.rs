@@ -50,7 +50,13 @@ impl<W: Work> Mailbox<W> {
         &self,
         actor: &A,
     ) -> Result<Payload<'static>, JournalError> {
-        let encoded = guarded(|| Payload::encode(self.codec(), &actor.snapshot()));
+        let encoded = guarded(|| {
+            let payload = Payload::encode(self.codec(), &actor.snapshot())?;
+            if self.checks_values() {
+                payload.verify_as::<A::State>()?;
+            }
+            Ok(payload)
+        });
         let state = encoded.map_err(|source| JournalError::Encode {
             actor: self.actor().clone(),
             what: "the state",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{CodecError, Payload};
-use crate::engine::Engine;
+use crate::engine::{Engine, Station};
 use crate::error::JournalError;
 use crate::id::{ActorNo, Sequence};
 use crate::record::RecordedStep;
@@ -23,15 +23,14 @@ use crate::session::Session;
 #[derive(Clone)]
 pub struct Steps {
     shared: Arc<Shared>,
+    /// The only attempt whose steps it runs, if it was given away to one.
+    attempt: Option<u64>,
 }
 
 struct Shared {
     engine: Arc<Engine>,
     no: ActorNo,
-    /// The message whose handler runs; none: 0.
-    message: AtomicU64,
-    /// Counts the handlers that ran.
-    attempt: AtomicU64,
+    station: Arc<Station>,
     /// The receipt of the message is written, so its steps can be.
     received: AtomicBool,
     /// There are results of messages that are not processed.
@@ -105,17 +104,26 @@ impl Steps {
     pub(super) fn new(session: &Session, recorded: Vec<RecordedStep>) -> Self {
         let has_recorded = AtomicBool::new(!recorded.is_empty());
         let recorded = recorded.into_iter().map(|it| ((it.sequence, it.name), it.result)).collect();
-        Self {
+        let steps = Self {
+            attempt: None,
             shared: Arc::new(Shared {
                 engine: session.engine().clone(),
                 no: session.no(),
-                message: AtomicU64::new(0),
-                attempt: AtomicU64::new(0),
+                station: Station::new(session.actor().clone()),
                 received: AtomicBool::new(false),
                 has_recorded,
                 open: Mutex::new(Open { recorded, ..Open::default() }),
             }),
-        }
+        };
+        session.engine().shared().watch.add(&steps.shared.station);
+        steps
+    }
+
+    /// For a future that may outlive the attempt at its message that runs now: then it runs no steps
+    /// any more, so that they are not taken for those of the next attempt.
+    #[must_use]
+    pub fn of_this_attempt(&self) -> Self {
+        Self { attempt: Some(self.shared.station.attempt()), ..self.clone() }
     }
 
     /// Runs a side effect and records its result, durably, before it returns it. When the message is
@@ -143,7 +151,7 @@ impl Steps {
         F: Future<Output = T>,
     {
         let (shared, step) = (self.shared.clone(), name.to_owned());
-        let begun = shared.begin(name);
+        let begun = shared.begin(name, self.attempt);
         async move {
             let (message, name) = begun.ok_or(StepError::NoMessage { step: step.clone() })?;
             let recorded = shared.lock().recorded.get(&(message, name.clone())).cloned();
@@ -154,8 +162,13 @@ impl Steps {
             shared.refuse_in_rehearsal(&step);
             let result = effect().await;
             let encoded = Payload::encode(shared.engine.shared().codec, &result);
-            let payload =
-                encoded.map_err(|source| StepError::Codec { step: step.clone(), source })?;
+            let is_checked = shared.engine.shared().checked.get().is_some();
+            let (payload, result) = encoded
+                .and_then(|payload| {
+                    let result = if is_checked { payload.verify_as()? } else { result };
+                    Ok((payload, result))
+                })
+                .map_err(|source| StepError::Codec { step: step.clone(), source })?;
             let (size, limit) = (payload.bytes().len(), shared.engine.shared().limits.reply_bytes);
             if size > limit {
                 return Err(StepError::TooLarge { step, size, limit });
@@ -165,23 +178,24 @@ impl Steps {
             }
             let payload = payload.into_owned();
             fail_point!("before-step");
+            // Before it is durable: it is before anything of a next attempt is, and if this one ends
+            // here, that one knows it.
+            shared.lock().recorded.insert((message, name.clone()), payload.clone());
+            shared.has_recorded.store(true, Ordering::Release);
             shared
                 .engine
                 .step(shared.no, message, &name, &payload)
                 .await
                 .map_err(|source| StepError::Journal { step, source })?;
             fail_point!("after-step");
-            shared.lock().recorded.insert((message, name), payload);
-            shared.has_recorded.store(true, Ordering::Release);
             Ok(result)
         }
     }
 
     /// The handler of a message begins.
-    pub(super) fn begin(&self, message: Sequence, received: bool) {
-        self.shared.attempt.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn begin(&self, message: Sequence, kind: &str, received: bool) {
         self.shared.received.store(received, Ordering::Release);
-        self.shared.message.store(message.0, Ordering::Release);
+        self.shared.station.begin(message, kind);
     }
 
     /// The receipt of the message is written: its handler is not done.
@@ -194,7 +208,7 @@ impl Steps {
 
     /// The handler has ended, one way or the other.
     pub(super) fn end(&self) {
-        self.shared.message.store(0, Ordering::Release);
+        self.shared.station.end();
     }
 
     /// Messages are processed: their results are not needed any more.
@@ -223,14 +237,17 @@ impl Shared {
     }
 
     fn message(&self) -> Option<Sequence> {
-        Some(Sequence(self.message.load(Ordering::Acquire))).filter(|message| message.0 > 0)
+        self.station.message()
     }
 
     /// The message of a step that is called now, and the step's own name among its steps.
-    fn begin(&self, name: &str) -> Option<(Sequence, String)> {
+    fn begin(&self, name: &str, of: Option<u64>) -> Option<(Sequence, String)> {
         let message = self.message()?;
         let mut open = self.lock();
-        let attempt = self.attempt.load(Ordering::Relaxed);
+        let attempt = self.station.attempt();
+        if of.is_some_and(|of| of != attempt) {
+            return None;
+        }
         if open.used.0 != attempt {
             open.used = (attempt, BTreeMap::new());
         }

@@ -9,6 +9,7 @@ use super::entry::{Slot, Step, VERSION};
 use super::slots::Slots;
 use crate::error::{JournalError, Place};
 use crate::id::ShardId;
+use crate::mailbox::error_text;
 
 /// A segment with no more than this in it that is over is not worth a new one.
 const GARBAGE_BYTES: usize = 8 << 20;
@@ -112,7 +113,12 @@ impl<S: State> Log<S> {
         let (segment, bytes) = (self.segment.clone(), self.bytes);
         match self.begin_segment(slots).await {
             Ok(()) => tracing::debug!(log = self.root, bytes, live, "segment replaced"),
-            Err(error) => tracing::warn!(log = self.root, segment, %error, "segment not replaced"),
+            Err(error) => tracing::warn!(
+                log = self.root,
+                segment,
+                error = error_text(&error),
+                "segment not replaced"
+            ),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::error::JournalError;
 use crate::id::{ActorId, MessageId};
 use crate::journal::EventJournal;
 use crate::limits::Limits;
-use crate::mailbox::{Acceptance, Ended, MESSAGE, Mailbox, Resolution, Work};
+use crate::mailbox::{Ended, MESSAGE, Mailbox, Resolution, Work};
 use crate::reader::JournalReader;
 use crate::record::Outcome;
 use crate::sum::Sum;
@@ -67,8 +67,10 @@ impl Counter {
         let payload = self.mailbox.encode(MESSAGE, &amount).expect("it encodes");
         let work = Report(self.reports.clone());
         let id = Some(MessageId::from(id));
-        let accepted = self.mailbox.accept(id, "add", payload, None, work, None);
-        if !matches!(accepted.expect("there is room"), Acceptance::Accepted) {
+        self.mailbox.accept(id, "add", payload, None, work, None).expect("there is room");
+        if self.mailbox.is_empty() {
+            let recorded = self.resolved.blocking_recv().expect("the journal has the outcome");
+            assert!(matches!(recorded, Resolution::Recorded(_)), "{recorded:?}");
             return false;
         }
         while let Some(delivery) = self.mailbox.next().expect("the journal runs") {

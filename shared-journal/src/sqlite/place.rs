@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::network;
 use crate::error::JournalError;
+use crate::mailbox::error_text;
 
 /// As many as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -111,7 +112,7 @@ pub(super) fn make(path: &Path, model: &Model) -> std::io::Result<()> {
         if (made.uid(), made.gid()) != (model.uid(), model.gid())
             && let Err(error) = fchown(&file, Some(model.uid()), Some(model.gid()))
         {
-            tracing::debug!(%error, path = %path.display(), "the journal has an owner of its own");
+            tracing::debug!(error = error_text(&error), path = %path.display(), "the journal has an owner of its own");
         }
         file.set_permissions(model.permissions())
     }

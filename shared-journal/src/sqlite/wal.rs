@@ -14,6 +14,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::connection::BUSY_TIMEOUT;
 use super::error::classify;
 use crate::error::JournalError;
+use crate::mailbox::error_text;
 
 /// The commit that makes the WAL this long copies it back into the database file, as far as readers
 /// let it: 16 MB, 12 to 20 ms.
@@ -85,7 +86,7 @@ pub(super) fn lengthen(connection: &mut Connection, database: &Path) -> Result<(
     };
     if let Err(error) = zeros() {
         // Commits are slower without; a full disk will be told by a commit.
-        tracing::debug!(%error, store, "the WAL keeps its length");
+        tracing::debug!(error = error_text(&error), store, "the WAL keeps its length");
     }
     transaction.rollback().map_err(fail)
 }

@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use super::deviation::{self, Aspect, Deviation, Moment};
+use super::look::Look;
 use super::stage::{Given, Stage};
-use crate::error::JournalError;
+use super::value::Typed;
+use crate::mailbox::error_text;
 
 impl Stage {
     /// Kills the actor behind each write of its journal so far, lets its callers send everything
@@ -21,39 +23,47 @@ impl Stage {
     /// The first deviation.
     pub async fn survive_crashes(&self) -> Result<usize, Box<Deviation>> {
         let moments = self.moments();
-        let undisturbed = self.image(Moment::Crash(*moments.end())).await?;
+        let undisturbed = self.seen(Moment::Crash(*moments.end())).await?;
+        let types = self.types();
+        let typed = Typed { types: &types, actor: self.actor() };
         let count = moments.clone().count();
         for writes in moments {
             let moment = Moment::Crash(writes);
             let failed = |error: String| self.failed(moment, error);
-            let mut after = self.after(writes).await.map_err(|error| failed(error.to_string()))?;
+            let mut after = self.after(writes).await.map_err(|error| failed(error_text(&error)))?;
             for (given, _) in self.played() {
-                after.give(given.clone()).await.map_err(|error| failed(error.to_string()))?;
+                after.give(given.clone()).await.map_err(|error| failed(error_text(&error)))?;
             }
-            let image = after.image(moment).await?;
-            for ((aspect, expected), (_, found)) in undisturbed.iter().zip(image) {
-                if *expected != found {
-                    let (actor, expected) = (self.actor().clone(), expected.clone());
-                    let aspect = aspect.clone();
-                    return Err(Box::new(Deviation { actor, moment, aspect, expected, found }));
+            let (played, look) = (after.played(), after.seen(moment).await?);
+            let deviation = |aspect: Aspect, expected: Value, found: Value| {
+                let actor = self.actor().clone();
+                Err(Box::new(Deviation { actor, moment, aspect, expected, found }))
+            };
+            let undisturbed_played = (1..).zip(self.played());
+            for ((number, (Given { kind, .. }, expected)), (_, found)) in
+                undisturbed_played.zip(played)
+            {
+                let (expected, found) = (typed.reply(kind, expected), deviation::reply(found));
+                if expected.difference(&found).is_some() {
+                    let aspect = Aspect::Reply(number, kind.clone());
+                    return deviation(aspect, expected.into_value(), found);
                 }
+            }
+            let expected = typed.state(undisturbed.state.as_ref());
+            if expected.difference(&look.state()).is_some() {
+                return deviation(Aspect::State, expected.into_value(), look.state());
+            }
+            if !typed.same_sent(&undisturbed.sent, &look.sent, false) {
+                let (expected, found) = (&undisturbed.sent, &look.sent);
+                let (expected, found) = (deviation::sent(expected), deviation::sent(found));
+                return deviation(Aspect::Sent, expected, found);
             }
         }
         Ok(count)
     }
 
-    /// Everything that the outside can see.
-    async fn image(&self, moment: Moment) -> Result<Vec<(Aspect, Value)>, Box<Deviation>> {
-        let played = self.played();
-        let mut image = Vec::with_capacity(played.len() + 2);
-        for (number, (Given { kind, .. }, delivered)) in (1..).zip(played) {
-            image.push((Aspect::Reply(number, kind.clone()), deviation::reply(delivered)));
-        }
-        let failed = |error: JournalError| self.failed(moment, error.to_string());
-        let look = self.look().await.map_err(failed)?;
-        image.push((Aspect::State, look.state()));
-        image.push((Aspect::Sent, deviation::sent(&look.sent)));
-        Ok(image)
+    async fn seen(&self, moment: Moment) -> Result<Look, Box<Deviation>> {
+        self.look().await.map_err(|error| self.failed(moment, error_text(&error)))
     }
 
     fn failed(&self, moment: Moment, error: String) -> Box<Deviation> {

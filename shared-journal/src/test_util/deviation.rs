@@ -5,8 +5,8 @@ use std::fmt;
 use serde_json::Value;
 
 use super::sent::Sent;
-use super::value::json;
 use crate::cluster::Delivered;
+use crate::codec::json;
 use crate::id::{ActorId, Position};
 
 /// Something that should be the same and is not. Its `Display` is for people.

@@ -7,9 +7,8 @@ use futures::TryStreamExt;
 use serde_json::Value;
 
 use super::sent::Sent;
-use super::value::json;
 use crate::cluster::Delivered;
-use crate::codec::Payload;
+use crate::codec::{Payload, json};
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::id::{ActorId, Sequence};
@@ -23,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The history of one actor, folded.
 #[derive(Default)]
 pub(super) struct Look {
-    state: Option<Payload<'static>>,
+    pub(super) state: Option<Payload<'static>>,
     pub(super) sent: Vec<Sent>,
     /// What became of each message.
     pub(super) done: BTreeMap<Sequence, Delivered>,

@@ -109,6 +109,7 @@ impl Cutter {
                     attempts: None,
                     fingerprint: None,
                     received_at: position,
+                    received_ms: 0,
                 };
                 self.pending.insert(sequence, (message, Vec::new()));
             }

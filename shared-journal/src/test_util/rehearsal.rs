@@ -10,11 +10,12 @@ use super::look::Look;
 use super::piece::{Piece, Recorded};
 use super::recording::recording_of;
 use super::stage::{Before, Given, Stage};
-use super::value::{covers, json};
+use super::value::Typed;
 use crate::cluster::{Delivered, Host};
-use crate::codec::{Codec, Payload};
+use crate::codec::{Codec, Comparison, Payload};
 use crate::error::JournalError;
 use crate::id::{ActorId, MessageKey, Sequence};
+use crate::mailbox::error_text;
 use crate::provider::ActorProvider;
 use crate::record::{ActorRecord, PendingMessage};
 
@@ -115,6 +116,8 @@ impl Rehearsal {
             Ok(stage) => stage,
             Err(error) => return Ok(self.does_not_start(actor, moment, &error)),
         };
+        let types = host.types();
+        let typed = Typed { types: &types, actor };
         let mut last = Sequence(0);
         for (message, outcome) in piece.messages {
             last = message.sequence;
@@ -126,18 +129,21 @@ impl Rehearsal {
                 },
             };
             self.messages += 1;
-            let expected = match outcome {
-                Ok(reply) => json(&reply),
-                Err(error) => format!("given up: {error}").into(),
+            let expected = match &outcome {
+                Ok(reply) => typed.payload_of_reply(&message.kind, reply),
+                Err(error) => Comparison::plain(format!("given up: {error}").into()),
             };
             let aspect = Aspect::Reply(message.sequence.0, message.kind);
             self.compare(actor, moment, aspect, expected, deviation::reply(&delivered));
         }
         let look = Look::of_messages(stage.journal(), actor, before.record.state, last).await?;
-        let expected = piece.after.as_ref().map_or(Value::Null, json);
+        let expected = typed.state(piece.after.as_ref());
         self.compare(actor, moment, Aspect::State, expected, look.state());
-        let (expected, found) = (deviation::sent(&piece.sent), deviation::sent(&look.sent));
-        self.compare(actor, moment, Aspect::Sent, expected, found);
+        if !typed.same_sent(&piece.sent, &look.sent, true) {
+            let (expected, found) = (deviation::sent(&piece.sent), deviation::sent(&look.sent));
+            let (actor, aspect) = (actor.clone(), Aspect::Sent);
+            self.deviations.push(Deviation { actor, moment, aspect, expected, found });
+        }
         Ok(true)
     }
 
@@ -190,10 +196,12 @@ impl Rehearsal {
         actor: &ActorId,
         moment: Moment,
         aspect: Aspect,
-        expected: Value,
+        expected: Comparison<'_>,
         found: Value,
     ) {
-        if !covers(&expected, &found) {
+        let expected = expected.covering();
+        if expected.difference(&found).is_some() {
+            let expected = expected.into_value();
             self.deviations.push(Deviation {
                 actor: actor.clone(),
                 moment,
@@ -210,7 +218,7 @@ impl Rehearsal {
             moment,
             aspect: Aspect::Start,
             expected: Value::Null,
-            found: with_sources(error).into(),
+            found: error_text(error).into(),
         });
         false
     }
@@ -232,17 +240,4 @@ impl Stage {
 fn given(message: &PendingMessage) -> Given {
     let PendingMessage { key, kind, payload, .. } = message.clone();
     Given { key, kind, payload }
-}
-
-fn with_sources(error: &JournalError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        // Some say what their source says.
-        if !text.contains(&error.to_string()) {
-            text = format!("{text}: {error}");
-        }
-        source = error.source();
-    }
-    text
 }

@@ -4,8 +4,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::value::json;
-use crate::codec::Payload;
+use crate::codec::{Payload, json};
 use crate::durable::DurableMessage;
 use crate::event::ActorEvent;
 use crate::id::ActorId;
@@ -83,6 +82,11 @@ impl Sent {
 
     fn instance(&self) -> Option<SentToInstance> {
         sent_to_instance(&self.to, &self.payload)
+    }
+
+    /// The message, if it is one to an actor.
+    pub(super) fn to_actor(&self) -> Option<&Payload<'static>> {
+        self.instance().is_none().then_some(&self.payload)
     }
 
     /// What two runs of the same handler have in common: a timer is counted from the clock.

@@ -18,8 +18,10 @@ use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, ShardId};
 use crate::journal::EventJournal;
 use crate::limits::{Limits, MAX_VALUE_BYTES};
+use crate::mailbox::error_text;
 use crate::provider::{ActorProvider, CheckpointPart, StoredRecord, Write};
 use crate::record::{ActorRecord, DeadLetter};
+use crate::types::Types;
 
 const SHARD: ShardId = ShardId(0);
 /// The actor is alone in its journal.
@@ -30,7 +32,8 @@ const ATTEMPTS: usize = 3;
 /// One actor that is given messages, on a journal in memory.
 ///
 /// It runs as in production: through the [`Host`] of its adapter, with group commit, runs and output
-/// gate, and with the default [`Limits`]; only the store is another. Nothing that it sends leaves:
+/// gate, and with the default [`Limits`]; only the store is another, and values are
+/// [checked](crate::EventJournalBuilder::check_values). Nothing that it sends leaves:
 /// [`sent`](Self::sent) shows it.
 ///
 /// Adapters have a `Scenario` with types on top of this. Needs a tokio runtime.
@@ -118,9 +121,15 @@ impl Stage {
         begin: usize,
         before: Before,
     ) -> Result<Self, Arc<JournalError>> {
-        let builder = EventJournal::builder().codec(before.codec).limits(limits(before.rehearsal));
+        let builder = EventJournal::builder()
+            .codec(before.codec)
+            .limits(limits(before.rehearsal))
+            .check_values(true)
+            // What is set here is of one engine.
+            .reopen(false);
         let journal = builder.open_on(store.clone()).await?;
-        let shared = journal.engine().shared();
+        let engine = journal.engine();
+        let shared = engine.shared();
         // To nobody: the history has it.
         let (relay, _) = unbounded_channel();
         let _ = shared.relay.set(relay);
@@ -164,7 +173,7 @@ impl Stage {
         let key = id.map_or(MessageKey::Generated(own), MessageKey::Caller);
         let id = id.unwrap_or(own);
         let given = Given { key, kind: kind.to_owned(), payload };
-        let delivered = self.give(given).await.map_err(|error| not_accepted(error.to_string()))?;
+        let delivered = self.give(given).await.map_err(|error| not_accepted(error_text(&error)))?;
         let reply = delivered.into_reply(id)?;
         reply.decode().map_err(|error| SendError::Reply { id, error: error.to_string().into() })
     }
@@ -237,6 +246,11 @@ impl Stage {
     /// The moments at which it can die: behind so many writes.
     pub(super) fn moments(&self) -> std::ops::RangeInclusive<usize> {
         self.begin..=self.store.writes()
+    }
+
+    /// The types of the actor.
+    pub(super) fn types(&self) -> Types {
+        self.host.types()
     }
 
     /// What it was given, and what became of that.

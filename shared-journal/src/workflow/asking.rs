@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, SendError};
 use crate::codec::{Codec, Payload, to_json};
 use crate::id::{ActorId, MessageId, MessageKey};
+use crate::mailbox::error_text;
 
 /// The activity that asks an actor.
 pub const ASK: &str = "actors:ask";
@@ -273,7 +274,7 @@ pub(super) async fn run(
         answer = send(&cluster, &input, reply) => match answer {
             Ok(reply) => Answer::of(&reply),
             Err(error) => {
-                tracing::warn!(instance = ctx.instance_id(), %error, "what it told or asked an actor failed");
+                tracing::warn!(instance = ctx.instance_id(), error = error_text(&error), "what it told or asked an actor failed");
                 Answer::Failed(error)
             }
         },
@@ -304,7 +305,7 @@ async fn send(
         return match sent {
             Ok(reply) => Ok(reply),
             Err(error) if error.is_retryable() => {
-                tracing::debug!(%actor, %error, "sent again");
+                tracing::debug!(%actor, error = error_text(&error), "sent again");
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -312,7 +313,7 @@ async fn send(
                 Err(WorkflowError::DeadLetter { attempts, error: error.to_string() })
             }
             Err(SendError::AlreadyProcessed { .. }) => Err(WorkflowError::AlreadyProcessed),
-            Err(error) => Err(WorkflowError::NotAccepted { reason: error.to_string() }),
+            Err(error) => Err(WorkflowError::NotAccepted { reason: error_text(&error) }),
         };
     }
 }

@@ -18,6 +18,7 @@ use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
 use crate::id::MessageId;
 use crate::journal::EventJournal;
+use crate::mailbox::error_text;
 
 /// Events that an instance has not read. An owner that is replaced may leave as many again, and
 /// duroxide carries a hundred over to the next execution.
@@ -151,9 +152,17 @@ impl Instance {
                     return Delivered::Refused(error.to_string().into());
                 }
                 Err(error) => {
-                    tracing::debug!(instance = self.name, %error, "tried again");
+                    tracing::debug!(
+                        instance = self.name,
+                        error = error_text(&error),
+                        "tried again"
+                    );
                     if pause == RETRY_AT_MOST {
-                        tracing::warn!(instance = self.name, %error, "what actors sent to it waits");
+                        tracing::warn!(
+                            instance = self.name,
+                            error = error_text(&error),
+                            "what actors sent to it waits"
+                        );
                     }
                 }
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use duroxide::OrchestrationContext;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ impl Outbox {
     ///
     /// # Errors
     /// See [`OutboxError`]; then nothing is sent.
-    pub fn ask_workflow<M: Serialize>(
+    pub fn ask_workflow<M: Serialize + DeserializeOwned>(
         &self,
         orchestration: &str,
         instance: &str,
@@ -94,7 +95,7 @@ impl Outbox {
     ) -> Result<(), OutboxError> {
         check(&instance_address(instance))?;
         let awaited = WorkflowResult::awaited(instance);
-        let mut template = to_value(self.actor(), &message(awaited.clone()))?;
+        let mut template = self.to_value(self.actor(), &message(awaited.clone()))?;
         // Now rather than in a month.
         if !put_result(&mut template, instance, &awaited).is_ok_and(|count| count == 1) {
             return Err(OutboxError::Result { kind: kind.to_owned() });
@@ -144,9 +145,9 @@ impl Outbox {
         &self,
         to: &ActorId,
         kind: &str,
-        message: &impl Serialize,
+        message: &(impl Serialize + DeserializeOwned),
     ) -> Result<(), OutboxError> {
-        let message = to_value(to, message)?;
+        let message = self.to_value(to, message)?;
         self.request(|number| {
             let mail = Mail::new(self.id(number), kind, message);
             let request = deliver(to, &mail)
@@ -164,7 +165,7 @@ impl Outbox {
         &self,
         due: impl Into<Due>,
         kind: &str,
-        message: &impl Serialize,
+        message: &(impl Serialize + DeserializeOwned),
     ) -> Result<TimerId, OutboxError> {
         self.set_timer(due.into(), None, kind, message)
     }
@@ -178,7 +179,7 @@ impl Outbox {
         period: Duration,
         missed: Missed,
         kind: &str,
-        message: &impl Serialize,
+        message: &(impl Serialize + DeserializeOwned),
     ) -> Result<TimerId, OutboxError> {
         let every = Every { period_ms: millis(period), missed };
         self.set_timer(period.into(), Some(every), kind, message)
@@ -201,9 +202,9 @@ impl Outbox {
         due: Due,
         every: Option<Every>,
         kind: &str,
-        message: &impl Serialize,
+        message: &(impl Serialize + DeserializeOwned),
     ) -> Result<TimerId, OutboxError> {
-        let message = to_value(self.actor(), message)?;
+        let message = self.to_value(self.actor(), message)?;
         let setting = Setting {
             actor_type: self.actor().actor_type().to_owned(),
             actor_id: self.actor().id().to_owned(),
@@ -219,6 +220,18 @@ impl Outbox {
             Ok(("start", instance, Request::Start { orchestration: TIMER.to_owned(), input }))
         })?;
         Ok(timer(number))
+    }
+
+    fn to_value<T: Serialize + DeserializeOwned>(
+        &self,
+        to: &ActorId,
+        message: &T,
+    ) -> Result<Value, OutboxError> {
+        if self.is_checked() {
+            self.encode(Codec::Json, to, message)?;
+        }
+        self.encode(Codec::Json, to, message)?;
+        to_json(message).map_err(|source| OutboxError::Encode { to: to.clone(), source })
     }
 
     /// Sends a request to an instance, and returns its number.
@@ -243,10 +256,6 @@ fn json(instance: &str, value: &impl Serialize) -> Result<String, OutboxError> {
         to: instance_address(instance),
         source: error.into(),
     })
-}
-
-fn to_value(to: &ActorId, message: &impl Serialize) -> Result<Value, OutboxError> {
-    to_json(message).map_err(|source| OutboxError::Encode { to: to.clone(), source })
 }
 
 /// Puts a result where a message awaits it, and counts how often that was.

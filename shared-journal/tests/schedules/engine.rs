@@ -78,8 +78,14 @@ mod pace {
     }
 }
 
+#[derive(Default)]
+pub(crate) struct Gauges {
+    durable: std::sync::atomic::AtomicU64,
+}
+
 /// As the engine's, without what only the directory uses.
 pub(crate) struct Shared {
+    pub(crate) gauges: Gauges,
     pub(crate) provider: Store,
     pub(crate) shard: ShardId,
     pub(crate) epoch: Epoch,
@@ -99,6 +105,7 @@ impl Shared {
             limits,
             queue: Queue::new(waiting_limit, tail_limit),
             directory: Inbox::new(tail_limit / 2),
+            gauges: Gauges::default(),
         })
     }
 

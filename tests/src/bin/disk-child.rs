@@ -70,7 +70,7 @@ async fn count(store: &str, times: u64, close: bool) -> Result<()> {
         ..Limits::default()
     };
     let provider = tests::postgres::open(store).await?;
-    let journal = EventJournal::builder().limits(limits).open(provider).await?;
+    let journal = EventJournal::builder().limits(limits).reopen(false).open(provider).await?;
     let report = journal.verify().await?;
     anyhow::ensure!(report.is_clean(), "the journal has problems: {:?}", report.problems);
     let (service, counter) = DurableActorService::new(&journal, "1", Counter::default()).await?;

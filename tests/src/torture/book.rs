@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::memory::is_released;
-
 /// Most often a receipt is durable after it. If not, there is one death more.
 const TO_BE_DURABLE: Duration = Duration::from_millis(20);
+/// Its key comes again meanwhile.
+const LONG: Duration = Duration::from_millis(100);
 
 /// From here on senders are actors: this one is actor 0.
 pub const FIRST_ACTOR: u32 = 1000;
@@ -101,11 +101,7 @@ impl Act {
                 tokio::time::sleep(TO_BE_DURABLE).await;
                 std::process::abort();
             }
-            Deed::Hold => {
-                while !is_released(self) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
+            Deed::Hold => tokio::time::sleep(LONG).await,
             _ => {
                 for _ in 0..20 {
                     tokio::task::yield_now().await;

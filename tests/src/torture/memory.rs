@@ -1,9 +1,6 @@
 //! What the journal has of the actors that are tortured: messages, replies and states with floats of any
 //! bits, and with traps that make them impossible to store.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::book::{Act, Book, Deed, Poison, Trap};
@@ -73,7 +70,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// As [`Book::enter`].
+    /// As `Book::enter`.
     ///
     /// # Panics
     /// The message says so.
@@ -128,17 +125,4 @@ impl<'de> Deserialize<'de> for Armed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::<()>::deserialize(deserializer).map(|_| Self(None))
     }
-}
-
-/// The messages whose handlers need not wait any more, in this process.
-static RELEASED: Mutex<BTreeSet<(u32, u64)>> = Mutex::new(BTreeSet::new());
-
-/// Lets the handler of a [`Deed::Hold`] go on, now or when it begins.
-pub fn release(sender: u32, number: u64) {
-    RELEASED.lock().unwrap_or_else(PoisonError::into_inner).insert((sender, number));
-}
-
-/// Whether it may.
-pub(super) fn is_released(act: &Act) -> bool {
-    RELEASED.lock().unwrap_or_else(PoisonError::into_inner).contains(&(act.sender, act.number))
 }

@@ -18,7 +18,7 @@ mod wire;
 
 pub use book::{Act, Book, Deed, FIRST_ACTOR, Poison, Tally, Trap};
 pub use gauge::{Quarters, Reading};
-pub use memory::{Bits, Floats, Letter, Memory, Reply, release};
+pub use memory::{Bits, Floats, Letter, Memory, Reply};
 pub use place::Store;
 pub use program::{Kill, Op, POINTS, Program, Step};
 pub use setup::Setup;

@@ -82,8 +82,9 @@ pub const POINTS: [&str; 8] = [
     "after-delivered",
 ];
 
-/// Keys that an actor remembers where those are few: more than one sender has on their way.
-pub(super) const WINDOW: usize = 6;
+/// Keys that an actor remembers where those are few: more than can come between a message that is held and
+/// those under its key. A quarter of it has room in front of an actor.
+pub(super) const WINDOW: usize = 24;
 /// Bytes of a state in every other process of some programs.
 pub(super) const NARROW: usize = 16 << 10;
 /// A state with more than so many is over that limit perhaps: the rest of it is smaller than what is left.

@@ -27,10 +27,6 @@ struct Message {
     dead: bool,
     /// It was sent again after an error, so others may have come before it.
     retried: bool,
-    /// Its handler need not wait any more.
-    released: bool,
-    /// It was sent again after that. By then its key may have been forgotten.
-    late: bool,
 }
 
 impl Message {
@@ -52,7 +48,7 @@ impl Record {
     pub(super) fn sent(&mut self, key: Key, actor: u32, deed: &Deed) {
         self.clock += 1;
         let sent = self.clock;
-        let message = self.messages.entry(key).or_insert_with(|| Message {
+        self.messages.entry(key).or_insert_with(|| Message {
             actor,
             deed: deed.clone(),
             sent,
@@ -60,16 +56,7 @@ impl Record {
             reply: None,
             dead: false,
             retried: false,
-            released: false,
-            late: false,
         });
-        message.late |= message.released;
-    }
-
-    pub(super) fn released(&mut self, key: Key) {
-        if let Some(message) = self.messages.get_mut(&key) {
-            message.released = true;
-        }
     }
 
     /// Whether it was received, or ended as a dead letter.
@@ -85,7 +72,7 @@ impl Record {
             Answer::Replied(place, floats) => {
                 let reply = (place, floats);
                 let (first, _) = *message.reply.get_or_insert((reply, self.clock));
-                if first != reply && !message.late {
+                if first != reply {
                     let problem = format!("{key:?} was answered with {first:?} and with {reply:?}");
                     self.verdict.unexplained(problem);
                 }
@@ -133,7 +120,7 @@ impl Record {
         for (actor, Found { book, .. }) in found {
             for (place, key) in (1..).zip(&book.log) {
                 let twice = places.insert((*actor, *key), place).is_some();
-                if twice && !self.messages.get(key).is_some_and(|message| message.late) {
+                if twice {
                     self.verdict.duplicated(format!("actor {actor} has handled {key:?} twice"));
                 }
             }
@@ -187,7 +174,7 @@ impl Record {
                 }
                 // The last one counts.
                 Some(place) => match message.reply {
-                    Some(((reply, _), _)) if reply != place && !message.late => {
+                    Some(((reply, _), _)) if reply != place => {
                         let problem = format!("{key:?}: the answer was {reply}, it is at {place}");
                         self.verdict.unexplained(problem);
                     }
@@ -229,9 +216,6 @@ impl Record {
                 self.verdict.unexplained(problem);
                 continue;
             };
-            if message.late {
-                continue;
-            }
             // The answer came before something was sent that was handled earlier.
             if message.reply.is_some_and(|(_, at)| at < latest_sent) {
                 let problem = format!("actor {actor}: {sender}/{number} is later than its answer");

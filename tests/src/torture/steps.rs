@@ -4,7 +4,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::book::{Deed, Poison, Trap};
-use super::program::{Op, SLIM, Step, WINDOW};
+use super::program::{Op, SLIM, Step};
 
 /// What a program is about.
 #[derive(Debug, Clone, Copy)]
@@ -50,13 +50,12 @@ fn op(random: &mut StdRng, plan: Plan, number: u64) -> Op {
     }
 }
 
-/// A message that is in flight while more keys come than its actor remembers; then its own again.
+/// A message that is in flight while its key comes again, with the same message and with another.
 fn hold(random: &mut StdRng, plan: Plan, ops: &mut Vec<Op>) {
     let actor = random.random_range(0..plan.actors);
     ops.push(Op::Ask(actor, Deed::Hold));
     let held = ops.len() as u64;
-    // Fewer than a mailbox holds.
-    for _ in 0..random.random_range(WINDOW + 1..=WINDOW + 4) {
+    for _ in 0..random.random_range(0..=4) {
         ops.push(Op::Tell(actor, deed(random, plan)));
     }
     ops.extend([Op::Again(held), Op::Other(held)]);

@@ -11,7 +11,7 @@ use super::book::{Act, Deed};
 use super::place::Place;
 use super::process::{Death, Heard, Process};
 use super::program::{Kill, NARROW, Op, Program, Step};
-use super::record::{Key, Record};
+use super::record::Record;
 use super::setup::Setup;
 use super::verdict::Verdict;
 use super::wire::{Answer, Found, Order, Said};
@@ -102,8 +102,6 @@ enum Next {
     Nothing,
     /// It is sent again.
     Again,
-    /// It stays until the message of this sender is done, which need not wait any more.
-    Release(Key),
 }
 
 struct Trial<'t> {
@@ -177,7 +175,6 @@ impl Trial<'_> {
             Some(other) => bail!("the process began with {other:?}"),
         }
         for sender in 0..self.lanes.len() {
-            self.forget_held(sender);
             for step in self.lanes[sender].flying.clone() {
                 self.send(&mut process, sender, &step)?;
             }
@@ -289,10 +286,6 @@ impl Trial<'_> {
         let Said::Answer(op, answer) = said else { bail!("the process said {said:?}") };
         match self.answered(op, answer) {
             Next::Nothing => return Ok(()),
-            Next::Release((sender, number)) => {
-                self.record.released((sender, number));
-                return process.order(&Order::Release(sender, number));
-            }
             Next::Again => {}
         }
         if self.record.verdict.retried > RETRIES {
@@ -300,7 +293,6 @@ impl Trial<'_> {
         }
         std::thread::sleep(PAUSE);
         let sender = op.0 as usize;
-        self.forget_held(sender);
         match self.lanes[sender].flying.iter().find(|step| step.number == op.1).cloned() {
             Some(step) => self.send(process, sender, &step).map(drop),
             None => Ok(()),
@@ -314,51 +306,14 @@ impl Trial<'_> {
         let over = match step.op {
             Op::Ask(..) | Op::Tell(..) => self.record.answered(op, answer),
             Op::Again(first) => self.record.answered((sender, first), answer),
-            Op::Other(first) => {
-                let held = (sender, first);
-                if self.record.answered_other(held, &answer) {
-                    let waits = self.lanes[lane].flying.iter().any(|step| step.number == first);
-                    if waits && self.is_held(lane, first) {
-                        return Next::Release(held);
-                    }
-                    true
-                } else {
-                    false
-                }
-            }
+            Op::Other(first) => self.record.answered_other((sender, first), &answer),
             Op::Checkpoint => true,
         };
         if !over {
             return Next::Again;
         }
         self.lanes[lane].flying.retain(|step| step.number != number);
-        if self.is_held(lane, number) {
-            // The one that let it go on.
-            self.lanes[lane].flying.retain(|step| step.op != Op::Other(number));
-        }
         Next::Nothing
-    }
-
-    /// Whether the handler of a step's message waits until it is let go on.
-    fn is_held(&self, sender: usize, number: u64) -> bool {
-        matches!(self.step(sender, number), Some(Step { op: Op::Ask(_, Deed::Hold), .. }))
-    }
-
-    /// Nothing more is sent under the key of a message that was held and is done: enough others came
-    /// behind it for its actor to have forgotten it.
-    fn forget_held(&mut self, sender: usize) {
-        let done: Vec<u64> = self.lanes[sender]
-            .flying
-            .iter()
-            .filter_map(|step| match step.op {
-                Op::Again(first) | Op::Other(first) => Some(first),
-                _ => None,
-            })
-            .filter(|first| self.is_held(sender, *first))
-            .filter(|first| self.record.is_acked((sender as u32, *first)))
-            .collect();
-        let again = |op: &Op| matches!(op, Op::Again(it) | Op::Other(it) if done.contains(it));
-        self.lanes[sender].flying.retain(|step| !again(&step.op));
     }
 
     fn step(&self, sender: usize, number: u64) -> Option<&Step> {
@@ -398,15 +353,8 @@ impl Trial<'_> {
             return Ok(false);
         };
         let (actor, number, mut deed) = (*actor, *number, deed.clone());
-        let held = deed == Deed::Hold;
-        let let_go = Op::Other(number);
-        let is_let_go = self.program.senders[sender].iter().any(|step| step.op == let_go);
-        if held && !is_let_go && matches!(step.op, Op::Again(_)) {
-            // In a smaller program: it may be done and forgotten.
-            return Ok(false);
-        }
         if let Op::Other(_) = step.op {
-            if !held && !self.record.is_acked((from, number)) {
+            if !self.record.is_acked((from, number)) {
                 // Of two that are on their way either may be first.
                 return Ok(false);
             }
@@ -416,10 +364,6 @@ impl Trial<'_> {
         }
         let act = Act { sender: from, number, deed, counted: false };
         process.order(&Order::Message { op, actor, ask, act })?;
-        if held && !is_let_go {
-            self.record.released((from, number));
-            process.order(&Order::Release(from, number))?;
-        }
         Ok(true)
     }
 

@@ -26,8 +26,6 @@ pub enum Order {
         /// Of the operation.
         op: (u32, u64),
     },
-    /// To let the handler of a sender's message go on.
-    Release(u32, u64),
     /// To wait until nothing is left to do, and to show so many actors.
     Show(u32),
 }

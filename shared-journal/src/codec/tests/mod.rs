@@ -1,5 +1,6 @@
 //! What is encoded comes back as it was, and what would not is refused.
 
+mod again;
 mod any;
 mod depth;
 mod floats;

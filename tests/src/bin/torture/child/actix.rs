@@ -135,7 +135,8 @@ impl super::Actors for Actix {
     }
 
     fn name(&self, actor: u32) -> ActorId {
-        let actor_type = if actor % 2 == 0 { Own::ACTOR_TYPE } else { Wrapped::ACTOR_TYPE };
+        let actor_type =
+            if actor.is_multiple_of(2) { Own::ACTOR_TYPE } else { Wrapped::ACTOR_TYPE };
         ActorId::new(actor_type, actor.to_string())
     }
 

@@ -12,7 +12,7 @@ use duroxide_actix::journal::cluster::{Cluster, ClusterBuilder, SendError};
 use duroxide_actix::journal::{ActorId, Limits, MessageId, Payload};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use tests::torture::{Act, Answer, Found, Letter, Memory, Order, Reply, Said, release};
+use tests::torture::{Act, Answer, Found, Letter, Memory, Order, Reply, Said};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// What a process is.
@@ -110,7 +110,6 @@ async fn obey(child: &Child, actors: &dyn Actors) -> Result<()> {
                 let cluster = cluster.clone();
                 ::actix::spawn(async move { finish(op, checkpoint(&cluster).await) });
             }
-            Order::Release(sender, number) => release(sender, number),
             Order::Show(count) => show(&cluster, actors, count, child.shards).await?,
         }
     }
