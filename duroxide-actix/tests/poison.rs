@@ -8,14 +8,14 @@ mod support;
 use std::time::Duration;
 
 use actix::prelude::*;
-use duroxide_actix::journal::{DurableMessage, DurableState, Limits, MessageId};
+use duroxide_actix::journal::{ActorId, DurableMessage, DurableState, Limits, MessageId};
 use duroxide_actix::{
     AskError, DurableActixActor, DurableActor, DurableContext, DurableSend, StartDurable,
 };
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Store, run};
+use crate::support::{Store, gone, run};
 
 /// Bytes for the state. The answer is how many it has.
 #[derive(Message, Serialize, Deserialize, DurableMessage, Clone)]
@@ -110,6 +110,24 @@ macro_rules! suite {
                         assert!(error.contains("the limit of 100"), "{error}");
                     }
                     assert_eq!(sack.send(Add(2)).await.unwrap(), 3);
+                });
+            }
+
+            #[test]
+            fn it_is_so_when_the_actor_is_let_go_at_once() {
+                run(async {
+                    let store = Store::new();
+                    let limits = Limits { state_bytes: LIMIT, ..Limits::default() };
+                    let journal = store.open_with(limits).await.unwrap();
+                    let start = $start;
+                    let sack = start(&journal).await.unwrap();
+                    sack.do_send(Add(LIMIT + 1));
+                    drop(sack);
+                    let name = ActorId::new("sack", "1");
+                    gone(&journal, &name).await;
+                    assert_eq!(journal.pending().await.unwrap(), []);
+                    let letters = journal.dead_letters(&name).await.unwrap();
+                    assert_eq!((letters.len(), letters[0].attempts), (1, 3));
                 });
             }
         }

@@ -129,6 +129,12 @@ impl<A: DurableActor + Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
             cx.waker().wake_by_ref();
         }
         if this.queue.is_shut() && this.queue.is_empty() && driver.is_idle() {
+            driver.end_run(act, ctx);
+            if driver.has_next() {
+                // The run was taken back.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             driver.finish(act, ctx);
             return Poll::Ready(());
         }
