@@ -97,6 +97,12 @@ impl Ids {
             entry.insert(Known { fingerprint, first: sequence });
             order.push_back(Received { id, at_ms, sequence });
         }
+        if sabotaged("sabotage-in-flight") {
+            let older = order.iter().rev().skip(2).filter(|it| it.sequence > self.done);
+            for forgotten in older {
+                self.known.remove(&forgotten.id);
+            }
+        }
         let horizon = at_ms.saturating_sub(self.window.age_ms);
         while let Some(oldest) = order.front()
             && oldest.sequence <= self.done

@@ -13,6 +13,7 @@ use crate::record::{
     ActorRecord, DeadLetter, Held, Outcome, OutgoingMessage, PendingMessage, RecordedOutcome,
     RecordedStep, Stamp, Transient,
 };
+use crate::sabotage::sabotaged;
 
 /// How long recorded outcomes are kept: the dedup window.
 #[derive(Debug, Clone, Copy)]
@@ -210,7 +211,9 @@ impl ActorRecord {
         self.record(&message, outcome, stamp, window);
         let PendingMessage { key, kind, payload, .. } = message;
         let (id, at_ms) = (key.id(), stamp.at_ms);
-        self.dead.push(DeadLetter { sequence, id, kind, payload, attempts, error, at_ms });
+        if !sabotaged("sabotage-dead-letter") {
+            self.dead.push(DeadLetter { sequence, id, kind, payload, attempts, error, at_ms });
+        }
     }
 
     fn forget_steps(&mut self, of: Sequence) {

@@ -109,7 +109,9 @@ impl<W: Work> Mailbox<W> {
             "the state after a run cannot be stored; the actor goes back to its last captured \
              state, and each message of the run is handled alone"
         );
-        self.outbox.take_back();
+        if !sabotaged("sabotage-run-sends") {
+            self.outbox.take_back();
+        }
         for mut handled in run.drain(..).rev() {
             handled.delivery.alone = true;
             self.queue.push_front(handled.delivery);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::network;
 use crate::error::JournalError;
 use crate::mailbox::error_text;
+use crate::sabotage::sabotaged;
 
 /// As many as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -48,6 +49,9 @@ pub(super) fn of_database(database: &Path) -> Result<(PathBuf, Model), JournalEr
         _ => fail(error),
     })?;
     let (journal, beside) = (sibling(&file), sibling(&named));
+    if sabotaged("sabotage-beside-link") {
+        return Ok((beside, Model(file)));
+    }
     // The same place by another name, or a link that somebody made to the right one.
     let apart = |at: &Path| {
         at.try_exists().map(|there| there && resolve(at).ok() != resolve(&journal).ok())

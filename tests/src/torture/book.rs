@@ -23,6 +23,8 @@ pub enum Deed {
     Slow,
     /// With a state of so many bytes from then on.
     Grow(u32),
+    /// With a state that is a little smaller than before, if it was large.
+    Trim,
     /// And another actor told of it.
     Send(u32),
     /// By a handler that panics the first time.
@@ -165,6 +167,7 @@ impl Book {
         match act.deed {
             Deed::Note | Deed::Slow | Deed::Float(_) | Deed::Abort | Deed::Hold => {}
             Deed::Grow(bytes) => self.bulk = bulk(act.number, bytes),
+            Deed::Trim => trim(&mut self.bulk),
             Deed::Send(to) | Deed::Poison(_, to) => {
                 let number = self.next_to(to);
                 let (sender, counted) = (FIRST_ACTOR + own, act.counted);
@@ -203,6 +206,11 @@ impl Book {
 #[must_use]
 pub(super) fn bulk(number: u64, bytes: u32) -> String {
     format!("{number} ").repeat(bytes as usize / 2).chars().take(bytes as usize).collect()
+}
+
+/// More goes than a message leaves.
+pub(super) fn trim(bulk: &mut String) {
+    bulk.truncate(bulk.len().saturating_sub(1000));
 }
 
 /// Whether this process has not seen the message lately.

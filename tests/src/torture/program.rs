@@ -89,8 +89,6 @@ pub(super) const WINDOW: usize = 24;
 pub(super) const NARROW: usize = 16 << 10;
 /// A state with more than so many is over that limit perhaps: the rest of it is smaller than what is left.
 pub(super) const FAT: u32 = 8 << 10;
-/// A message that leaves so many fits in any case.
-pub(super) const SLIM: u32 = 100;
 /// How often a message that aborts its process is tried: more than processes are killed beside it, so that
 /// no other one can be charged as often.
 const LIVES: u32 = 5;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::book::{Book, Deed, FIRST_ACTOR, bulk};
+use super::book::{Book, Deed, FIRST_ACTOR, bulk, trim};
 use super::memory::{Bits, Floats};
-use super::program::{FAT, Program, SLIM};
+use super::program::{FAT, Program};
 use super::verdict::Verdict;
 use super::wire::{Answer, Found};
 
@@ -180,8 +180,8 @@ impl Record {
                     }
                     _ => {}
                 },
-                None if dead && matches!(deed, Deed::Grow(bytes) if *bytes <= SLIM) => {
-                    let problem = format!("{key:?}, {deed:?}, was given up and needs no room");
+                None if dead && *deed == Deed::Trim => {
+                    let problem = format!("{key:?} was given up and makes the state smaller");
                     self.verdict.unexplained(problem);
                 }
                 None if dead && message.reply.is_some() => {
@@ -269,16 +269,17 @@ impl Record {
 
     /// The rest of the state is what the last message made it that had something for it.
     fn check_state(&mut self, actor: u32, book: &Book, floats: Bits) {
-        let deeds = || book.log.iter().rev().filter_map(|key| Some((key, self.messages.get(key)?)));
-        let grown = deeds().find_map(|(key, message)| match message.deed {
-            Deed::Grow(bytes) => Some(bulk(key.1, bytes)),
-            _ => None,
-        });
-        let float = |(_, message): (_, &Message)| {
-            matches!(message.deed, Deed::Float(_)).then(|| Floats::of(&message.deed).bits())
-        };
-        let expected = deeds().find_map(float).unwrap_or_default();
-        if grown.unwrap_or_default() != book.bulk {
+        let (mut left, mut expected) = (String::new(), Bits::default());
+        for key in &book.log {
+            let Some(Message { deed, .. }) = self.messages.get(key) else { continue };
+            match deed {
+                Deed::Grow(bytes) => left = bulk(key.1, *bytes),
+                Deed::Trim => trim(&mut left),
+                Deed::Float(_) => expected = Floats::of(deed).bits(),
+                _ => {}
+            }
+        }
+        if left != book.bulk {
             self.verdict.unexplained(format!("actor {actor} has the bulk of another moment"));
         }
         if expected != floats {

@@ -4,7 +4,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::book::{Deed, Poison, Trap};
-use super::program::{Op, SLIM, Step};
+use super::program::{Op, Step};
 
 /// What a program is about.
 #[derive(Debug, Clone, Copy)]
@@ -65,9 +65,11 @@ fn deed(random: &mut StdRng, plan: Plan) -> Deed {
     let other = random.random_range(0..plan.actors);
     match random.random_range(0..100) {
         0..12 => Deed::Slow,
-        12..20 if plan.tight => Deed::Grow(match random.random_range(0..3) {
-            0 => random.random_range(0..=SLIM),
-            _ => random.random_range(0..40_000),
+        // Over the limit of the next process perhaps; and what it must not refuse.
+        82..100 if plan.tight => Deed::Grow(match random.random_range(0..3) {
+            0 => random.random_range(0..40_000),
+            1 => random.random_range(20_000..40_000),
+            _ => return Deed::Trim,
         }),
         12..17 => Deed::Grow(random.random_range(0..20_000)),
         20..42 => Deed::Send(other),
