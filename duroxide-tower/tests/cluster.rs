@@ -96,3 +96,26 @@ async fn accounts_are_where_they_are_and_everybody_reaches_them() {
         assert_eq!(account.ask(Command::Deposit(0)).await.unwrap(), 8);
     }
 }
+
+#[tokio::test]
+async fn one_key_for_two_messages_gives_each_its_own_outcome() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (join(folder.path()).await, join(folder.path()).await);
+    have(&[&a, &b], 2).await;
+    for id in 0..8 {
+        // On two actors it is two keys, whichever node they are on.
+        let accounts = ["x", "y", "z"].map(|name| b.actor::<Account>(format!("{name}{id}")));
+        let sent = (1..).zip(&accounts).map(|(amount, account)| async move {
+            assert_eq!(account.ask_with_id(9, Command::Deposit(amount)).await.unwrap(), amount);
+        });
+        futures::future::join_all(sent).await;
+        // On one of them the other message has no outcome.
+        let same = accounts[0].ask_with_id(9, Command::Deposit(1));
+        let other = accounts[0].ask_with_id(9, Command::Deposit(2));
+        let (same, other) = futures::future::join(same, other).await;
+        assert_eq!(same.unwrap(), 1);
+        let error = other.unwrap_err();
+        let reused = |error: &SendError| matches!(error, SendError::IdReused { .. });
+        assert!(matches!(&error, AskError::Send(error) if reused(error)), "{error}");
+    }
+}

@@ -190,13 +190,11 @@ impl Router {
         let mut letters = Vec::with_capacity(batch.len());
         let mut posted = Vec::with_capacity(batch.len());
         for mut outgoing in batch {
-            let client = &self.shared.replies.client;
-            outgoing.letter.reply_to =
-                matches!(outgoing.wanted, Wanted::Reply(_)).then(|| client.clone());
+            let reply = self.expect(&mut outgoing);
             match outgoing.letter.encode() {
                 Ok(bytes) => {
                     letters.push(StoredLetter { actor: outgoing.actor.clone(), bytes });
-                    posted.push(self.expect(outgoing));
+                    posted.push((outgoing, reply));
                 }
                 Err(error) => {
                     let reason = error_text(&error).into();
@@ -237,13 +235,17 @@ impl Router {
         last
     }
 
-    fn expect(&self, outgoing: Outgoing) -> (Outgoing, Option<oneshot::Receiver<Outcome>>) {
-        let reply = matches!(outgoing.wanted, Wanted::Reply(_)).then(|| {
-            let (sender, receiver) = oneshot::channel();
-            self.shared.replies.expect(outgoing.id, sender);
-            receiver
-        });
-        (outgoing, reply)
+    /// Waits for the reply, if anybody wants it.
+    fn expect(&self, outgoing: &mut Outgoing) -> Option<oneshot::Receiver<Outcome>> {
+        outgoing.letter.reply_to = None;
+        if !matches!(outgoing.wanted, Wanted::Reply(_)) {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        let about = (&outgoing.actor, outgoing.id, &outgoing.letter);
+        let client = self.shared.replies.expect(about, sender);
+        outgoing.letter.reply_to = Some(client);
+        Some(receiver)
     }
 }
 
