@@ -59,9 +59,9 @@ impl Record {
         });
     }
 
-    /// Whether it was received, or ended as a dead letter.
-    pub(super) fn is_acked(&self, key: Key) -> bool {
-        self.messages.get(&key).is_some_and(|message| message.acked)
+    /// Whether its outcome is known.
+    pub(super) fn is_answered(&self, key: Key) -> bool {
+        self.messages.get(&key).is_some_and(|message| message.reply.is_some() || message.dead)
     }
 
     /// Whether the operation is over.
