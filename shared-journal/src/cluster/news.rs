@@ -30,7 +30,7 @@ impl News {
 /// Wakes whom the store has news for. What is missed is found by looking.
 pub(super) async fn listen(shared: Arc<Shared>) {
     loop {
-        match shared.store.listen(&shared.replies.client).await {
+        match shared.store.listen(shared.replies.client()).await {
             Ok(None) => return,
             Ok(Some(mut notes)) => {
                 shared.news.set(true);

@@ -316,18 +316,6 @@ impl Trial<'_> {
         Next::Nothing
     }
 
-    /// Whether one of two messages under the key of this one is on its way with another content: between
-    /// nodes an answer is known by its id, so they could get each other's.
-    fn has_other(&self, sender: usize, step: &Step, first: u64) -> bool {
-        let about = |it: &Step| match it.op {
-            Op::Again(number) | Op::Other(number) => number,
-            _ => it.number,
-        };
-        let is_other = |it: &Step| matches!(it.op, Op::Other(_));
-        let flying = self.lanes[sender].flying.iter().filter(|it| it.number != step.number);
-        flying.filter(|it| about(it) == first).any(|it| is_other(it) != is_other(step))
-    }
-
     fn step(&self, sender: usize, number: u64) -> Option<&Step> {
         let steps = &self.program.senders[sender];
         steps.binary_search_by_key(&number, |step| step.number).ok().map(|at| &steps[at])
@@ -365,9 +353,6 @@ impl Trial<'_> {
             return Ok(false);
         };
         let (actor, number, mut deed) = (*actor, *number, deed.clone());
-        if self.has_other(sender, step, number) {
-            return Ok(false);
-        }
         if let Op::Other(_) = step.op {
             if !self.record.is_answered((from, number)) {
                 // Of two that are on their way either may be first, also if one is told: it is
