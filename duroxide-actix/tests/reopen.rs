@@ -184,7 +184,9 @@ where
         };
         let (waited, shown, ()) = tokio::join!(waits, shows, healed);
         assert_eq!(waited.unwrap(), [0, 1, 2, 3, 5]);
-        assert!([vec![0, 1], vec![0, 1, 2, 3], vec![0, 1, 2, 3, 5]].contains(&shown.unwrap()));
+        let shown = shown.unwrap();
+        // It is not durable: it may come between any two that are, and never before what is restored.
+        assert!([0, 1, 2, 3, 5].starts_with(&shown) && shown.len() >= 2, "{shown:?}");
     };
     let (slow, ()) = tokio::join!(slow, outage);
     assert!(is_unknown(&slow), "{slow:?}");
