@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use shared_journal::mailbox::{MESSAGE, fingerprint};
 use shared_journal::{DurableMessage, JournalError, Mailbox, MessageKey};
 use tokio::sync::mpsc;
@@ -16,8 +17,6 @@ pub(crate) type Work<A> =
 
 pub(crate) struct Intake<A: DurableActor, T> {
     receiver: mpsc::Receiver<T>,
-    /// All senders are gone and the channel is empty.
-    ended: bool,
     /// Came when the journal had stopped.
     held: Option<Request<A>>,
     pub(crate) mailbox: Mailbox<Work<A>>,
@@ -30,7 +29,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
         mailbox: Mailbox<Work<A>>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { receiver, ended: false, held: None, mailbox, shared }
+        Self { receiver, held: None, mailbox, shared }
     }
 
     /// Goes on with the mailbox of a journal that was opened again.
@@ -54,21 +53,24 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             self.accept(held)?;
             return Ok(true);
         }
-        while !self.ended {
-            let room = self.has_room();
+        loop {
+            let ready = self.mailbox.is_ready();
+            let getting_ready = OptionFuture::from((!ready).then(|| self.mailbox.ready()));
+            let room = ready && self.has_room();
             tokio::select! {
                 biased;
                 error = poll_fn(|cx| self.mailbox.poll_asked_to_stop(cx)) => return Err(error),
+                // Others may have been faster, or the journal closes.
+                Some(()) = getting_ready => tokio::task::yield_now().await,
                 received = self.receiver.recv(), if room => match received {
                     Some(message) => {
                         self.accept(message.into_request())?;
                         return Ok(true);
                     }
-                    None => self.ended = true,
+                    None => return Ok(false),
                 },
             }
         }
-        Ok(false)
     }
 
     /// As [`receive`](Self::receive), but never says that no more will come.

@@ -101,3 +101,15 @@ async fn a_place_reserved_before_the_end_leads_to_an_error_not_to_silence() {
     let error = soon("an answer", ledger.call(Op::Add(1))).await.unwrap_err();
     assert!(matches!(error, CallError::NotAccepted { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn duplicates_that_wait_for_the_journal_do_not_stop_the_service() {
+    let limits = Limits { pending_bytes: 1, ..Limits::default() };
+    let running = Running::start(&in_memory_with(limits).await, Gate::open()).await;
+    let ledger = &running.ledger;
+    assert_eq!(soon("a reply", ledger.ask_with_id(1, Op::Add(1))).await.unwrap(), [1]);
+    for _ in 0..3 {
+        assert_eq!(soon("the same", ledger.ask_with_id(1, Op::Add(1))).await.unwrap(), [1]);
+    }
+    assert_eq!(soon("a reply", ledger.ask_with_id(2, Op::Add(2))).await.unwrap(), [1, 2]);
+}

@@ -111,7 +111,7 @@ impl Queue {
         batch.releases.push(gate, release);
         batch.ticket = ticket;
         self.gathered.store(batch.count, Ordering::Release);
-        self.waiting.fetch_add(entries.len(), Ordering::Relaxed);
+        self.hold(entries.len());
         self.wake(open);
         Ok(ticket)
     }
@@ -160,7 +160,18 @@ impl Queue {
         }
     }
 
-    /// Bytes that are submitted and not durable.
+    /// Something of so many bytes waits for what is submitted to be durable.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// It waits no more.
+    pub(crate) fn let_go(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::AcqRel);
+        self.room.notify_waiters();
+    }
+
+    /// Bytes that are submitted and not durable, and of what waits for them.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -212,8 +223,7 @@ impl Queue {
     /// Accounts for a commit of `entries` bytes of entries in a row of `row` bytes.
     pub(crate) fn committed(&self, entries: usize, row: usize) {
         self.tail.fetch_add(row, Ordering::AcqRel);
-        self.waiting.fetch_sub(entries, Ordering::AcqRel);
-        self.room.notify_waiters();
+        self.let_go(entries);
     }
 
     /// Accounts for a finished checkpoint.

@@ -120,7 +120,10 @@ impl<W: Work> Delivery<W> {
         }
         let attempts = self.attempts;
         for follower in self.followers {
-            follower.resolve(fate, result, attempts);
+            follower.resolve(fate.clone().map(|()| match result {
+                Ok(reply) => Outcome::Processed(reply.clone()),
+                Err(error) => Outcome::Failed { attempts, error: error.to_string() },
+            }));
         }
         let Some(work) = self.work else { return };
         work.resolve(match (fate, result) {

@@ -5,11 +5,9 @@
 //! Otherwise the journal has the outcome, and is asked for it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::delivery::{Acknowledge, Delivery, Resolution, Work};
 use super::intake::Mailbox;
-use crate::codec::Payload;
 use crate::error::JournalError;
 use crate::id::{MessageId, Sequence};
 use crate::record::Outcome;
@@ -25,41 +23,13 @@ pub(super) struct Follower<W> {
 }
 
 impl<W: Work> Follower<W> {
-    /// The first one's commit has its fate.
-    pub(super) fn resolve(
-        self,
-        fate: &Result<(), Arc<JournalError>>,
-        result: &Result<Payload<'static>, Arc<str>>,
-        attempts: u32,
-    ) {
+    /// What became of the first one, durably, or why nobody knows.
+    pub(super) fn resolve(self, outcome: Result<Outcome, Arc<JournalError>>) {
         if let Some(acknowledge) = self.acknowledge {
-            let _ = acknowledge.send(fate.clone());
+            let _ = acknowledge.send(outcome.as_ref().map(drop).map_err(Arc::clone));
         }
-        self.work.resolve(match (fate, result) {
-            (Err(error), _) => Resolution::Unknown(error.clone()),
-            (Ok(()), Ok(reply)) => Resolution::Recorded(Outcome::Processed(reply.clone())),
-            (Ok(()), Err(error)) => {
-                let error = error.to_string();
-                Resolution::Recorded(Outcome::Failed { attempts, error })
-            }
-        });
+        self.work.resolve(outcome.map_or_else(Resolution::Unknown, Resolution::Recorded));
     }
-}
-
-/// A duplicate whose outcome the journal was asked for.
-fn resolve_asked<W: Work>(
-    Follower { work, acknowledge }: Follower<W>,
-    outcome: Result<Option<Outcome>, Arc<JournalError>>,
-) {
-    if let Some(acknowledge) = acknowledge {
-        let _ = acknowledge.send(outcome.as_ref().map(drop).map_err(Arc::clone));
-    }
-    work.resolve(match outcome {
-        Ok(Some(outcome)) => Resolution::Recorded(outcome),
-        // Only the id is left of it.
-        Ok(None) => Resolution::Recorded(Outcome::AlreadyProcessed),
-        Err(error) => Resolution::Unknown(error),
-    });
 }
 
 impl<W: Work> Mailbox<W> {
@@ -82,22 +52,19 @@ impl<W: Work> Mailbox<W> {
         }
     }
 
-    /// Asks the journal: it knows when everything submitted so far is durable.
+    /// Asks the journal: it knows when everything submitted so far is durable. Until then the duplicate
+    /// is a part of what waits for the disk.
     fn ask_for(&mut self, id: MessageId, follower: Follower<W>) {
-        self.asking.fetch_add(1, Ordering::Relaxed);
-        let asking = self.asking.clone();
+        let shared = self.session.engine().shared().clone();
+        shared.queue.hold(FOLLOWER_BYTES);
         self.session.ask(
             move |record| record.and_then(|record| record.outcome(id).cloned()),
             move |outcome| {
-                asking.fetch_sub(1, Ordering::Relaxed);
-                resolve_asked(follower, outcome);
+                shared.queue.let_go(FOLLOWER_BYTES);
+                // If there is none, only the id is left of it.
+                follower.resolve(outcome.map(|it| it.unwrap_or(Outcome::AlreadyProcessed)));
             },
         );
-    }
-
-    /// What duplicates take that the journal was asked for.
-    pub(super) fn asking_bytes(&self) -> usize {
-        self.asking.load(Ordering::Relaxed) * FOLLOWER_BYTES
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
 use rustc_hash::FxHashSet;
@@ -43,8 +42,6 @@ pub struct Mailbox<W: Work> {
     /// Kinds of messages whose handlers were once not done at once. They begin a run of their
     /// own, so that nobody's reply waits for them.
     pub(super) slow: FxHashSet<Cow<'static, str>>,
-    /// Duplicates whose outcome the journal is asked for.
-    pub(super) asking: Arc<AtomicUsize>,
     /// The attempt that is being counted.
     pub(super) counting: Option<Arc<Counting>>,
     /// If the adapter answers a close.
@@ -119,7 +116,6 @@ impl<W: Work> Mailbox<W> {
             run_bytes: 0,
             in_progress: None,
             slow: FxHashSet::default(),
-            asking: Arc::default(),
             counting: None,
             listener: None,
             told_failed: Told::default(),
@@ -245,8 +241,8 @@ impl<W: Work> Mailbox<W> {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let in_progress = self.in_progress.as_ref().map_or(0, Delivery::size);
-        let bytes = self.queue.bytes() + in_progress + self.asking_bytes();
-        bytes < self.session.engine().shared().limits.pending_bytes.max(1)
+        self.queue.bytes() + in_progress
+            < self.session.engine().shared().limits.pending_bytes.max(1)
     }
 
     /// Whether a message under this key may be taken. Ask before [`accept`](Self::accept), but not
@@ -391,12 +387,8 @@ impl<W: Work> Mailbox<W> {
     ) -> impl Future<Output = Result<(), Arc<JournalError>>> + Send + use<W> {
         let (flushed, durable) = oneshot::channel();
         self.session.when_durable(move |fate| drop(flushed.send(fate)));
-        let shared = self.session.engine().shared().clone();
-        async move {
-            let closed =
-                || shared.queue.refusal().unwrap_or_else(|| Arc::new(JournalError::Closed));
-            durable.await.unwrap_or_else(|_| Err(closed()))
-        }
+        // It is answered in any case.
+        async move { durable.await.unwrap_or_else(|_| Err(Arc::new(JournalError::Closed))) }
     }
 }
 
