@@ -229,14 +229,16 @@ impl EventJournal {
         range: RangeInclusive<Sequence>,
     ) -> Result<usize, JournalError> {
         const AT_ONCE: usize = 4096;
-        let activation = self.engine().activate_for_repair(actor.clone()).await?;
+        // The same all the time: what is loaded from one is not written to the next.
+        let engine = self.engine();
+        let activation = engine.activate_for_repair(actor.clone()).await?;
         // One that fails again is behind the end.
         let end = (*range.end()).min(activation.received);
-        let mut session = Session::new(self.engine(), actor.clone(), activation, &[]);
+        let mut session = Session::new(engine.clone(), actor.clone(), activation, &[]);
         let mut after = Sequence(range.start().0.saturating_sub(1));
         let mut count = 0;
         loop {
-            let page = self.engine().dead_letters(actor.clone(), after, AT_ONCE).await?;
+            let page = engine.dead_letters(actor.clone(), after, AT_ONCE).await?;
             let known = page.iter().filter(|letter| letter.sequence <= end);
             let mut last = None;
             for letter in known {
