@@ -9,7 +9,7 @@ use duroxide::runtime::registry::{ActivityRegistryBuilder, OrchestrationRegistry
 use duroxide::{ActivityContext, Client};
 use futures::FutureExt;
 use shared_journal::cluster::{Cluster, SendError};
-use shared_journal::mailbox::panic_text;
+use shared_journal::mailbox::{over_limit, panic_text};
 use shared_journal::workflow::{
     Handling, ORCHESTRATED_REPLY_BYTES, OrchestratedActor, OrchestratedError, orchestrated,
     run_orchestrated,
@@ -149,9 +149,9 @@ impl<A: DurableActor> Orchestrated<A> {
         context.begin(handling.id(), handling.attempts);
         let running = AssertUnwindSafe(actor.handle(&mut context, message)).catch_unwind();
         let handled = match A::TIME_LIMIT {
-            Some(limit) => tokio::time::timeout(limit, running).await.map_err(|_| {
-                format!("the handler was at work for longer than its limit of {limit:?}")
-            })?,
+            Some(limit) => {
+                tokio::time::timeout(limit, running).await.map_err(|_| over_limit(limit))?
+            }
             None => running.await,
         };
         let answer = handled.map_err(|panic| panic_text(&*panic))?;

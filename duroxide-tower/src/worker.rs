@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures::future::OptionFuture;
 use futures::{FutureExt, TryFutureExt};
 use shared_journal::JournalError;
-use shared_journal::mailbox::{Delivery, Ended, REPLY, error_text, panic_text};
+use shared_journal::mailbox::{Delivery, Ended, REPLY, error_text, over_limit, panic_text};
 
 use crate::actor::{ActorContext, DurableActor};
 use crate::intake::{Intake, Work};
@@ -171,7 +171,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
                     return Ok((intake.mailbox.take_in_progress(), handled));
                 }
                 limit = over.as_mut() => {
-                    let error = intake.mailbox.over_limit(limit);
+                    let error = over_limit(limit);
                     // What it drops may panic as it is dropped; that is the same failure.
                     let _ = catch_unwind(AssertUnwindSafe(|| handling.set(None.into())));
                     return Ok((intake.mailbox.take_in_progress(), Err(error)));

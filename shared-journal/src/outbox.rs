@@ -249,14 +249,8 @@ impl Outbox {
         to: &ActorId,
         message: &T,
     ) -> Result<Payload<'static>, OutboxError> {
-        let encode = || {
-            let payload = Payload::encode(codec, message)?;
-            if self.checked {
-                payload.verify_as::<T>()?;
-            }
-            Ok(payload)
-        };
-        encode().map_err(|source| OutboxError::Encode { to: to.clone(), source })
+        let encoded = Payload::encode_checked(codec, message, self.checked);
+        encoded.map_err(|source| OutboxError::Encode { to: to.clone(), source })
     }
 
     /// Sends what is drafted for a number, and returns that.

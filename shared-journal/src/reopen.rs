@@ -56,12 +56,10 @@ impl Door {
     ) -> Result<Arc<Self>, JournalError> {
         let EventJournalBuilder { limits, codec, check_values, keeps_stopped, .. } = builder;
         let counters = Arc::<Counters>::default();
-        let opening = Opening { counters: counters.clone(), after: None };
+        let opening =
+            Opening { counters: counters.clone(), checks_values: check_values, after: None };
         let engine = Engine::open(store.clone(), shard, limits.clone(), codec, opening).await?;
         let engine = Arc::new(engine);
-        if check_values {
-            let _ = engine.shared().checked.set(());
-        }
         let state = State { engine: engine.clone(), opening: None, ended: None, closing: false };
         let door = Arc::new(Self {
             store,
@@ -185,8 +183,11 @@ impl Door {
                 return door.end(cause.clone());
             }
             let _runtime = door.runtime.as_ref().map(Handle::enter);
-            let opening =
-                Opening { counters: door.counters.clone(), after: Some((stopped, attempts > 0)) };
+            let opening = Opening {
+                counters: door.counters.clone(),
+                checks_values: door.checks_values,
+                after: Some((stopped, attempts > 0)),
+            };
             let (store, limits) = (door.store.clone(), door.limits.clone());
             let opened = Engine::open(store, door.shard, limits, door.codec, opening);
             attempts += 1;
@@ -215,9 +216,6 @@ impl Door {
     }
 
     fn replace(self: &Arc<Self>, engine: Arc<Engine>, attempts: u32) {
-        if self.checks_values {
-            let _ = engine.shared().checked.set(());
-        }
         let old = {
             let mut state = self.lock();
             if state.closing {

@@ -102,10 +102,10 @@ impl Session {
 
     /// The outbox of this activation.
     pub(crate) fn outbox(&self) -> Outbox {
-        let Shared { codec, limits, relay, checked, .. } = &**self.engine.shared();
+        let Shared { codec, limits, relay, checks_values, .. } = &**self.engine.shared();
         let relayed = relay.get().is_some();
         Outbox::new(self.actor.clone(), *codec, limits.message_bytes, relayed, self.sent)
-            .checked(checked.get().is_some())
+            .checked(*checks_values)
     }
 
     /// Adds messages to the run.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use shared_journal::mailbox::{Reopening, error_text};
+use shared_journal::mailbox::{Reopening, error_text, over_limit};
 use shared_journal::{JournalError, Mailbox, Origin};
 
 use super::Driver;
@@ -33,7 +33,7 @@ where
         };
         ends.as_mut().poll(cx).map(|()| {
             self.limit = None;
-            self.mailbox.over_limit(A::TIME_LIMIT.unwrap_or_default())
+            over_limit(A::TIME_LIMIT.unwrap_or_default())
         })
     }
 

@@ -31,6 +31,21 @@ impl StoredType {
     }
 }
 
+impl Payload<'static> {
+    /// Encodes a value, and, if `checks` says so, verifies it.
+    pub(crate) fn encode_checked<T: Serialize + DeserializeOwned>(
+        codec: Codec,
+        value: &T,
+        checks: bool,
+    ) -> Result<Self, CodecError> {
+        let payload = Self::encode(codec, value)?;
+        if checks {
+            payload.verify_as::<T>()?;
+        }
+        Ok(payload)
+    }
+}
+
 impl Payload<'_> {
     /// Decodes the value, encodes it again, and compares: what
     /// [`check_values`](crate::EventJournalBuilder::check_values) does with everything that is stored.

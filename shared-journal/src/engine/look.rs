@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::checkpoint::Log;
 use super::directory::Directory;
-use super::open::shared;
+use super::open::{Opening, shared};
 use super::patient::Patient;
 use super::recover::{Checked, From, Scan, fold};
 use super::slot::Slots;
@@ -33,7 +33,7 @@ pub(crate) fn reading(
     limits: Limits,
 ) -> Arc<Shared> {
     let store = Patient::new(store, limits.commit_retry);
-    shared(store, shard, epoch, limits, Codec::default(), Arc::default())
+    shared(store, shard, epoch, limits, Codec::default(), &Opening::default())
 }
 
 impl Look {

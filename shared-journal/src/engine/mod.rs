@@ -92,7 +92,7 @@ pub(crate) struct Shared {
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,
     /// What is stored is decoded and encoded again.
-    pub(crate) checked: OnceLock<()>,
+    pub(crate) checks_values: bool,
     /// Side effects that are not recorded do not happen.
     #[cfg(feature = "test-util")]
     pub(crate) rehearsal: OnceLock<()>,

@@ -24,6 +24,7 @@ use crate::provider::ActorProvider;
 #[derive(Default)]
 pub(crate) struct Opening {
     pub(crate) counters: Arc<Counters>,
+    pub(crate) checks_values: bool,
     /// Only if nobody has opened it since this epoch; and whether it was tried before, so that the
     /// newer owner may be this one.
     pub(crate) after: Option<(Epoch, bool)>,
@@ -41,7 +42,7 @@ pub(super) fn start(
         pollster::block_on(check_owner(&*provider, shard, epoch, again))?;
     }
     let head = pollster::block_on(provider.open_shard(shard))?;
-    let shared = self::shared(provider, shard, head.epoch, limits, codec, opening.counters);
+    let shared = self::shared(provider, shard, head.epoch, limits, codec, &opening);
     let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
     gauges::watch(&shared);
     let writer = Writer::new(shared.clone(), directory.position());
@@ -79,7 +80,7 @@ pub(super) fn shared(
     epoch: Epoch,
     limits: Limits,
     codec: Codec,
-    counters: Arc<Counters>,
+    opening: &Opening,
 ) -> Arc<Shared> {
     Arc::new(Shared {
         // Never so short that it is reached before a checkpoint begins.
@@ -91,13 +92,13 @@ pub(super) fn shared(
         closing: Arc::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         relay: OnceLock::new(),
-        checked: OnceLock::new(),
+        checks_values: opening.checks_values,
         #[cfg(feature = "test-util")]
         rehearsal: OnceLock::new(),
         clock: OnceLock::new(),
         at_work: AtWork::default(),
         watch: Watch::default(),
-        counters,
+        counters: opening.counters.clone(),
         gauges: Gauges::default(),
         door: OnceLock::new(),
         provider,

@@ -27,14 +27,6 @@ impl<W: Work> Mailbox<W> {
         self.restore(actor).map_err(Arc::new)
     }
 
-    /// What to say of an attempt whose handler was at work for longer than its time limit; counts it.
-    /// Go on with [`failed`](Self::failed), when nothing of the handler is left that has the actor.
-    #[must_use]
-    pub fn over_limit(&self, limit: Duration) -> String {
-        metrics::counter!("journal_handlers_over_limit_total").increment(1);
-        format!("the handler was at work for longer than its limit of {limit:?}")
-    }
-
     /// No handler can be run for the message, and trying again cannot help: it does not decode. It
     /// becomes a dead letter when the run ends, with one more attempt. Go on with
     /// [`next`](Self::next), which may give it out once more: it ends in a run of its own.
@@ -126,6 +118,14 @@ impl<W: Work> Mailbox<W> {
         self.run_failed(error);
         self.restore(actor).map_err(Arc::new)
     }
+}
+
+/// What to say of an attempt whose handler was at work for longer than its time limit; counts it. Go on
+/// with [`Mailbox::failed`], when nothing of the handler is left that has the actor.
+#[must_use]
+pub fn over_limit(limit: Duration) -> String {
+    metrics::counter!("journal_handlers_over_limit_total").increment(1);
+    format!("the handler was at work for longer than its limit of {limit:?}")
 }
 
 /// An error with all of its causes, for logs and for what is kept of a failed message. A cause that

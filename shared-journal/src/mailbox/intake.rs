@@ -278,13 +278,8 @@ impl<W: Work> Mailbox<W> {
         what: &'static str,
         value: &T,
     ) -> Result<Payload<'static>, JournalError> {
-        self.encode_with(what, |codec| {
-            let payload = Payload::encode(codec, value)?;
-            if self.checks_values() {
-                payload.verify_as::<T>()?;
-            }
-            Ok(payload)
-        })
+        let checks = self.checks_values();
+        self.encode_with(what, |codec| Payload::encode_checked(codec, value, checks))
     }
 
     /// Whether handlers get messages, and callers replies, as they were decoded
@@ -292,7 +287,7 @@ impl<W: Work> Mailbox<W> {
     /// adapter [verifies](Payload::verify_as).
     #[must_use]
     pub fn checks_values(&self) -> bool {
-        self.session.engine().shared().checked.get().is_some()
+        self.session.engine().shared().checks_values
     }
 
     /// As [`encode`](Self::encode), for a value that only the caller can encode.

@@ -40,7 +40,7 @@ mod told;
 mod waiting;
 
 pub use self::delivery::{Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
-pub use self::failure::error_text;
+pub use self::failure::{error_text, over_limit};
 pub use self::intake::Mailbox;
 pub use self::reopen::Reopening;
 pub use self::run::{Ended, Sealed};

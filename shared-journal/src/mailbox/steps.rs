@@ -162,7 +162,7 @@ impl Steps {
             shared.refuse_in_rehearsal(&step);
             let result = effect().await;
             let encoded = Payload::encode(shared.engine.shared().codec, &result);
-            let is_checked = shared.engine.shared().checked.get().is_some();
+            let is_checked = shared.engine.shared().checks_values;
             let (payload, result) = encoded
                 .and_then(|payload| {
                     let result = if is_checked { payload.verify_as()? } else { result };

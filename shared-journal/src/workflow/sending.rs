@@ -230,7 +230,6 @@ impl Outbox {
         if self.is_checked() {
             self.encode(Codec::Json, to, message)?;
         }
-        self.encode(Codec::Json, to, message)?;
         to_json(message).map_err(|source| OutboxError::Encode { to: to.clone(), source })
     }
 
