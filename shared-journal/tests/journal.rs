@@ -206,6 +206,33 @@ async fn receipts_are_handled_after_a_restart_in_their_order() {
 }
 
 #[tokio::test]
+async fn a_duplicate_is_acknowledged_when_the_receipt_of_the_first_is_durable_and_not_before() {
+    let store = Store::new();
+    let client = Client::new();
+    let journal = store.open().await;
+    let mut mailbox = activate(&journal).await;
+    client.send(&mut mailbox, "first", Some(1), 5);
+    let acknowledged = |mailbox: &mut Mailbox<Report>| {
+        let (acknowledge, acknowledged) = tokio::sync::oneshot::channel();
+        let payload = mailbox.encode(MESSAGE, &5).unwrap();
+        let work = Report("again", client.sender.clone());
+        mailbox.accept(Some(1.into()), "add", payload, None, work, Some(acknowledge)).unwrap();
+        acknowledged
+    };
+    let mut early = acknowledged(&mut mailbox);
+    // Everything submitted is durable, and who was told of that has heard it.
+    mailbox.flushed().await.unwrap();
+    assert!(early.try_recv().is_err(), "the receipt of the first is not written");
+    let first = mailbox.next().unwrap().unwrap();
+    mailbox.in_progress(first).unwrap();
+    let late = acknowledged(&mut mailbox);
+    early.await.unwrap().unwrap();
+    late.await.unwrap().unwrap();
+    drop((mailbox, journal));
+    assert_eq!(store.open().await.stats().recovered_pending, 1);
+}
+
+#[tokio::test]
 async fn the_older_of_two_owners_is_fenced_and_releases_nothing() {
     let store = Store::new();
     let client = Client::new();
