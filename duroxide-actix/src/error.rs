@@ -17,7 +17,7 @@ pub enum AskError {
         #[source]
         source: Option<Arc<JournalError>>,
     },
-    /// The message was accepted; whether it is or will be handled is not known. Ask again with
+    /// The message may have been accepted; whether it is or will be handled is not known. Ask again with
     /// the same id: it is handled once.
     #[error("the outcome of message {id} is unknown; ask again with this id")]
     OutcomeUnknown {

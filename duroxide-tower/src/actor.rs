@@ -169,7 +169,7 @@ impl ActorContext {
         self.message
     }
 
-    /// How often the handler panicked on this message, in this process.
+    /// How many attempts at this message have failed so far, in this process and in earlier ones.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts

@@ -87,6 +87,9 @@ impl fmt::Debug for ActorId {
 /// A caller that may have to ask again chooses the id itself (an *idempotency key*). Within the
 /// [dedup window](crate::Limits::dedup_count), a second message with the same id to the same actor
 /// is not handled; its caller gets the recorded reply of the first.
+///
+/// It is made of a `u128`, so of the `u64` of a database as `u128::from(id)`; of a UUID; or of a text
+/// ([`from_key`](Self::from_key)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MessageId(u128);
 

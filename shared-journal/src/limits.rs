@@ -37,8 +37,8 @@ pub struct Limits {
     /// Allowed: 1 byte to 512 MiB.
     pub reply_bytes: usize,
     /// Largest encoded state of one actor, in bytes. Default 64 MiB: SQLite's own limit for a row
-    /// is 1 GiB, and a state is written whole each time it changes. Beyond it the run that made
-    /// the state fails with `TooLarge`.
+    /// is 1 GiB, and a state is written whole each time it changes. Beyond it the message that
+    /// made the state has failed with `TooLarge`; of a run of several, each is handled again alone.
     ///
     /// Allowed: 1 byte to 512 MiB.
     pub state_bytes: usize,
@@ -69,10 +69,11 @@ pub struct Limits {
     /// Allowed: any.
     pub dedup_bytes: usize,
     /// How often a message is tried before it becomes a dead letter. Default 3. An attempt fails
-    /// with a panic, with a state or reply that cannot be stored, and with the death of the process
+    /// with a panic, with a state or reply that cannot be stored, at the handler's time limit
+    /// (`DurableActor::TIME_LIMIT` of the adapters), and with the death of the process
     /// while the message was handled, if its receipt was durable; so set it higher if processes are
     /// killed often. The last attempt is always made alone, so a message that panics in the middle
-    /// of a run is tried at least twice.
+    /// of a run is tried at least twice, also with 1.
     ///
     /// Allowed: 1 to 1,000: a poison message must end.
     pub attempts: u32,
