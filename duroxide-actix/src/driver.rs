@@ -135,16 +135,16 @@ where
     /// a run that cannot be stored puts messages there.
     pub(crate) fn has_next(&self) -> bool {
         self.is_up()
-            && !self.mailbox.is_empty()
+            && self.mailbox.has_next()
             && !self.mailbox.is_busy()
             && (self.mailbox.is_ready() || self.room.is_none())
     }
 
     /// Whether the actor should take no further message for now.
     pub(crate) fn is_full(&self, capacity: usize) -> bool {
+        let waits = self.mailbox.is_busy() || !(self.mailbox.is_empty() || self.mailbox.has_next());
         self.is_down()
-            || (self.mailbox.is_busy()
-                && (self.mailbox.len() >= capacity.max(1) || !self.mailbox.has_room()))
+            || (waits && (self.mailbox.len() >= capacity.max(1) || !self.mailbox.has_room()))
             || !self.mailbox.is_ready()
     }
 
@@ -152,7 +152,7 @@ where
     /// The end of a busy handler wakes it anyway.
     pub(crate) fn poll_full(&mut self, capacity: usize, cx: &mut Context<'_>) -> bool {
         if !self.is_full(capacity) {
-            let was_held_back = self.room.take().is_some() || !self.is_idle();
+            let was_held_back = self.room.take().is_some() || self.mailbox.has_next();
             if was_held_back && !self.mailbox.is_busy() {
                 // There may be room only since the mailbox was looked at.
                 cx.waker().wake_by_ref();
@@ -197,25 +197,42 @@ where
         self.handle_all(act, ctx);
     }
 
-    fn accept(&mut self, Offer { mut job, key, acknowledge }: Offer<A>) {
+    fn accept(&mut self, Offer { job, key, acknowledge }: Offer<A>) {
         let name = job.name();
         let fingerprint = match key {
             MessageKey::Caller(_) => job.fingerprint(),
             _ => None,
         };
-        let checks = self.mailbox.checks_values();
-        let encoded = self.mailbox.encode_with(MESSAGE, |codec| job.encode_checked(codec, checks));
-        let payload = match encoded {
-            Ok(payload) => payload,
-            Err(error) => {
-                tracing::warn!(actor = %self.actor(), kind = name, error = error_text(&error), "message refused");
-                return job.refuse(AskError::refused(Arc::new(error)));
-            }
-        };
-        job.accepted(&self.alarm);
+        let Some((job, payload)) = self.encode(job) else { return };
         let accepted = self.mailbox.accept(key, name, payload, fingerprint, job, acknowledge);
         if let Err(error) = accepted {
             self.fail(error);
+        }
+    }
+
+    /// Puts a message into the mailbox that the actor sends to itself.
+    fn accept_own(&mut self, job: BoxJob<A>) {
+        let name = job.name();
+        let Some((job, payload)) = self.encode(job) else { return };
+        if let Err(error) = self.mailbox.accept_own(name, payload, job) {
+            self.fail(error);
+        }
+    }
+
+    /// The message of a job, encoded. If that cannot be its sender is told.
+    fn encode(&mut self, mut job: BoxJob<A>) -> Option<(BoxJob<A>, Payload<'static>)> {
+        let checks = self.mailbox.checks_values();
+        let encoded = self.mailbox.encode_with(MESSAGE, |codec| job.encode_checked(codec, checks));
+        match encoded {
+            Ok(payload) => {
+                job.accepted(&self.alarm);
+                Some((job, payload))
+            }
+            Err(error) => {
+                tracing::warn!(actor = %self.actor(), kind = job.name(), error = error_text(&error), "message refused");
+                job.refuse(AskError::refused(Arc::new(error)));
+                None
+            }
         }
     }
 
@@ -320,18 +337,20 @@ where
         if let Some(error) = self.alarm.heard(cx).cloned() {
             self.fail(error);
         }
-        if self.is_up()
-            && let Poll::Ready(held) = self.mailbox.poll_asked_to_stop(cx)
+        while self.is_up()
+            && let Poll::Ready(news) = self.mailbox.poll_news(cx)
         {
-            self.end_run(act, ctx);
-            self.fail(held);
+            if let Err(error) = news {
+                self.end_run(act, ctx);
+                self.fail(error);
+            }
         }
         self.poll_in_progress(act, ctx, cx);
         self.handle_all(act, ctx);
         // A handler that began just now is to wake the actor too.
         self.poll_in_progress(act, ctx, cx);
         if self.is_up()
-            && !self.mailbox.is_empty()
+            && self.mailbox.has_next()
             && !self.mailbox.is_busy()
             && !ctx.is_held()
             && self.mailbox.is_ready()
@@ -430,7 +449,7 @@ where
             }
         };
         for (_, offer) in std::mem::take(&mut self.own) {
-            self.accept(offer);
+            self.accept_own(offer.job);
         }
         if !self.is_up() {
             return false;

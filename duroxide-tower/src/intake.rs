@@ -44,7 +44,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
         }
     }
 
-    /// Waits for a message and accepts it; false if no more will come. Cancel-safe.
+    /// Waits until messages are taken in; false if no more will come. Cancel-safe.
     ///
     /// # Errors
     /// The journal has stopped, or somebody has stopped the actor.
@@ -59,7 +59,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             let room = ready && self.has_room();
             tokio::select! {
                 biased;
-                error = poll_fn(|cx| self.mailbox.poll_asked_to_stop(cx)) => return Err(error),
+                news = poll_fn(|cx| self.mailbox.poll_news(cx)) => return news.map(|()| true),
                 // Others may have been faster, or the journal closes.
                 Some(()) = getting_ready => tokio::task::yield_now().await,
                 received = self.receiver.recv(), if room => match received {
@@ -67,7 +67,12 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
                         self.accept(message.into_request())?;
                         return Ok(true);
                     }
-                    None => return Ok(false),
+                    None if self.mailbox.is_empty() => return Ok(false),
+                    // What waits for an answer of the journal comes before the end.
+                    None => {
+                        poll_fn(|cx| self.mailbox.poll_news(cx)).await?;
+                        return Ok(true);
+                    }
                 },
             }
         }
@@ -77,7 +82,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
     pub(crate) async fn receive_forever(&mut self) -> Result<(), Arc<JournalError>> {
         match self.receive().await? {
             true => Ok(()),
-            false => Err(poll_fn(|cx| self.mailbox.poll_asked_to_stop(cx)).await),
+            false => poll_fn(|cx| self.mailbox.poll_news(cx)).await,
         }
     }
 

@@ -116,7 +116,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
             if !self.intake.mailbox.is_ready() {
                 self.intake.mailbox.ready().await;
             }
-            if self.intake.mailbox.is_empty() {
+            if !self.intake.mailbox.has_next() {
                 return Ok(());
             }
             // Between full runs other tasks have their turn.

@@ -24,7 +24,7 @@ const LEASE: Duration = Duration::from_secs(2);
 pub(crate) fn builder(name: &str) -> ClusterBuilder {
     // The same file may be sent again next week, and is to be recognised then.
     let year = Duration::from_secs(366 * 24 * 3600);
-    let limits = Limits { dedup_count: 1 << 20, dedup_age: year, ..Limits::default() };
+    let limits = Limits { dedup_age: year, ..Limits::default() };
     Cluster::builder("flights", SHARDS).node(name).lease(LEASE).limits(limits)
 }
 

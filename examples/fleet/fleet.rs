@@ -30,7 +30,7 @@ impl Fleet {
             .with_context(|| format!("cannot open the store {}", store.display()))?;
         // The same file may be sent again next week, and is to be recognised then.
         let year = Duration::from_secs(366 * 24 * 3600);
-        let limits = Limits { dedup_count: 1 << 20, dedup_age: year, ..Limits::default() };
+        let limits = Limits { dedup_age: year, ..Limits::default() };
         let journal = EventJournal::builder()
             .limits(limits)
             .open(Arc::new(provider))

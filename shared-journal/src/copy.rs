@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use crate::cluster::{ClusterStore, Founding, found};
 use crate::error::{JournalError, Place};
-use crate::id::{ActorId, ActorNo, Position, Sequence, ShardId};
+use crate::id::{ActorId, ActorNo, MessageId, Position, Sequence, ShardId};
 use crate::provider::{
-    ActorKey, ActorProvider, CheckpointPart, RecordFilter, ShardHead, StoredCommit, StoredLetter,
-    StoredRecord, Write,
+    ActorKey, ActorProvider, CheckpointPart, RecordFilter, ShardHead, StoredCommit, StoredKey,
+    StoredLetter, StoredRecord, Write,
 };
 
 /// Moved at a time: so many bytes, of the log or of records, and no more records than that.
 pub(crate) const PART_BYTES: usize = 1 << 20;
 const PART_RECORDS: usize = 256;
+/// Some hundred bytes each.
+const PART_KEYS: usize = 4096;
 
 /// What [`copy`] moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +136,12 @@ async fn copy_shard(
                 let part = CheckpointPart { letters, ..CheckpointPart::default() };
                 to.write(&Write { checkpoint: Some(&part), ..nothing }).await?;
             }
+            let mut moved = None;
+            while let Some(keys) = keys_after(from, shard, record.no, moved).await? {
+                moved = keys.last().map(|key| key.id);
+                let part = CheckpointPart { keys, ..CheckpointPart::default() };
+                to.write(&Write { checkpoint: Some(&part), ..nothing }).await?;
+            }
         }
         let part = CheckpointPart { records, ..CheckpointPart::default() };
         to.write(&Write { checkpoint: Some(&part), ..nothing }).await?;
@@ -178,6 +186,13 @@ async fn compare(
                 }
                 seen = letters.last().map_or(seen, |letter| letter.sequence);
             }
+            let mut seen = None;
+            while let Some(keys) = keys_after(from, shard, record.no, seen).await? {
+                if keys_after(to, shard, record.no, seen).await?.as_ref() != Some(&keys) {
+                    return Err(differs(Place::shard(shard).of_no(record.no)));
+                }
+                seen = keys.last().map(|key| key.id);
+            }
         }
         after = records.last().map_or(after, |record| record.no);
     }
@@ -203,6 +218,16 @@ pub(crate) async fn letters_after(
 ) -> Result<Option<Vec<StoredLetter>>, JournalError> {
     let letters = store.load_letters(shard, no, after, PART_BYTES).await?;
     Ok((!letters.is_empty()).then_some(letters))
+}
+
+pub(crate) async fn keys_after(
+    store: &dyn ActorProvider,
+    shard: ShardId,
+    no: ActorNo,
+    after: Option<MessageId>,
+) -> Result<Option<Vec<StoredKey>>, JournalError> {
+    let keys = store.list_keys(shard, no, after, PART_KEYS).await?;
+    Ok((!keys.is_empty()).then_some(keys))
 }
 
 pub(crate) async fn records_after(

@@ -6,7 +6,8 @@
 //!
 //! The body of a commit (kind 'C') is its [`CommitHeader`] and then its entries, one after the
 //! other; that of a record ('R') is its [`RecordHeader`] and the record; dead letters ('D'), letters
-//! ('L') and answers ('A') between nodes are one value each. The checksum covers everything before it, so a
+//! ('L') and answers ('A') between nodes and keys
+//! ('K') are one value each. The checksum covers everything before it, so a
 //! row that was moved to another place is found as well as one whose bits changed. Below the
 //! envelope the format is [postcard]'s.
 //!
@@ -18,13 +19,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Epoch, Position, ShardId};
-use crate::record::{ActorRecord, DeadLetter, Stamp};
+use crate::record::{ActorRecord, DeadLetter, RecordedOutcome, Stamp};
 use crate::record_v2::RecordV2;
 
 const MAGIC: &[u8; 3] = b"DXJ";
 /// The newest version. 2: steps. 3: the journal's clock, attempts, fingerprints, transient outcomes.
-/// The others are still as in version 1.
-pub(crate) const VERSION: u8 = 3;
+/// 4: keys in rows. The others are still as in version 1.
+pub(crate) const VERSION: u8 = 4;
 const PREFIX: usize = MAGIC.len() + 2;
 const CHECKSUM: usize = 4;
 /// The kind of a commit.
@@ -33,6 +34,8 @@ pub(crate) const COMMIT: u8 = b'C';
 pub(crate) const RECORD: u8 = b'R';
 /// The kind of a dead letter.
 pub(crate) const DEAD: u8 = b'D';
+/// The kind of an idempotency key.
+pub(crate) const KEY: u8 = b'K';
 /// The kind of a letter.
 pub(crate) const LETTER: u8 = b'L';
 /// The kind of an answer.
@@ -92,6 +95,14 @@ pub(crate) struct DeadRow<L = DeadLetter> {
     pub(crate) shard: ShardId,
     pub(crate) no: ActorNo,
     pub(crate) letter: L,
+}
+
+/// An idempotency key, and where it belongs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyRow<R = RecordedOutcome> {
+    pub(crate) shard: ShardId,
+    pub(crate) no: ActorNo,
+    pub(crate) recorded: R,
 }
 
 /// Why bytes are not an envelope of ours.
@@ -208,8 +219,11 @@ pub(crate) fn encode_record(
 /// Reads a record.
 pub(crate) fn decode_record(row: &[u8]) -> Result<(RecordHeader, ActorRecord), EnvelopeError> {
     let (version, body) = open(RECORD, row)?;
-    // What version 2 added stands at the end, and is empty: a list of no steps.
-    let body = if version == 1 { Cow::Owned([body, &[0]].concat()) } else { Cow::Borrowed(body) };
+    // What versions 2 and 4 added stands at the end, and is empty: a list of no steps, no key in a row.
+    let body = match version {
+        1 | 3 => Cow::Owned([body, &[0]].concat()),
+        _ => Cow::Borrowed(body),
+    };
     let (header, rest) = postcard::take_from_bytes(&body)?;
     let (record, rest) = if version < 3 {
         let (record, rest) = postcard::take_from_bytes::<RecordV2<'_>>(rest)?;
@@ -444,7 +458,9 @@ mod tests {
             position: Position(7),
             actor: ActorId::new("account", "42"),
         };
-        let window = crate::recovery::Window { count: 10, age_ms: 1000, bytes: 1000 };
+        // In version 4 a key leaves the window.
+        let count = if version > 3 { 2 } else { 10 };
+        let window = crate::recovery::Window { count, age_ms: 1000, bytes: 1000 };
         let mut record = ActorRecord::default();
         let row = sample(version);
         let (_, bytes) = decode_commit(&row).unwrap();
@@ -477,8 +493,26 @@ mod tests {
         let (header, record) = sample_record(VERSION);
         assert_eq!(record.transient.recorded.len(), 1);
         assert_eq!(record.pending[0].attempts, Some(1));
+        assert_eq!(record.aged.newest_ms(), HEADER.clock_ms);
         assert_eq!(fixture("commit", VERSION), sample(VERSION));
         assert_eq!(fixture("record", VERSION), encode_record(&header, &record).unwrap());
+    }
+
+    /// As [`every_version_is_read_and_the_newest_is_written`]: keys are in version 1.
+    #[test]
+    fn a_key_is_read_as_it_was_written() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/key-v1.bin");
+        let reply = Payload::new(Codec::CompactMessagePack, &[0x80][..]);
+        let recorded = RecordedOutcome {
+            id: MessageId::from(u128::MAX),
+            at_ms: HEADER.clock_ms,
+            outcome: crate::record::Outcome::Processed(reply),
+            fingerprint: Some(1 << 63),
+        };
+        let key = KeyRow { shard: ShardId(3), no: ActorNo(7), recorded };
+        let row = std::fs::read(path).unwrap();
+        assert_eq!(decode_value::<KeyRow>(KEY, &row).unwrap(), key);
+        assert_eq!(encode_value(KEY, &key).unwrap(), row);
     }
 
     #[test]

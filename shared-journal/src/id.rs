@@ -84,8 +84,8 @@ impl fmt::Debug for ActorId {
 
 /// The unit of exactly-once: 128 bits that name one message to one actor.
 ///
-/// A caller that may have to ask again chooses the id itself (an *idempotency key*). Within the
-/// [dedup window](crate::Limits::dedup_count), a second message with the same id to the same actor
+/// A caller that may have to ask again chooses the id itself (an *idempotency key*). For the
+/// [age of keys](crate::Limits::dedup_age), a second message with the same id to the same actor
 /// is not handled; its caller gets the recorded reply of the first.
 ///
 /// It is made of a `u128`, so of the `u64` of a database as `u128::from(id)`; of a UUID; or of a text

@@ -24,14 +24,17 @@ pub(crate) enum Seen {
 }
 
 /// The ids that were received lately, and what their messages were about. Forgets an id no later
-/// than the directory forgets its recorded outcome, and never while its message is not done.
+/// than the directory forgets its recorded outcome, and never before the directory knows that its message
+/// is done. Of keys that callers chose the directory may know more.
 pub(crate) struct Ids {
     window: Window,
     known: FxHashMap<MessageId, Known>,
     callers: VecDeque<Received>,
     generated: VecDeque<Received>,
-    /// The last message that is done.
+    /// The last message that the directory knows to be done.
     done: Sequence,
+    /// Until then, by the journal's clock, the directory may have keys that are not here.
+    aged_until_ms: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -48,9 +51,12 @@ struct Received {
 }
 
 impl Ids {
-    pub(crate) fn new(window: Window) -> Self {
+    /// `aged_ms` is when the newest key was recorded that is in no window any more; 0 if there is none.
+    pub(crate) fn new(window: Window, aged_ms: u64) -> Self {
+        let aged_until_ms = if aged_ms == 0 { 0 } else { aged_ms.saturating_add(window.age_ms) };
         Self {
             window,
+            aged_until_ms,
             known: FxHashMap::default(),
             callers: VecDeque::new(),
             generated: VecDeque::new(),
@@ -58,7 +64,7 @@ impl Ids {
         }
     }
 
-    /// Everything up to this message is done.
+    /// The directory knows that everything up to this message is done.
     pub(crate) fn done(&mut self, sequence: Sequence) {
         self.done = self.done.max(sequence);
     }
@@ -77,6 +83,16 @@ impl Ids {
             }
             _ => Seen::Known { first: *first },
         }
+    }
+
+    /// Whether there is nothing to forget.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Whether only the directory can say if a message under this key was received before.
+    pub(crate) fn must_ask(&self, key: MessageKey, now_ms: u64) -> bool {
+        matches!(key, MessageKey::Caller(id) if now_ms <= self.aged_until_ms && !self.known.contains_key(&id))
     }
 
     /// A message was received; what does not fit any more is forgotten.
@@ -109,7 +125,7 @@ impl Ids {
             && (oldest.at_ms < horizon || order.len() > self.window.count)
         {
             if oldest.at_ms >= horizon && matches!(key, MessageKey::Caller(_)) {
-                metrics::counter!("journal_keys_forgotten_early_total").increment(1);
+                self.aged_until_ms = at_ms.saturating_add(self.window.age_ms);
             }
             self.known.remove(&oldest.id);
             order.pop_front();
@@ -133,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_in_flight_is_never_forgotten() {
-        let mut ids = Ids::new(WINDOW);
+        let mut ids = Ids::new(WINDOW, 0);
         for n in 1..=5 {
             ids.insert(caller(n), None, n * 10_000, Sequence(n));
         }
@@ -145,8 +161,24 @@ mod tests {
     }
 
     #[test]
+    fn only_while_a_key_has_left_by_count_must_the_directory_be_asked() {
+        let mut ids = Ids::new(WINDOW, 0);
+        for n in 1..=3 {
+            assert!(!ids.must_ask(caller(n), 10));
+            ids.insert(caller(n), None, 10, Sequence(n));
+        }
+        ids.done(Sequence(3));
+        ids.insert(caller(4), None, 20, Sequence(4));
+        assert!(ids.must_ask(caller(1), 20) && ids.must_ask(caller(1), 1020));
+        assert!(!ids.must_ask(caller(1), 1021), "it is too old by now");
+        assert!(!ids.must_ask(caller(4), 20), "it is known");
+        assert!(!ids.must_ask(MessageKey::Generated(9.into()), 20), "nobody chose it");
+        assert!(Ids::new(WINDOW, 20).must_ask(caller(1), 1020), "an earlier process had one");
+    }
+
+    #[test]
     fn another_message_under_a_known_id_is_seen() {
-        let mut ids = Ids::new(WINDOW);
+        let mut ids = Ids::new(WINDOW, 0);
         ids.insert(caller(1), Some(7), 0, Sequence(1));
         ids.insert(caller(2), None, 0, Sequence(2));
         assert_eq!(ids.look(caller(1), Some(7)), Seen::Known { first: Sequence(1) });

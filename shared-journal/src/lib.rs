@@ -22,6 +22,7 @@
 //! - `failpoints` (off): named places at which tests kill the process, or break a promise. Not for
 //!   production.
 
+mod aged;
 mod attach;
 mod builder;
 pub mod cluster;
@@ -42,6 +43,7 @@ mod history;
 mod id;
 mod ids;
 mod journal;
+mod key_table;
 mod limits;
 pub mod mailbox;
 mod outbox;

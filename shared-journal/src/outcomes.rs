@@ -18,9 +18,14 @@ pub(crate) struct Outcomes {
 }
 
 impl Outcomes {
-    /// Records an outcome. Those that are too old or too many go; of those that take too much
-    /// room, the ids stay.
-    pub(crate) fn push(&mut self, newest: RecordedOutcome, window: Window) {
+    /// Records an outcome. Those that are too old go, and those that are too many, to `beyond`; of those
+    /// that take too much room, the ids stay.
+    pub(crate) fn push(
+        &mut self,
+        newest: RecordedOutcome,
+        window: Window,
+        mut beyond: impl FnMut(RecordedOutcome),
+    ) {
         let horizon = newest.at_ms.saturating_sub(window.age_ms);
         self.bytes += newest.outcome.size();
         self.recorded.push_back(newest);
@@ -28,8 +33,10 @@ impl Outcomes {
             && (self.recorded.len() > window.count || oldest.at_ms < horizon)
         {
             self.bytes -= oldest.outcome.size();
-            self.recorded.pop_front();
+            let too_old = oldest.at_ms < horizon;
+            let gone = self.recorded.pop_front().filter(|_| !too_old);
             self.shrunk = self.shrunk.saturating_sub(1);
+            gone.into_iter().for_each(&mut beyond);
         }
         // The newest stays whole, whatever its size: its sender may be about to ask again.
         while self.bytes > window.bytes && self.shrunk + 1 < self.recorded.len() {

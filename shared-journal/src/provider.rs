@@ -2,7 +2,7 @@
 //!
 //! A provider stores bytes; it does not look into them. It keeps two things a shard: a log of
 //! commits, and one record per actor that checkpoints replace, with
-//! the dead letters of the actor beside it, a row each. [`sqlite`](crate::sqlite) is one
+//! the dead letters and the older idempotency keys of the actor beside it, a row each. [`sqlite`](crate::sqlite) is one
 //! implementation; those of others show with `provider_test` (a feature) that they keep the contract.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
-use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
+use crate::id::{ActorId, ActorNo, Epoch, MessageId, Position, Sequence, ShardId};
 use crate::owner::Owner;
 
 /// A store for shards.
@@ -117,6 +117,30 @@ pub trait ActorProvider: Send + Sync + 'static {
         max_bytes: usize,
     ) -> Result<Vec<StoredLetter>, JournalError>;
 
+    /// Reads those of these idempotency keys of an actor that are there, in any order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn load_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        ids: &[MessageId],
+    ) -> Result<Vec<StoredKey>, JournalError>;
+
+    /// Reads idempotency keys of one actor in the order of their numbers, beginning with the first after
+    /// `after`, at most `limit` of them.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn list_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, JournalError>;
+
     /// Lets the store check its own structures. Returns what it complains of.
     ///
     /// # Errors
@@ -165,6 +189,14 @@ pub struct CheckpointPart {
     pub letters: Vec<StoredLetter>,
     /// Dead letters to delete, if they are there. None of them is in `letters`.
     pub removed_letters: Vec<(ActorNo, Sequence)>,
+    /// Idempotency keys to insert or replace. The record of their actor may come in a later part, or not
+    /// at all.
+    pub keys: Vec<StoredKey>,
+    /// An actor whose keys can go: some thousands at a time. None of them is in `keys`.
+    pub keys_of: Option<ActorNo>,
+    /// Keys from before this time can go, whosever they are: some thousands at a time, the oldest first.
+    /// Then `keys` is empty.
+    pub keys_before: Option<u64>,
     /// From here on the records contain every commit up to this one. Set when all are saved.
     pub checkpoint: Option<Position>,
     /// Commits before this one can go: a few at a time, the oldest first.
@@ -202,6 +234,19 @@ pub struct StoredLetter {
     pub no: ActorNo,
     /// Its place in the actor's receipt order.
     pub sequence: Sequence,
+    /// The envelope.
+    pub bytes: Vec<u8>,
+}
+
+/// An idempotency key as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The number of its actor.
+    pub no: ActorNo,
+    /// The key.
+    pub id: MessageId,
+    /// When its outcome was recorded, in milliseconds by the clock of the journal.
+    pub at_ms: u64,
     /// The envelope.
     pub bytes: Vec<u8>,
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::aged::Aged;
 use crate::codec::Payload;
 use crate::dead::DeadLetters;
 use crate::error::JournalError;
@@ -47,6 +48,8 @@ pub(crate) struct ActorRecord {
     /// It was deleted, and not spawned again. Its counters go on, so that nothing that is derived from
     /// them is used twice. Since version 3.
     pub(crate) deleted: bool,
+    /// The keys that have left `window` by count. Since version 4.
+    pub(crate) aged: Aged,
 }
 
 /// Who holds an actor, and why.
@@ -231,11 +234,16 @@ impl ActorRecord {
         self.pending.iter().any(|message| message.key.id() == Some(id))
     }
 
-    /// The recorded outcome of the message with this id, if it is in the window.
-    pub(crate) fn outcome(&self, id: MessageId) -> Option<&Outcome> {
+    /// What is recorded under this id, if it is in memory.
+    pub(crate) fn recorded(&self, id: MessageId) -> Option<&RecordedOutcome> {
         let newest_first = self.window.iter().rev().chain(self.generated.iter().rev());
         let mut newest_first = newest_first.chain(self.transient.recorded.iter().rev());
-        newest_first.find(|entry| entry.id == id).map(|entry| &entry.outcome)
+        newest_first.find(|entry| entry.id == id).or_else(|| self.aged.unsaved(id))
+    }
+
+    /// The outcome that is recorded under this id, if it is in memory.
+    pub(crate) fn outcome(&self, id: MessageId) -> Option<&Outcome> {
+        self.recorded(id).map(|entry| &entry.outcome)
     }
 }
 

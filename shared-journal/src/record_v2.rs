@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::aged::Aged;
 use crate::codec::Payload;
 use crate::id::{MessageId, MessageKey, Position, Sequence};
 use crate::outcomes::Outcomes;
@@ -86,6 +87,7 @@ impl From<RecordV2<'_>> for ActorRecord {
             steps: old.steps,
             held: None,
             deleted: false,
+            aged: Aged::default(),
         }
     }
 }

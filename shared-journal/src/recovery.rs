@@ -189,9 +189,11 @@ impl ActorRecord {
             RepairAction::Deleted => {
                 let Self { received, sent, .. } = *self;
                 let mut dead = std::mem::take(&mut self.dead);
+                let mut aged = std::mem::take(&mut self.aged);
                 // Their rows go as well.
                 dead.clear();
-                *self = Self { received, sent, dead, deleted: true, ..Self::default() };
+                aged.clear();
+                *self = Self { received, sent, dead, aged, deleted: true, ..Self::default() };
             }
         }
     }
@@ -257,8 +259,11 @@ impl ActorRecord {
                 (self.transient.position, self.transient.epoch) = (position, epoch);
                 self.transient.recorded.push(recorded);
             }
-            MessageKey::Caller(_) => self.window.push(recorded, window),
-            _ => self.generated.push(recorded, window),
+            MessageKey::Caller(_) => {
+                self.window.push(recorded, window, |beyond| self.aged.push(beyond));
+            }
+            // Asked for again by an adapter only, and soon.
+            _ => self.generated.push(recorded, window, drop),
         }
     }
 
@@ -270,7 +275,7 @@ impl ActorRecord {
         }
         let Transient { epoch, recorded, .. } = std::mem::take(&mut self.transient);
         if epoch != stamp.epoch {
-            recorded.into_iter().for_each(|it| self.generated.push(it, window));
+            recorded.into_iter().for_each(|it| self.generated.push(it, window, drop));
         }
     }
 
@@ -405,7 +410,9 @@ mod tests {
             record.apply(received(n, Some(n.into())), at(n), WINDOW).unwrap();
             record.apply(processed(n), at(n), WINDOW).unwrap();
         }
-        assert_eq!(record.outcome(1.into()), None);
+        let known = |record: &ActorRecord| record.window.iter().map(|it| it.id).collect::<Vec<_>>();
+        assert_eq!(known(&record), [2, 3, 4].map(MessageId::from));
+        assert!(record.outcome(1.into()).is_some(), "it is in a row");
         assert!(record.outcome(2.into()).is_some());
         record.apply(received(5, Some(5)), at(1004), WINDOW).unwrap();
         record.apply(processed(5), at(1004), WINDOW).unwrap();

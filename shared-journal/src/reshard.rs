@@ -7,9 +7,11 @@ use rustc_hash::FxHashMap;
 use crate::cluster::{Founding, check_shards, found, shard_of};
 use crate::codec::Codec;
 use crate::copy::{
-    CopyReport, PART_BYTES, founding_of, letters_after, move_letters, records_after,
+    CopyReport, PART_BYTES, founding_of, keys_after, letters_after, move_letters, records_after,
 };
-use crate::engine::{Engine, Opening, read_letter, read_record, stored_letter};
+use crate::engine::{
+    Engine, Opening, read_key, read_letter, read_record, stored_key, stored_letter,
+};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorNo, Epoch, Position, Sequence, ShardId};
@@ -140,6 +142,7 @@ impl Moving {
         target.part.push(StoredRecord { no, bytes, ..record });
         let (epoch, full) = (target.epoch, target.bytes >= PART_BYTES);
         self.move_dead_letters((from, from_no), &state, (shard, no), epoch).await?;
+        self.move_keys((from, from_no), (shard, no), epoch).await?;
         if full {
             self.save(shard).await?;
         }
@@ -176,6 +179,29 @@ impl Moving {
         Ok(())
     }
 
+    async fn move_keys(
+        &self,
+        (from, from_no): (ShardId, ActorNo),
+        (shard, no): (ShardId, ActorNo),
+        epoch: Epoch,
+    ) -> Result<(), JournalError> {
+        let mut moved = None;
+        while let Some(rows) = keys_after(&*self.from, from, from_no, moved).await? {
+            moved = rows.last().map(|row| row.id);
+            let mut keys = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let recorded = read_key(&*self.from, from, row)?;
+                keys.push(stored_key(shard, no, &recorded).map_err(|error| {
+                    let (store, place) = (self.from.location(), Place::shard(from).of_no(from_no));
+                    JournalError::Corrupt { store, place, reason: error.to_string() }
+                })?);
+            }
+            let part = CheckpointPart { keys, ..CheckpointPart::default() };
+            self.to.write(&Write { shard, epoch, append: None, checkpoint: Some(&part) }).await?;
+        }
+        Ok(())
+    }
+
     async fn save(&mut self, shard: ShardId) -> Result<(), JournalError> {
         let Some(target) = self.targets.get_mut(&shard) else { return Ok(()) };
         target.bytes = 0;
@@ -194,7 +220,10 @@ impl Moving {
                 let copied = self.to.load_record(place, ActorKey::Name(&record.actor)).await?;
                 let content = |it: &StoredRecord| decode_record(&it.bytes).map(|(_, state)| state);
                 let same = copied.is_some_and(|copied| content(&copied) == content(record));
-                if !same || !self.same_letters(shard, record, place).await? {
+                let same = same
+                    && self.same_letters(shard, record, place).await?
+                    && self.same_keys(shard, record, place).await?;
+                if !same {
                     return Err(JournalError::Corrupt {
                         store: self.to.location(),
                         place: Place::shard(place).of(&record.actor),
@@ -231,6 +260,31 @@ impl Moving {
             }
         }
         Ok(count == state.dead.len())
+    }
+
+    /// Every idempotency key in a row is in the target, as it was.
+    async fn same_keys(
+        &self,
+        shard: ShardId,
+        record: &StoredRecord,
+        place: ShardId,
+    ) -> Result<bool, JournalError> {
+        let key = ActorKey::Name(&record.actor);
+        let Some(copied) = self.to.load_record(place, key).await? else { return Ok(false) };
+        let mut seen = None;
+        loop {
+            let ours = keys_after(&*self.from, shard, record.no, seen).await?;
+            let theirs = keys_after(&*self.to, place, copied.no, seen).await?;
+            let (Some(ours), Some(theirs)) = (&ours, &theirs) else { return Ok(ours == theirs) };
+            let read_ours = ours.iter().map(|row| read_key(&*self.from, shard, row));
+            let read_theirs = theirs.iter().map(|row| read_key(&*self.to, place, row));
+            if read_ours.collect::<Result<Vec<_>, _>>()?
+                != read_theirs.collect::<Result<Vec<_>, _>>()?
+            {
+                return Ok(false);
+            }
+            seen = ours.last().map(|row| row.id);
+        }
     }
 
     /// A dead letter of the source, in its record or in a row.

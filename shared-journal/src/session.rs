@@ -1,18 +1,21 @@
 //! One activation of an actor: the right to write its history.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::codec::Payload;
 use crate::dead::DeadTotals;
-use crate::engine::{Activation, Answer, Engine, Fate, Gate, Halt, Lease, Release, Shared, window};
+use crate::engine::{
+    Activation, Answer, Engine, Fate, Gate, Halt, Lease, Release, Shared, Ticket, window,
+};
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
-use crate::id::{ActorId, ActorNo, MessageKey, Position, Sequence};
+use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::ids::{Ids, Seen};
 use crate::outbox::{Outbox, Sent};
-use crate::record::{ActorRecord, OutgoingMessage, PendingMessage};
+use crate::record::{ActorRecord, OutgoingMessage, PendingMessage, RecordedOutcome};
 use crate::sabotage::sabotaged;
 
 /// What a run of one message and a small state takes.
@@ -32,6 +35,10 @@ pub(crate) struct Session {
     received: Sequence,
     sent: u64,
     ids: Ids,
+    /// The last message that is done in what was added, and in what was submitted and is not known to be
+    /// durable.
+    done: Option<Sequence>,
+    submitted: VecDeque<(Ticket, Sequence)>,
     /// The state as it was last captured: what a panic goes back to, and what a capture is
     /// compared with.
     state: Option<Payload<'static>>,
@@ -55,7 +62,7 @@ impl Session {
         pending: &[PendingMessage],
     ) -> Self {
         let window = window(&engine.shared().limits);
-        let mut ids = Ids::new(window);
+        let mut ids = Ids::new(window, activation.aged_ms);
         for (key, at_ms, fingerprint) in activation.window {
             ids.insert(key, fingerprint, at_ms, Sequence(0));
         }
@@ -79,6 +86,8 @@ impl Session {
             received: activation.received,
             sent: activation.sent,
             ids,
+            done: None,
+            submitted: VecDeque::new(),
             captured: activation.state.is_some(),
             state: activation.state,
             constructed: None,
@@ -174,9 +183,63 @@ impl Session {
         Ok(())
     }
 
-    /// Everything up to this message is done, and submitted.
+    /// Whether only the journal can say if a message under this key was received before.
+    pub(crate) fn must_ask(&self, key: MessageKey) -> bool {
+        self.ids.must_ask(key, self.engine.shared().clock_ms())
+    }
+
+    /// Everything up to this message is done, and in what is submitted next.
     pub(crate) fn done(&mut self, sequence: Sequence) {
-        self.ids.done(sequence);
+        // What an actor without ids has done is of no use.
+        self.done = Some(sequence).filter(|_| !self.ids.is_empty());
+    }
+
+    /// Lets ids go whose outcomes are durable: not while the journal is being asked, or what it did not know
+    /// then would be known to nobody.
+    pub(crate) fn settle_done(&mut self) {
+        let durable = self.engine.shared().queue.durable();
+        while let Some((ticket, done)) = self.submitted.front().copied()
+            && ticket <= durable
+        {
+            self.submitted.pop_front();
+            self.ids.done(done);
+        }
+    }
+
+    /// Asks what is recorded under keys. Until the answer is made use of nothing is let go here, so what is
+    /// in neither was not received. The answer is given in the runtime that drives the actor.
+    pub(crate) fn recorded(
+        &mut self,
+        ids: Vec<MessageId>,
+        then: impl FnOnce(Result<Vec<Option<RecordedOutcome>>, Arc<JournalError>>) + Send + 'static,
+    ) {
+        self.settle_done();
+        // What was let go here is durable, so this waits for no commit.
+        let after = self.engine.shared().queue.durable();
+        self.ask_recorded(ids, after, then);
+    }
+
+    /// As [`recorded`](Self::recorded), when everything submitted so far is durable.
+    pub(crate) fn recorded_at_last(
+        &mut self,
+        id: MessageId,
+        then: impl FnOnce(Result<Option<RecordedOutcome>, Arc<JournalError>>) + Send + 'static,
+    ) {
+        let after = self.engine.shared().queue.ticket();
+        let first = |found: Vec<_>| found.into_iter().next().flatten();
+        self.ask_recorded(vec![id], after, move |found| then(found.map(first)));
+    }
+
+    fn ask_recorded(
+        &mut self,
+        ids: Vec<MessageId>,
+        after: Ticket,
+        then: impl FnOnce(Result<Vec<Option<RecordedOutcome>>, Arc<JournalError>>) + Send + 'static,
+    ) {
+        let shared = self.engine.shared();
+        let gate = self.gate.get_or_insert_with(|| shared.gates.here()).clone();
+        let answer = Answer::new(shared.clone(), gate, then);
+        shared.recorded(self.lease.no, ids, after, answer);
     }
 
     /// Looks at the actor's record when everything submitted so far is durable. The answer is given
@@ -274,6 +337,9 @@ impl Session {
         // Idle actors keep no room.
         self.entries = Vec::new();
         self.count = 0;
+        if let (Ok(ticket), Some(done)) = (&submitted, self.done.take()) {
+            self.submitted.push_back((*ticket, done));
+        }
         submitted.map(drop)
     }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::engine::{Checked, From, Look, Scan, Shared, read_letter, read_record, window};
+use crate::copy::keys_after;
+use crate::engine::{
+    Checked, From, Look, Scan, Shared, read_key, read_letter, read_record, window,
+};
 use crate::envelope::entries;
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
@@ -26,6 +29,9 @@ pub struct VerifyReport {
     pub records: u64,
     /// Dead letters read.
     pub dead_letters: u64,
+    /// Idempotency keys read that are not in a record any more
+    /// ([`Limits::dedup_count`](crate::Limits::dedup_count)).
+    pub keys: u64,
     /// Everything that is wrong, in the order of reading.
     pub problems: Vec<JournalError>,
 }
@@ -106,6 +112,7 @@ async fn read_all(shared: &Shared) -> Result<VerifyReport, JournalError> {
                 });
                 if let Some(record) = known.as_mut() {
                     record.dead.forget_letters();
+                    record.aged.forget_unsaved();
                 }
                 if let Some(record) = known
                     && let Err(source) = record.apply(event, header.stamp(), window(&shared.limits))
@@ -136,12 +143,30 @@ async fn verify_records(shared: &Shared, report: &mut VerifyReport) -> Result<()
             if let Some(stored) = shared.provider.load_record(shared.shard, key).await? {
                 report.records += 1;
                 verify_record(shared, stored, report).await?;
+                verify_keys(shared, listed.no, report).await?;
             }
         }
         if page.len() < PAGE {
             return Ok(());
         }
     }
+}
+
+/// The keys of an actor that are in rows.
+async fn verify_keys(
+    shared: &Shared,
+    no: ActorNo,
+    report: &mut VerifyReport,
+) -> Result<(), JournalError> {
+    let (provider, mut after) = (&*shared.provider, None);
+    while let Some(rows) = keys_after(provider, shared.shard, no, after).await? {
+        after = rows.last().map(|row| row.id);
+        report.keys += rows.len() as u64;
+        report
+            .problems
+            .extend(rows.iter().filter_map(|row| read_key(provider, shared.shard, row).err()));
+    }
+    Ok(())
 }
 
 /// A record and its dead letters. They are not read at one moment: if something is wrong and the

@@ -30,8 +30,8 @@ use crate::shared::{Failure, Shared};
 /// - A request is in the journal before the inner service is called. If the process dies, the
 ///   request is completed when the layer is started again, whether or not anybody asks.
 /// - The response is recorded, and released when it is durable. A repeated key gets the recorded
-///   response, within the dedup window ([`Limits::dedup_count`](shared_journal::Limits::dedup_count)
-///   for each lane).
+///   response for [`Limits::dedup_age`](shared_journal::Limits::dedup_age); after many others only that
+///   there was one ([`Limits::dedup_count`](shared_journal::Limits::dedup_count)).
 /// - An error of the inner service is no answer: the request is tried again, as after a panic or an
 ///   error of `poll_ready`, [`Limits::attempts`](shared_journal::Limits::attempts) times with
 ///   pauses between ([`backoff`](Self::backoff)). Then it is a dead letter of its lane

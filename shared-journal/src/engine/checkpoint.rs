@@ -12,10 +12,11 @@
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::keys::stored_key;
 use super::letters::stored_letter;
-use super::slot::{Slots, stored_record};
+use super::slot::{Slot, Slots, stored_record};
 use crate::error::JournalError;
-use crate::id::{ActorNo, Position, Sequence};
+use crate::id::{ActorNo, MessageId, Position, Sequence};
 use crate::limits::Limits;
 use crate::provider::CheckpointPart;
 use crate::sabotage::sabotaged;
@@ -23,6 +24,10 @@ use crate::sabotage::sabotaged;
 /// A part ends after so many records, or so many bytes: about a millisecond of writing.
 const PART_RECORDS: usize = 256;
 const PART_BYTES: usize = 256 << 10;
+
+/// For so many keys that a checkpoint saves, one of its last parts lets old ones go. The store deletes
+/// more than that at a time, so what is too old does not pile up.
+const KEYS_A_DELETION: usize = 1024;
 
 /// A part truncates about so many bytes of log.
 const TRUNCATE_BYTES: u64 = 1 << 20;
@@ -66,6 +71,11 @@ pub(super) struct Checkpoint {
     /// The dead letters in it, and those that it deletes.
     letters: Vec<(ActorNo, Sequence)>,
     removed: Vec<(ActorNo, Sequence)>,
+    /// The keys in it, and when they were recorded; and the actors without rows of before a clear.
+    keys: Vec<(ActorNo, MessageId, u64)>,
+    cleared: Vec<(ActorNo, u64)>,
+    /// How often old keys are still to be deleted, in 1/[`KEYS_A_DELETION`].
+    old_keys: usize,
     saved: bool,
     /// The oldest commit that is kept at the end.
     keep: Position,
@@ -98,6 +108,9 @@ impl Checkpoint {
             saving: Vec::new(),
             letters: Vec::new(),
             removed: Vec::new(),
+            keys: Vec::new(),
+            cleared: Vec::new(),
+            old_keys: KEYS_A_DELETION,
             saved: false,
             keep,
             waiting,
@@ -122,6 +135,10 @@ impl Checkpoint {
                 self.saved = true;
                 self.log.oldest = self.log.truncated().min(self.keep);
                 part.truncate_before = Some(self.log.oldest);
+                if self.old_keys > 0 && part.keys.is_empty() {
+                    self.old_keys = self.old_keys.saturating_sub(KEYS_A_DELETION);
+                    part.keys_before = Some(shared.oldest_key_ms());
+                }
                 break;
             };
             let Some(slot) = slots.get(no) else {
@@ -140,7 +157,9 @@ impl Checkpoint {
                 self.letters.push((no, letter.sequence));
                 part.letters.push(letter);
             }
-            if unsaved.peek().is_some() {
+            if unsaved.peek().is_some()
+                || !self.add_keys(shared, no, slot, &mut part, &mut bytes)?
+            {
                 break;
             }
             self.todo.next();
@@ -154,6 +173,37 @@ impl Checkpoint {
         Ok(part)
     }
 
+    /// Adds the keys of an actor that are in no window any more. False if there are more.
+    fn add_keys(
+        &mut self,
+        shared: &Shared,
+        no: ActorNo,
+        slot: &Slot,
+        part: &mut CheckpointPart,
+        bytes: &mut usize,
+    ) -> Result<bool, JournalError> {
+        let aged = &slot.record.aged;
+        if let Some(cleared) = aged.to_delete() {
+            let left = shared.provider.list_keys(shared.shard, no, None, 1);
+            if !pollster::block_on(left)?.is_empty() {
+                part.keys_of = Some(no);
+                return Ok(false);
+            }
+            self.cleared.push((no, cleared));
+        }
+        let mut unsaved = aged.to_save();
+        while *bytes < PART_BYTES {
+            let Some(recorded) = unsaved.next() else { return Ok(true) };
+            let key = stored_key(shared.shard, no, recorded)
+                .map_err(|error| shared.store_error("encode a key", error))?;
+            *bytes += key.bytes.len();
+            self.old_keys += 1;
+            self.keys.push((no, key.id, key.at_ms));
+            part.keys.push(key);
+        }
+        Ok(unsaved.next().is_none())
+    }
+
     /// The part is durable: what did not change meanwhile is clean.
     pub(super) fn part_saved(&mut self, slots: &mut Slots) -> Progress {
         for (no, letter) in self.letters.drain(..) {
@@ -162,10 +212,16 @@ impl Checkpoint {
         for (no, letter) in self.removed.drain(..) {
             slots.dead(no).into_iter().for_each(|dead| dead.deleted(letter));
         }
+        for (no, id, at_ms) in self.keys.drain(..) {
+            slots.aged(no).into_iter().for_each(|aged| aged.saved(id, at_ms));
+        }
+        for (no, cleared) in self.cleared.drain(..) {
+            slots.aged(no).into_iter().for_each(|aged| aged.deleted(cleared));
+        }
         for (no, saved) in self.saving.drain(..) {
             slots.saved(no, saved);
         }
-        if self.saved && self.log.oldest == self.keep {
+        if self.saved && self.log.oldest == self.keep && self.old_keys == 0 {
             Progress::Finished { oldest: self.log.oldest, covers: self.log.uncovered }
         } else {
             Progress::Unfinished

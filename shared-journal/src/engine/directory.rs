@@ -14,7 +14,7 @@ use super::halt::Halt;
 use super::recover::fold;
 use super::sizes::Sizes;
 use super::slot::{Slot, Slots};
-use super::{Shared, Ticket, letters};
+use super::{Answer, Shared, Ticket, keys, letters};
 use crate::codec::Payload;
 use crate::dead::DeadTotals;
 use crate::envelope::{CommitHeader, push_entry};
@@ -24,7 +24,9 @@ use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::mailbox::error_text;
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
-use crate::record::{ActorRecord, DeadLetter, Outcome, PendingMessage, RecordedStep};
+use crate::record::{
+    ActorRecord, DeadLetter, Outcome, PendingMessage, RecordedOutcome, RecordedStep,
+};
 
 /// One request discards no more letters than this: commits stay small.
 const DISCARDED_AT_ONCE: usize = 4096;
@@ -86,6 +88,12 @@ pub(super) enum Request {
         actor: ActorId,
         id: MessageId,
         reply: Reply<Option<Outcome>>,
+    },
+    /// What is recorded under keys of a running actor. If it cannot be read, the journal stops.
+    Recorded {
+        no: ActorNo,
+        ids: Vec<MessageId>,
+        answer: Answer<Vec<Option<RecordedOutcome>>>,
     },
     Number {
         actor: ActorId,
@@ -155,6 +163,8 @@ pub(crate) struct Activation {
     pub(crate) steps: Vec<RecordedStep>,
     /// The ids of the dedup windows, when they got in and what they are about, oldest first.
     pub(crate) window: Vec<(MessageKey, u64, Option<u64>)>,
+    /// When the newest key was recorded that is in no window any more; 0 if there is none.
+    pub(crate) aged_ms: u64,
 }
 
 /// A part of a listing.
@@ -196,6 +206,8 @@ pub(super) struct Directory {
     writer_done: Vec<oneshot::Sender<()>>,
     /// When it looks at all actors again, at the soonest.
     next_scan: Instant,
+    /// The store could not be read for a request, which waits for the end.
+    failed: Option<JournalError>,
 }
 
 /// Ends the directory: whoever still waits learns from the queue why there is no answer.
@@ -231,6 +243,7 @@ impl Directory {
             keep: Keep::Usual,
             writer_done: Vec::new(),
             next_scan: Instant::now(),
+            failed: None,
         }
     }
 
@@ -334,7 +347,7 @@ impl Directory {
             }
         }
         self.waiting = later;
-        Ok(())
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     /// Answers a request, or gives it back because its time has not come.
@@ -354,6 +367,16 @@ impl Directory {
             },
             Request::Deactivate { no } => self.deactivate(no),
             Request::Outcome { actor, id, reply } => self.outcome(&actor, id, reply),
+            Request::Recorded { no, ids, answer } => {
+                let slot = self.slots.get(no);
+                match slot.map(|slot| keys::recorded(&self.shared, no, slot, &ids)).transpose() {
+                    Ok(found) => answer.give(Ok(found.unwrap_or_default())),
+                    Err(error) => {
+                        self.failed = Some(error);
+                        return Ok(Some(Request::Recorded { no, ids, answer }));
+                    }
+                }
+            }
             Request::Number { actor, reply } => {
                 drop(reply.send(self.with(&actor, |no, _| no)));
             }
@@ -419,6 +442,7 @@ impl Directory {
             state: record.state.clone(),
             pending: record.pending.iter().cloned().collect(),
             steps: record.steps.clone(),
+            aged_ms: record.aged.newest_ms(),
             window: {
                 let callers = record.window.iter();
                 let callers =
@@ -478,9 +502,12 @@ impl Directory {
         let Some((no, slot)) = no.and_then(|no| Some((no, self.slots.get_mut(no)?))) else {
             return drop(reply.send(Ok(None)));
         };
-        match slot.record.outcome(id) {
-            None if slot.record.is_pending(id) => slot.asked.push(id, reply),
-            outcome => drop(reply.send(Ok(outcome.cloned()))),
+        if slot.record.outcome(id).is_none() && slot.record.is_pending(id) {
+            slot.asked.push(id, reply);
+        } else {
+            let recorded = keys::recorded(&self.shared, no, slot, &[id]);
+            let outcome = recorded.map(|found| found.into_iter().flatten().next());
+            drop(reply.send(outcome.map(|found| found.map(|it| it.outcome))));
         }
         self.slots.evict(no);
     }

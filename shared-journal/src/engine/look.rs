@@ -143,8 +143,11 @@ mod tests {
 
     use super::*;
     use crate::EventJournal;
+    use crate::id::MessageId;
     use crate::mailbox::{Resolution, Work};
-    use crate::provider::{ActorKey, ListedActor, StoredCommit, StoredLetter, StoredRecord, Write};
+    use crate::provider::{
+        ActorKey, ListedActor, StoredCommit, StoredKey, StoredLetter, StoredRecord, Write,
+    };
     use crate::sum::Sum;
     use crate::test_util::MemoryActorProvider;
 
@@ -205,6 +208,24 @@ mod tests {
             limit: usize,
         ) -> Result<Vec<ListedActor>, JournalError> {
             self.rest.list_records(shard, filter, after, limit).await
+        }
+        async fn load_keys(
+            &self,
+            shard: ShardId,
+            no: ActorNo,
+            ids: &[MessageId],
+        ) -> Result<Vec<StoredKey>, JournalError> {
+            self.rest.load_keys(shard, no, ids).await
+        }
+
+        async fn list_keys(
+            &self,
+            shard: ShardId,
+            no: ActorNo,
+            after: Option<MessageId>,
+            limit: usize,
+        ) -> Result<Vec<StoredKey>, JournalError> {
+            self.rest.list_keys(shard, no, after, limit).await
         }
         async fn load_letters(
             &self,

@@ -22,6 +22,7 @@ mod gate;
 mod gauges;
 mod halt;
 mod inbox;
+mod keys;
 mod letters;
 mod look;
 mod open;
@@ -55,11 +56,13 @@ pub(crate) use self::gate::{Fate, Gate, Release};
 use self::gauges::Gauges;
 pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
+pub(crate) use self::keys::{read_key, stored_key};
 pub(crate) use self::letters::{read_letter, stored_letter};
 pub(crate) use self::look::{Look, reading};
 pub(crate) use self::open::Opening;
 use self::open::{no_thread, spawn, start};
-use self::queue::{Queue, Ticket};
+use self::queue::Queue;
+pub(crate) use self::queue::Ticket;
 pub(crate) use self::recover::{Checked, From, Scan};
 pub(crate) use self::retry::Retry;
 pub(crate) use self::slot::read_record;
@@ -74,7 +77,7 @@ use crate::limits::Limits;
 use crate::mailbox::error_text;
 use crate::outbox::{Relay, Sent};
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
-use crate::record::{ActorRecord, DeadLetter, Outcome};
+use crate::record::{ActorRecord, DeadLetter, Outcome, RecordedOutcome};
 use crate::recovery::Window;
 use crate::reopen::Door;
 
@@ -125,6 +128,11 @@ impl Shared {
     /// The journal's time: see [`Clock`].
     pub(crate) fn clock_ms(&self) -> u64 {
         self.clock.get().map_or(0, Clock::now_ms)
+    }
+
+    /// Keys of before this time are forgotten.
+    fn oldest_key_ms(&self) -> u64 {
+        self.clock_ms().saturating_sub(self.window().age_ms)
     }
 
     fn store_error(&self, operation: &'static str, source: impl Into<BoxError>) -> JournalError {
@@ -458,6 +466,18 @@ impl Shared {
     pub(crate) fn look(&self, actor: ActorId, look: directory::Look) {
         let after = self.queue.ticket();
         self.directory.send(Mail::Request { after, request: Request::Look { actor, look } });
+    }
+
+    /// Answers with what is recorded under keys of an actor, after the submission `after` is folded.
+    pub(crate) fn recorded(
+        &self,
+        no: ActorNo,
+        ids: Vec<MessageId>,
+        after: Ticket,
+        answer: Answer<Vec<Option<RecordedOutcome>>>,
+    ) {
+        let request = Request::Recorded { no, ids, answer };
+        self.directory.send(Mail::Request { after, request });
     }
 }
 

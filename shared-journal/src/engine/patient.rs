@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use super::retry::Retry;
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
-use crate::id::{ActorNo, Position, Sequence, ShardId};
+use crate::id::{ActorNo, MessageId, Position, Sequence, ShardId};
 use crate::owner::Owner;
 use crate::provider::{
-    ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredLetter,
-    StoredRecord, Write,
+    ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredKey,
+    StoredLetter, StoredRecord, Write,
 };
 use crate::sync::sleep;
 
@@ -112,6 +112,25 @@ impl ActorProvider for Patient {
         max_bytes: usize,
     ) -> Result<Vec<StoredLetter>, JournalError> {
         self.read(|| self.store.load_letters(shard, no, after, max_bytes)).await
+    }
+
+    async fn load_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        ids: &[MessageId],
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        self.read(|| self.store.load_keys(shard, no, ids)).await
+    }
+
+    async fn list_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        self.read(|| self.store.list_keys(shard, no, after, limit)).await
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {

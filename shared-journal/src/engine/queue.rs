@@ -37,6 +37,8 @@ pub(crate) struct Queue {
     /// How much there is for the writer to do, readable without the lock; see
     /// [`gathered`](Self::gathered).
     gathered: AtomicU64,
+    /// The last submission that is durable.
+    durable: AtomicU64,
     /// Bytes submitted and not yet durable.
     waiting: AtomicUsize,
     waiting_limit: usize,
@@ -74,6 +76,7 @@ impl Queue {
             }),
             work: Condvar::new(),
             gathered: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             waiting_limit,
             room: Notify::new(),
@@ -220,10 +223,17 @@ impl Queue {
         if self.stopped.load(Ordering::Acquire) == 0 { None } else { self.refusal() }
     }
 
-    /// Accounts for a commit of `entries` bytes of entries in a row of `row` bytes.
-    pub(crate) fn committed(&self, entries: usize, row: usize) {
+    /// Accounts for a commit of everything up to `ticket`: `entries` bytes of entries in a row of `row`
+    /// bytes. Before its releases.
+    pub(crate) fn committed(&self, ticket: Ticket, entries: usize, row: usize) {
+        self.durable.store(ticket, Ordering::Release);
         self.tail.fetch_add(row, Ordering::AcqRel);
         self.let_go(entries);
+    }
+
+    /// The last submission that is durable. To wait until the directory has folded it takes no commit.
+    pub(crate) fn durable(&self) -> Ticket {
+        self.durable.load(Ordering::Acquire)
     }
 
     /// Accounts for a finished checkpoint.

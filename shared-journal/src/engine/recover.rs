@@ -148,7 +148,7 @@ pub(super) fn recover(shared: &Arc<Shared>, head: ShardHead) -> Result<Directory
     }
     shared.counters.recovered_actors.store(head.actors + created, Ordering::Relaxed);
     shared.counters.recovered_pending.store(pending, Ordering::Relaxed);
-    shared.queue.committed(0, log.uncovered);
+    shared.queue.committed(0, 0, log.uncovered);
     tracing::info!(
         store = shared.provider.location(),
         shard = %shared.shard,

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::Shared;
 use super::asked::Asked;
 use super::halt::Halt;
+use crate::aged::Aged;
 use crate::dead::{DeadLetters, DeadTotals};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
@@ -61,6 +62,11 @@ impl Slots {
     /// The dead letters of an actor that is in memory.
     pub(super) fn dead(&mut self, no: ActorNo) -> Option<&mut DeadLetters> {
         self.by_no.get_mut(&no).map(|slot| &mut slot.record.dead)
+    }
+
+    /// The older keys of an actor that is in memory.
+    pub(super) fn aged(&mut self, no: ActorNo) -> Option<&mut Aged> {
+        self.by_no.get_mut(&no).map(|slot| &mut slot.record.aged)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ActorNo, &Slot)> {

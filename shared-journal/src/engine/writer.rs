@@ -85,7 +85,7 @@ impl Writer {
         if batch.count > 0 {
             self.tail = position;
             self.shared.gauges.durable.store(position.0, Ordering::Relaxed);
-            self.shared.queue.committed(batch.entries.len(), self.row.len());
+            self.shared.queue.committed(batch.ticket, batch.entries.len(), self.row.len());
             let took = started.elapsed();
             metrics::histogram!("journal_commit_seconds").record(took);
             metrics::counter!("journal_committed_bytes_total").increment(self.row.len() as u64);

@@ -10,7 +10,7 @@ use super::delivery::{Acknowledge, Delivery, Resolution, Work};
 use super::intake::Mailbox;
 use crate::error::JournalError;
 use crate::id::{MessageId, Sequence};
-use crate::record::Outcome;
+use crate::record::{Outcome, RecordedOutcome};
 
 /// What a duplicate that waits takes.
 pub(super) const FOLLOWER_BYTES: usize = 256;
@@ -57,14 +57,14 @@ impl<W: Work> Mailbox<W> {
     fn ask_for(&mut self, id: MessageId, follower: Follower<W>) {
         let shared = self.session.engine().shared().clone();
         shared.queue.hold(FOLLOWER_BYTES);
-        self.session.ask(
-            move |record| record.and_then(|record| record.outcome(id).cloned()),
-            move |outcome| {
-                shared.queue.let_go(FOLLOWER_BYTES);
-                // If there is none, only the id is left of it.
-                follower.resolve(outcome.map(|it| it.unwrap_or(Outcome::AlreadyProcessed)));
-            },
-        );
+        self.session.recorded_at_last(id, move |recorded| {
+            shared.queue.let_go(FOLLOWER_BYTES);
+            // If there is none, only the id is left of it.
+            let outcome = |it: Option<_>| {
+                it.map_or(Outcome::AlreadyProcessed, |it: RecordedOutcome| it.outcome)
+            };
+            follower.resolve(recorded.map(outcome));
+        });
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::arrivals::{Arrival, Arrivals};
 use super::attempts::Counting;
 use super::delivery::{Acknowledge, Delivery, MESSAGE, REPLY, Resolution, Work};
 use super::duplicates::Follower;
@@ -49,6 +50,8 @@ pub struct Mailbox<W: Work> {
     /// Lines about attempts that failed, and about messages that were given up.
     pub(super) told_failed: Told,
     pub(super) told_given_up: Told,
+    /// What waits to be taken in.
+    pub(super) arrivals: Arrivals<W>,
 }
 
 impl<W: Work> std::fmt::Debug for Mailbox<W> {
@@ -120,6 +123,7 @@ impl<W: Work> Mailbox<W> {
             listener: None,
             told_failed: Told::default(),
             told_given_up: Told::default(),
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -161,16 +165,23 @@ impl<W: Work> Mailbox<W> {
         self.session.place()
     }
 
-    /// Messages that wait for their turn, not counting the one in progress.
+    /// Messages that wait, not counting the one in progress.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.arrivals.len()
     }
 
-    /// Whether no message waits for its turn.
+    /// Whether no message waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.len() == 0
+    }
+
+    /// Whether a message waits for its turn. If not, and the mailbox is not empty, the journal is being
+    /// asked whether it knows what waits: see [`poll_news`](Self::poll_news).
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// Whether a handler is not done yet.
@@ -241,7 +252,7 @@ impl<W: Work> Mailbox<W> {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let in_progress = self.in_progress.as_ref().map_or(0, Delivery::size);
-        self.queue.bytes() + in_progress
+        self.queue.bytes() + self.arrivals.bytes() + in_progress
             < self.session.engine().shared().limits.pending_bytes.max(1)
     }
 
@@ -262,10 +273,15 @@ impl<W: Work> Mailbox<W> {
         self.session.halt().asked().cloned()
     }
 
-    /// As [`asked_to_stop`](Self::asked_to_stop); registers the task, the last one to ask. An adapter
-    /// that never calls this cannot be asked.
-    pub fn poll_asked_to_stop(&mut self, cx: &Context<'_>) -> Poll<Arc<JournalError>> {
-        self.session.halt().poll_asked(cx)
+    /// Ready with an error when somebody has stopped the actor ([`asked_to_stop`](Self::asked_to_stop)) or
+    /// the journal has stopped, and without one when messages were taken in that had to wait for an answer
+    /// of the journal: go on with [`next`](Self::next). Registers the task, the last one to ask. An adapter
+    /// that does not call this wherever it waits cannot be asked to stop, and its messages may wait for ever.
+    pub fn poll_news(&mut self, cx: &Context<'_>) -> Poll<Result<(), Arc<JournalError>>> {
+        match self.session.halt().poll_asked(cx) {
+            Poll::Ready(reason) => Poll::Ready(Err(reason)),
+            Poll::Pending => self.poll_arrivals(cx),
+        }
     }
 
     /// Encodes [`MESSAGE`] or [`REPLY`] and checks its size: the last moment at which a message can
@@ -325,6 +341,9 @@ impl<W: Work> Mailbox<W> {
     /// receipt is durable. `fingerprint` says what a message with an id of its sender's is about
     /// ([`fingerprint`](super::fingerprint)).
     ///
+    /// If only the journal can say whether it knows the id, the message waits for the answer, and what comes
+    /// behind it too ([`poll_news`](Self::poll_news)).
+    ///
     /// One whose id was received before does not wait for a turn: when its first is done, it is
     /// resolved with what became of that, [`Resolution::Recorded`]. With another message under the id
     /// it is [`Resolution::IdReused`], at once.
@@ -341,6 +360,27 @@ impl<W: Work> Mailbox<W> {
         acknowledge: Option<Acknowledge>,
     ) -> Result<(), Arc<JournalError>> {
         let key = key.into();
+        self.arrive(Arrival { work, key, kind, payload, fingerprint, acknowledge })
+    }
+
+    /// As [`accept`](Self::accept), for what the actor sends to itself: it does not wait behind what others
+    /// have sent.
+    ///
+    /// # Errors
+    /// The journal has stopped.
+    pub fn accept_own(
+        &mut self,
+        kind: &'static str,
+        payload: Payload<'static>,
+        work: W,
+    ) -> Result<(), Arc<JournalError>> {
+        let (key, fingerprint, acknowledge) = (MessageKey::Anonymous, None, None);
+        self.admit(Arrival { work, key, kind, payload, fingerprint, acknowledge })
+    }
+
+    /// Gives a message its place in the receipt order, unless its key is known.
+    pub(super) fn admit(&mut self, arrival: Arrival<W>) -> Result<(), Arc<JournalError>> {
+        let Arrival { work, key, kind, payload, fingerprint, acknowledge } = arrival;
         let sequence = match (self.session.admit(key, fingerprint), key.id()) {
             (Ok(sequence), _) => sequence,
             (Err(Seen::Known { first }), Some(id)) => {
@@ -394,7 +434,7 @@ impl<W: Work> Drop for Mailbox<W> {
         self.take_back_attempt();
         // The journal keeps what was received; what was only queued is not acknowledged, and its
         // sender sees the channel close.
-        let left = self.queue.len() + self.run.len() + usize::from(self.in_progress.is_some());
+        let left = self.len() + self.run.len() + usize::from(self.in_progress.is_some());
         if left > 0 {
             tracing::debug!(actor = %self.session.actor(), left, "an actor ends with messages left");
         }

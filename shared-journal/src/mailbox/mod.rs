@@ -26,6 +26,7 @@
 //! is counted in the journal: before the handler runs, if an earlier process received the message;
 //! with the receipt, if the handler takes its time.
 
+mod arrivals;
 mod attempts;
 mod closing;
 mod delivery;

@@ -1,10 +1,11 @@
 //! What is in a slot: JSON, so that duroxide's tools show something a person can read.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence};
 use crate::owner::Owner;
-use crate::provider::{StoredLetter, StoredRecord};
+use crate::provider::{StoredKey, StoredLetter, StoredRecord};
 
 /// The version of the format. An entry of another is not read.
 pub(super) const VERSION: u32 = 1;
@@ -54,6 +55,12 @@ pub(super) struct Written {
     pub(super) letters: Vec<Letter>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) removed_letters: Vec<(ActorNo, Sequence)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) keys: Vec<Key>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) keys_of: Option<ActorNo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) keys_before: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) checkpoint: Option<Position>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +92,29 @@ pub(super) struct Letter {
     pub(super) sequence: Sequence,
     #[serde(with = "base64_bytes")]
     pub(super) letter: Vec<u8>,
+}
+
+/// An idempotency key. JSON numbers are not that long, so its id is a text.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Key {
+    pub(super) no: ActorNo,
+    pub(super) id: Uuid,
+    pub(super) at_ms: u64,
+    #[serde(with = "base64_bytes")]
+    pub(super) key: Vec<u8>,
+}
+
+impl From<&StoredKey> for Key {
+    fn from(stored: &StoredKey) -> Self {
+        let StoredKey { no, id, at_ms, bytes } = stored;
+        Self { no: *no, id: Uuid::from_u128(id.as_u128()), at_ms: *at_ms, key: bytes.clone() }
+    }
+}
+
+impl From<Key> for StoredKey {
+    fn from(Key { no, id, at_ms, key }: Key) -> Self {
+        Self { no, id: id.into(), at_ms, bytes: key }
+    }
 }
 
 impl From<&StoredLetter> for Letter {

@@ -8,7 +8,7 @@ use duroxide::providers::Provider;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use super::entry::{Commit, Entry, Letter, Record, Written};
+use super::entry::{Commit, Entry, Key, Letter, Record, Written};
 use super::inbox::{Inbox, Replies};
 use super::leases::Leases;
 use super::log::Log;
@@ -16,11 +16,11 @@ use super::shard::Shard;
 use super::slots::Slots;
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
-use crate::id::{ActorNo, Epoch, Position, Sequence, ShardId};
+use crate::id::{ActorNo, Epoch, MessageId, Position, Sequence, ShardId};
 use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredLetter, StoredRecord, Write,
+    StoredKey, StoredLetter, StoredRecord, Write,
 };
 
 /// A journal in the history of any duroxide provider.
@@ -176,6 +176,9 @@ impl ActorProvider for PortableActorProvider {
                 records: part.records.iter().map(Record::from).collect(),
                 letters: part.letters.iter().map(Letter::from).collect(),
                 removed_letters: part.removed_letters.clone(),
+                keys: part.keys.iter().map(Key::from).collect(),
+                keys_of: part.keys_of,
+                keys_before: part.keys_before,
                 checkpoint: part.checkpoint,
                 truncate_before: part.truncate_before,
             };
@@ -227,6 +230,25 @@ impl ActorProvider for PortableActorProvider {
         max_bytes: usize,
     ) -> Result<Vec<StoredLetter>, JournalError> {
         Ok(self.view(shard).await?.log.state.letters(no, after, max_bytes))
+    }
+
+    async fn load_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        ids: &[MessageId],
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        Ok(self.view(shard).await?.log.state.keys.load(no, ids))
+    }
+
+    async fn list_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        Ok(self.view(shard).await?.log.state.keys.list(no, after, limit))
     }
 
     /// The provider's business.

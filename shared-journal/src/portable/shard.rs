@@ -5,9 +5,10 @@ use std::ops::Bound;
 
 use rustc_hash::FxHashMap;
 
-use super::entry::{Commit, Entry, Letter, Record, Written};
+use super::entry::{Commit, Entry, Key, Letter, Record, Written};
 use super::log::State;
 use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence};
+use crate::key_table::KeyTable;
 use crate::owner::Owner;
 use crate::provider::{
     ListedActor, RecordFilter, ShardHead, StoredCommit, StoredLetter, StoredRecord,
@@ -26,6 +27,7 @@ pub(super) struct Shard {
     records: BTreeMap<ActorNo, StoredRecord>,
     numbers: FxHashMap<ActorId, ActorNo>,
     letters: BTreeMap<(ActorNo, Sequence), Vec<u8>>,
+    pub(super) keys: KeyTable,
     bytes: usize,
 }
 
@@ -61,6 +63,9 @@ impl State for Shard {
             let letter = Letter { no: *no, sequence: *sequence, letter: bytes.clone() };
             parts.with_room_for(bytes.len()).letters.push(letter);
         }
+        for key in self.keys.iter() {
+            parts.with_room_for(key.bytes.len()).keys.push(Key::from(key));
+        }
         let opened = Entry::Opened { epoch: self.epoch, by: self.owner.clone() };
         std::iter::once(opened).chain(parts.done.into_iter().map(Entry::Written)).collect()
     }
@@ -89,6 +94,9 @@ impl Shard {
             let removed = self.letters.remove(&gone);
             self.bytes -= removed.map_or(0, |letter| letter.len());
         }
+        written.keys_of.into_iter().for_each(|no| self.keys.delete_of(no));
+        written.keys_before.into_iter().for_each(|ms| self.keys.delete_before(ms));
+        written.keys.into_iter().for_each(|key| self.keys.insert(key.into()));
         self.checkpoint = written.checkpoint.unwrap_or(self.checkpoint);
         if let Some(before) = written.truncate_before {
             let kept = self.log.split_off(&before);

@@ -16,12 +16,12 @@ use crate::cluster::ClusterStore;
 use crate::engine::Retry;
 use crate::error::JournalError;
 use crate::group::{Append, Group};
-use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
+use crate::id::{ActorId, ActorNo, Epoch, MessageId, Position, Sequence, ShardId};
 use crate::limits::Durability;
 use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredLetter, StoredRecord, Write,
+    StoredKey, StoredLetter, StoredRecord, Write,
 };
 
 /// One of them listens.
@@ -170,7 +170,7 @@ impl PostgresActorProvider {
     fn save(&self, write: &Write<'_>, part: &CheckpointPart) -> Result<(bool, u64), Error> {
         let statement = self.sql(sql::SAVE_PART);
         let (records, letters) = (&part.records, &part.letters);
-        let removed = &part.removed_letters;
+        let (removed, keys) = (&part.removed_letters, &part.keys);
         self.writer().run(async |connection| {
             let done = sqlx::query(&statement)
                 .bind(i64::from(write.shard.0))
@@ -190,6 +190,12 @@ impl PostgresActorProvider {
                 .bind(letters.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
                 .bind(removed.iter().map(|(no, _)| signed(no.0)).collect::<Vec<_>>())
                 .bind(removed.iter().map(|(_, it)| signed(it.0)).collect::<Vec<_>>())
+                .bind(keys.iter().map(|it| signed(it.no.0)).collect::<Vec<_>>())
+                .bind(keys.iter().map(|it| blob(it.id)).collect::<Vec<_>>())
+                .bind(keys.iter().map(|it| signed(it.at_ms)).collect::<Vec<_>>())
+                .bind(keys.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
+                .bind(part.keys_of.map(|no| signed(no.0)))
+                .bind(part.keys_before.map(signed))
                 .fetch_one(connection)
                 .await?;
             Ok((done.try_get::<i64, _>(0)? > 0, unsigned(&done, 1)?))
@@ -389,6 +395,42 @@ impl ActorProvider for PostgresActorProvider {
             .map_err(self.fail("load dead letters"))
     }
 
+    async fn load_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        ids: &[MessageId],
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        let rows = sqlx::query(&self.sql(sql::LOAD_KEYS))
+            .bind(i64::from(shard.0))
+            .bind(signed(no.0))
+            .bind(ids.iter().map(|id| blob(*id)).collect::<Vec<_>>())
+            .fetch_all(&self.reader.now())
+            .answered(&self.reader)
+            .await;
+        rows.and_then(|rows| rows.iter().map(|row| stored_key(no, row)).collect())
+            .map_err(self.fail("load keys"))
+    }
+
+    async fn list_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        let rows = sqlx::query(&self.sql(sql::LIST_KEYS))
+            .bind(i64::from(shard.0))
+            .bind(signed(no.0))
+            .bind(after.map_or_else(Vec::new, blob))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.reader.now())
+            .answered(&self.reader)
+            .await;
+        rows.and_then(|rows| rows.iter().map(|row| stored_key(no, row)).collect())
+            .map_err(self.fail("list keys"))
+    }
+
     /// PostgreSQL checks its own pages (`data_checksums`); there is nothing to ask it here.
     async fn check(&self) -> Result<Vec<String>, JournalError> {
         Ok(Vec::new())
@@ -419,6 +461,17 @@ fn stored_record(row: &PgRow) -> Result<StoredRecord, Error> {
         dead_letters: unsigned(row, 4)?,
         bytes: row.try_get(5)?,
     })
+}
+
+fn stored_key(no: ActorNo, row: &PgRow) -> Result<StoredKey, Error> {
+    let id: [u8; 16] = row.try_get(0)?;
+    let id = MessageId::from(u128::from_be_bytes(id));
+    Ok(StoredKey { no, id, at_ms: unsigned(row, 1)?, bytes: row.try_get(2)? })
+}
+
+/// In the order of the ids.
+fn blob(id: MessageId) -> Vec<u8> {
+    id.as_u128().to_be_bytes().to_vec()
 }
 
 pub(super) fn actor_id(row: &PgRow) -> Result<ActorId, Error> {

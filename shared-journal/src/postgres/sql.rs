@@ -84,6 +84,16 @@ pub(super) const MIGRATIONS: &[&str] = &[
          PRIMARY KEY (shard, no, sequence)
      );
      ALTER TABLE {schema}.journal_dead_letter ALTER COLUMN letter SET STORAGE EXTERNAL;",
+    // 5. Idempotency keys that are in no record any more. `at` is milliseconds of the shard's clock.
+    "CREATE TABLE {schema}.journal_key (
+         shard      BIGINT NOT NULL,
+         no         BIGINT NOT NULL,
+         id         BYTEA NOT NULL,
+         at         BIGINT NOT NULL,
+         outcome    BYTEA NOT NULL,
+         PRIMARY KEY (shard, no, id)
+     );
+     CREATE INDEX journal_key_age ON {schema}.journal_key (shard, at);",
 ];
 
 pub(super) const CREATE_VERSION: &str = "
@@ -180,6 +190,21 @@ pub(super) const SAVE_PART: &str = "
         DELETE FROM {schema}.journal_dead_letter AS dead
         USING owner, unnest($16::bigint[], $17::bigint[]) AS gone (no, sequence)
         WHERE dead.shard = $1 AND dead.no = gone.no AND dead.sequence = gone.sequence
+    ), keyed AS (
+        INSERT INTO {schema}.journal_key (shard, no, id, at, outcome)
+        SELECT $1, part.*
+        FROM owner, unnest($18::bigint[], $19::bytea[], $20::bigint[], $21::bytea[]) AS part
+        ON CONFLICT (shard, no, id) DO UPDATE SET at = excluded.at, outcome = excluded.outcome
+    ), unkeyed AS (
+        DELETE FROM {schema}.journal_key USING owner
+        WHERE shard = $1 AND no = $22 AND id IN
+            (SELECT id FROM {schema}.journal_key
+             WHERE shard = $1 AND no = $22 ORDER BY id LIMIT 4096)
+    ), expired AS (
+        DELETE FROM {schema}.journal_key AS old
+        USING owner, (SELECT no, id FROM {schema}.journal_key
+                      WHERE shard = $1 AND at < $23 ORDER BY at LIMIT 4096) AS gone
+        WHERE old.shard = $1 AND old.no = gone.no AND old.id = gone.id
     ), moved AS (
         UPDATE {schema}.journal_shard SET checkpoint = $11
         FROM owner WHERE shard = $1 AND $11 IS NOT NULL
@@ -232,3 +257,10 @@ pub(super) const LIST_PENDING: &str = "
 pub(super) const LIST_DEAD_LETTERS: &str = "
     SELECT no, actor_type, actor_id FROM {schema}.journal_record
     WHERE shard = $1 AND no > $2 AND dead_letters > 0 ORDER BY no LIMIT $3";
+
+pub(super) const LOAD_KEYS: &str = "
+    SELECT id, at, outcome FROM {schema}.journal_key
+    WHERE shard = $1 AND no = $2 AND id = ANY($3::bytea[])";
+pub(super) const LIST_KEYS: &str = "
+    SELECT id, at, outcome FROM {schema}.journal_key
+    WHERE shard = $1 AND no = $2 AND id > $3 ORDER BY id LIMIT $4";

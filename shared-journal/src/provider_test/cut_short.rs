@@ -53,11 +53,10 @@ pub(super) fn a_write_that_is_cut_short_happened_or_did_not(suite: &Suite<'_>) {
         assert_eq!(owner.head.tail, Position(tail));
         let batch = format!("cut short after {polls}").into_bytes();
         let part = CheckpointPart {
-            letters: vec![],
-            removed_letters: vec![],
             records: vec![record(1, &batch)],
             checkpoint: Some(Position(tail)),
             truncate_before: Some(Position(tail)),
+            ..CheckpointPart::default()
         };
         let write = Write {
             shard: SHARD,

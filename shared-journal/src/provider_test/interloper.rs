@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use super::Suite;
 use super::store::{Owner, SHARD};
 use crate::error::JournalError;
-use crate::id::{ActorNo, Position, Sequence, ShardId};
+use crate::id::{ActorNo, MessageId, Position, Sequence, ShardId};
 use crate::journal::EventJournal;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredLetter, StoredRecord, Write,
+    StoredKey, StoredLetter, StoredRecord, Write,
 };
 
 /// Before the log is read, somebody else opens the shard and truncates all but its last commit.
@@ -76,6 +76,25 @@ impl ActorProvider for Interloper {
         max_bytes: usize,
     ) -> Result<Vec<StoredLetter>, JournalError> {
         self.0.load_letters(shard, no, after, max_bytes).await
+    }
+
+    async fn load_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        ids: &[MessageId],
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        self.0.load_keys(shard, no, ids).await
+    }
+
+    async fn list_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        self.0.list_keys(shard, no, after, limit).await
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {

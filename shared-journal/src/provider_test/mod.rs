@@ -22,6 +22,7 @@ mod cluster;
 mod cut_short;
 mod interloper;
 mod journal;
+mod keys;
 mod store;
 
 use std::sync::Arc;
@@ -80,6 +81,8 @@ cases! {
     store::records_are_found_by_name_and_by_number,
     store::records_are_replaced,
     store::dead_letters_are_rows_beside_the_records,
+    keys::keys_are_rows_beside_the_records,
+    keys::old_keys_go_and_those_of_a_deleted_actor,
     store::listings_are_in_order_filtered_and_in_pages,
     store::checkpoints_move_and_the_log_before_them_goes,
     store::any_bytes_and_any_names_come_back,

@@ -44,7 +44,7 @@ impl Owner {
         self.write(Some((position, batch)), None).expect("the owner appends");
     }
 
-    fn save(&self, part: &CheckpointPart) {
+    pub(super) fn save(&self, part: &CheckpointPart) {
         self.write(None, Some(part)).expect("the owner saves");
     }
 
@@ -73,7 +73,7 @@ impl Owner {
 }
 
 impl Suite<'_> {
-    fn own(&self, shard: ShardId) -> Owner {
+    pub(super) fn own(&self, shard: ShardId) -> Owner {
         Owner::of((self.open)(), shard)
     }
 }

@@ -15,16 +15,19 @@ use super::{sql, wal};
 use crate::cluster::ClusterStore;
 use crate::error::JournalError;
 use crate::group::{Append, Group};
-use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
+use crate::id::{ActorId, ActorNo, Epoch, MessageId, Position, Sequence, ShardId};
 use crate::limits::Durability;
 use crate::owner::Owner;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredLetter, StoredRecord, Write,
+    StoredKey, StoredLetter, StoredRecord, Write,
 };
 
 /// How long opening is tried again while another process is opening the same file.
 const OPEN_RETRY: Duration = Duration::from_secs(5);
+
+/// So many idempotency keys are deleted in one statement.
+const KEYS_AT_ONCE: i64 = 4096;
 
 /// A journal in a SQLite database.
 ///
@@ -354,6 +357,42 @@ impl ActorProvider for SqliteActorProvider {
         Ok(letters)
     }
 
+    async fn load_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        ids: &[MessageId],
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        let fail = self.fail("load keys");
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(sql::LOAD_KEY).map_err(&fail)?;
+        let mut found = Vec::new();
+        for id in ids {
+            let key = params![key(shard, no.0), blob(*id)];
+            let row = statement.query_row(key, |row| stored_key(no, row)).optional();
+            found.extend(row.map_err(&fail)?);
+        }
+        Ok(found)
+    }
+
+    async fn list_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        let after = after.map_or_else(Vec::new, |it| blob(it).to_vec());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let reader = self.reader();
+        let mut statement =
+            reader.prepare_cached(sql::LIST_KEYS).map_err(self.fail("list keys"))?;
+        statement
+            .query_map(params![key(shard, no.0), after, limit], |row| stored_key(no, row))
+            .and_then(Iterator::collect)
+            .map_err(self.fail("list keys"))
+    }
+
     async fn check(&self) -> Result<Vec<String>, JournalError> {
         let fail = self.fail("check");
         // A connection of its own where that is possible: this takes long, and the reader is
@@ -479,6 +518,25 @@ fn save(
             statement.execute([key(shard, no.0), signed(*sequence)])?;
         }
     }
+    if let Some(no) = part.keys_of {
+        transaction
+            .prepare_cached(sql::DELETE_KEYS_OF)?
+            .execute([key(shard, no.0), KEYS_AT_ONCE])?;
+    }
+    if let Some(before) = part.keys_before {
+        transaction.prepare_cached(sql::DELETE_KEYS_BEFORE)?.execute(params![
+            shard.0,
+            before,
+            KEYS_AT_ONCE
+        ])?;
+    }
+    if !part.keys.is_empty() {
+        let mut statement = transaction.prepare_cached(sql::SAVE_KEY)?;
+        for stored in &part.keys {
+            let actor = key(shard, stored.no.0);
+            statement.execute(params![actor, blob(stored.id), stored.at_ms, stored.bytes])?;
+        }
+    }
     if let Some(checkpoint) = part.checkpoint {
         transaction
             .prepare_cached(sql::SAVE_CHECKPOINT)?
@@ -500,6 +558,16 @@ fn stored_record(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
         dead_letters: row.get(4)?,
         bytes: row.get(5)?,
     })
+}
+
+fn stored_key(no: ActorNo, row: &Row<'_>) -> rusqlite::Result<StoredKey> {
+    let id = MessageId::from(u128::from_be_bytes(row.get(0)?));
+    Ok(StoredKey { no, id, at_ms: row.get(1)?, bytes: row.get(2)? })
+}
+
+/// In the order of the ids.
+fn blob(id: MessageId) -> [u8; 16] {
+    id.as_u128().to_be_bytes()
 }
 
 pub(super) fn actor_id(row: &Row<'_>) -> rusqlite::Result<ActorId> {

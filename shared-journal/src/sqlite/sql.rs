@@ -88,6 +88,15 @@ pub(super) const MIGRATIONS: &[&str] = &[
          letter     BLOB NOT NULL,
          PRIMARY KEY (actor, sequence)
      );",
+    // 5. Idempotency keys that are in no record any more. `at` is milliseconds of the shard's clock.
+    "CREATE TABLE journal_key (
+         actor      INTEGER NOT NULL,
+         id         BLOB NOT NULL,
+         at         INTEGER NOT NULL,
+         outcome    BLOB NOT NULL,
+         PRIMARY KEY (actor, id)
+     ) WITHOUT ROWID;
+     CREATE INDEX journal_key_age ON journal_key (actor >> 44, at);",
 ];
 
 pub(super) const BUMP_EPOCH: &str = "
@@ -166,3 +175,20 @@ pub(super) const DELETE_LETTER: &str =
 pub(super) const LOAD_LETTERS: &str = "
     SELECT sequence, letter FROM journal_dead_letter
     WHERE actor = ?1 AND sequence > ?2 ORDER BY sequence";
+
+pub(super) const SAVE_KEY: &str = "
+    INSERT INTO journal_key (actor, id, at, outcome) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (actor, id) DO UPDATE SET at = excluded.at, outcome = excluded.outcome";
+pub(super) const LOAD_KEY: &str = "
+    SELECT id, at, outcome FROM journal_key WHERE actor = ?1 AND id = ?2";
+pub(super) const LIST_KEYS: &str = "
+    SELECT id, at, outcome FROM journal_key WHERE actor = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+/// Some of them.
+pub(super) const DELETE_KEYS_OF: &str = "
+    DELETE FROM journal_key WHERE actor = ?1 AND id IN
+        (SELECT id FROM journal_key WHERE actor = ?1 ORDER BY id LIMIT ?2)";
+/// Some of them, the oldest first.
+pub(super) const DELETE_KEYS_BEFORE: &str = "
+    DELETE FROM journal_key WHERE (actor, id) IN
+        (SELECT actor, id FROM journal_key
+         WHERE actor >> 44 = ?1 AND at < ?2 ORDER BY at LIMIT ?3)";

@@ -9,11 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::JournalError;
-use crate::id::{ActorNo, Position, Sequence, ShardId};
+use crate::id::{ActorNo, MessageId, Position, Sequence, ShardId};
 use crate::owner::Owner;
 use crate::provider::{
-    ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredLetter,
-    StoredRecord, Write,
+    ActorKey, ActorProvider, ListedActor, RecordFilter, ShardHead, StoredCommit, StoredKey,
+    StoredLetter, StoredRecord, Write,
 };
 
 /// What becomes of one write.
@@ -221,6 +221,25 @@ impl ActorProvider for FaultyActorProvider {
         max_bytes: usize,
     ) -> Result<Vec<StoredLetter>, JournalError> {
         self.read("load dead letters")?.load_letters(shard, no, after, max_bytes).await
+    }
+
+    async fn load_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        ids: &[MessageId],
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        self.read("load keys")?.load_keys(shard, no, ids).await
+    }
+
+    async fn list_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        self.read("list keys")?.list_keys(shard, no, after, limit).await
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::error::JournalError;
-use crate::id::{ActorNo, Epoch, Position, Sequence, ShardId};
+use crate::id::{ActorNo, Epoch, MessageId, Position, Sequence, ShardId};
+use crate::key_table::KeyTable;
 use crate::provider::{
     ActorKey, ActorProvider, CheckpointPart, ListedActor, RecordFilter, ShardHead, StoredCommit,
-    StoredLetter, StoredRecord, Write,
+    StoredKey, StoredLetter, StoredRecord, Write,
 };
 
 /// A store in memory, for one process and for tests.
@@ -51,6 +52,7 @@ struct Shard {
     log: BTreeMap<Position, Vec<u8>>,
     records: BTreeMap<ActorNo, StoredRecord>,
     letters: BTreeMap<(ActorNo, Sequence), StoredLetter>,
+    keys: KeyTable,
 }
 
 /// What changed the store.
@@ -102,12 +104,16 @@ impl Disk {
                 if let Some(part) = part {
                     let CheckpointPart { records, letters, removed_letters, .. } = part;
                     let CheckpointPart { checkpoint, truncate_before, .. } = part;
+                    let CheckpointPart { keys, keys_of, keys_before, .. } = part;
                     shard.records.extend(records.into_iter().map(|record| (record.no, record)));
                     let letters = letters.into_iter();
                     shard.letters.extend(letters.map(|it| ((it.no, it.sequence), it)));
                     for gone in removed_letters {
                         shard.letters.remove(&gone);
                     }
+                    keys_of.into_iter().for_each(|no| shard.keys.delete_of(no));
+                    keys_before.into_iter().for_each(|ms| shard.keys.delete_before(ms));
+                    keys.into_iter().for_each(|key| shard.keys.insert(key));
                     shard.checkpoint = checkpoint.unwrap_or(shard.checkpoint);
                     if let Some(before) = truncate_before {
                         shard.log = shard.log.split_off(&before);
@@ -236,6 +242,28 @@ impl ActorProvider for MemoryActorProvider {
             letters.push(letter.clone());
         }
         Ok(letters)
+    }
+
+    async fn load_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        ids: &[MessageId],
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        let disk = self.disk();
+        Ok(disk.shards.get(&shard).map_or_else(Vec::new, |shard| shard.keys.load(no, ids)))
+    }
+
+    async fn list_keys(
+        &self,
+        shard: ShardId,
+        no: ActorNo,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, JournalError> {
+        let disk = self.disk();
+        let shard = disk.shards.get(&shard);
+        Ok(shard.map_or_else(Vec::new, |shard| shard.keys.list(no, after, limit)))
     }
 
     async fn check(&self) -> Result<Vec<String>, JournalError> {
