@@ -260,7 +260,11 @@ impl ActorRecord {
                 self.transient.recorded.push(recorded);
             }
             MessageKey::Caller(_) => {
-                self.window.push(recorded, window, |beyond| self.aged.push(beyond));
+                self.window.push(recorded, window, |beyond| {
+                    if !sabotaged("sabotage-aged") {
+                        self.aged.push(beyond);
+                    }
+                });
             }
             // Asked for again by an adapter only, and soon.
             _ => self.generated.push(recorded, window, drop),

@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 /// Each promise that can be broken, and a seed whose first programs show it.
-const SABOTAGES: [&str; 15] = [
+const SABOTAGES: [&str; 16] = [
     "early-reply",
     "known-ids",
     "state",
@@ -23,6 +23,7 @@ const SABOTAGES: [&str; 15] = [
     "relay-recovery",
     "floats",
     "fingerprint",
+    "aged",
     "attempts",
     "swallow",
 ];

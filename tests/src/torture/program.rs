@@ -22,7 +22,7 @@ pub struct Program {
     pub in_flight: usize,
     /// How often a message is tried.
     pub attempts: u32,
-    /// How many keys an actor remembers, if not as many as usual.
+    /// How many keys an actor has in memory, if not as many as usual.
     pub window: Option<usize>,
     /// Every other process allows smaller states only.
     pub tight: bool,
@@ -126,6 +126,11 @@ impl Program {
             senders: (0..senders).map(|_| steps(&mut random, plan, each)).collect(),
             kills: (0..kills).map(|_| kill(&mut random)).collect(),
         };
+        if !narrow {
+            // With numbers of its own, so that nothing else depends on it.
+            let mut random = StdRng::seed_from_u64(!seed);
+            program.window = random.random_ratio(1, 2).then(|| random.random_range(4..=16));
+        }
         if aborts {
             // One that fails in every life as well may be given up with the one that ends them.
             for step in program.senders.iter_mut().flatten() {
