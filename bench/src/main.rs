@@ -19,7 +19,8 @@ use duroxide_actix::journal::Durability;
 
 use crate::load::Shape;
 use crate::scenarios::{
-    cluster, coexist, compare, contend, portable, postgres, recover, scale, state, tell, timers,
+    cluster, coexist, compare, contend, keys, portable, postgres, recover, scale, state, tell,
+    timers,
 };
 
 #[derive(Parser)]
@@ -83,6 +84,14 @@ enum Command {
     },
     /// Asks beside readers and checkpoints.
     Contend {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Asks with new keys of a caller's, with so many keys in rows and with none.
+    Keys {
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: u64,
         #[command(flatten)]
         common: Common,
     },
@@ -212,6 +221,7 @@ fn main() -> Result<()> {
             Command::State { bytes, common } => (common.json, state::run(&bytes, common).await?),
             Command::Coexist { common } => (common.json, coexist::run(common).await?),
             Command::Contend { common } => (common.json, contend::run(common).await?),
+            Command::Keys { keys, common } => (common.json, keys::run(keys, common).await?),
             Command::Cluster { shape, common } => (common.json, cluster::run(shape, common).await?),
             Command::Timers { timers, postgres, common } => {
                 (common.json, timers::run(timers, postgres, common).await?)

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod coexist;
 pub(crate) mod compare;
 pub(crate) mod contend;
+pub(crate) mod keys;
 pub(crate) mod portable;
 pub(crate) mod postgres;
 pub(crate) mod recover;

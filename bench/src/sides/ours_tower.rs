@@ -1,7 +1,7 @@
 //! The counter as a `DurableActorService`.
 
 use anyhow::Result;
-use duroxide_actix::journal::EventJournal;
+use duroxide_actix::journal::{EventJournal, MessageId};
 use duroxide_tower::{ActorContext, DurableActor, DurableActorService, DurableHandle, async_trait};
 
 use crate::counter::{Add, Count, Counter};
@@ -36,6 +36,13 @@ impl Ours {
             handles.push(handle);
         }
         Ok(Self(handles))
+    }
+
+    /// Asks under a key of the caller's.
+    pub(crate) async fn ask_with_id(&self, actor: usize, id: MessageId) -> Result<()> {
+        let answer = self.0[actor].ask_with_id(id, Add::sample()).await;
+        answer.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        Ok(())
     }
 
     /// Resolves when the receipt is durable.
