@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures::future::OptionFuture;
 use shared_journal::mailbox::{MESSAGE, fingerprint};
@@ -44,7 +45,8 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
         }
     }
 
-    /// Waits for a message and accepts it; false if no more will come. Cancel-safe.
+    /// Waits for a message, or for dead letters that are sent again, and accepts them; false if no more
+    /// will come. Cancel-safe.
     ///
     /// # Errors
     /// The journal has stopped, or somebody has stopped the actor.
@@ -57,9 +59,17 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             let ready = self.mailbox.is_ready();
             let getting_ready = OptionFuture::from((!ready).then(|| self.mailbox.ready()));
             let room = ready && self.has_room();
+            let letters = ready.then(|| self.receiver.max_capacity());
             tokio::select! {
                 biased;
-                error = poll_fn(|cx| self.mailbox.poll_asked_to_stop(cx)) => return Err(error),
+                asked = poll_fn(|cx| poll_asked::<A>(&mut self.mailbox, letters, cx)) => {
+                    asked?;
+                    // With letters that never end and room for one message it would not be taken.
+                    if let Ok(message) = self.receiver.try_recv() {
+                        self.accept(message.into_request())?;
+                    }
+                    return Ok(true);
+                }
                 // Others may have been faster, or the journal closes.
                 Some(()) = getting_ready => tokio::task::yield_now().await,
                 received = self.receiver.recv(), if room => match received {
@@ -149,5 +159,21 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             Err(error) if !matches!(*error, JournalError::Closed) => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether dead letters were accepted that somebody sends again, of a mailbox with room for so many
+/// messages if it takes any; or the actor is asked to stop.
+fn poll_asked<A: DurableActor>(
+    mailbox: &mut Mailbox<Work<A>>,
+    capacity: Option<usize>,
+    cx: &Context<'_>,
+) -> Poll<Result<(), Arc<JournalError>>> {
+    if let Poll::Ready(error) = mailbox.poll_asked_to_stop(cx) {
+        return Poll::Ready(Err(error));
+    }
+    match capacity {
+        Some(capacity) => mailbox.poll_letters(capacity, |kind| kind == A::Message::NAME, cx),
+        None => Poll::Pending,
     }
 }
