@@ -347,6 +347,7 @@ where
         }
         self.poll_in_progress(act, ctx, cx);
         self.handle_all(act, ctx);
+        self.receive_letters(act, ctx, cx);
         // A handler that began just now is to wake the actor too.
         self.poll_in_progress(act, ctx, cx);
         if self.is_up()
@@ -357,6 +358,19 @@ where
         {
             // The next run, after others had their turn.
             cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Takes dead letters that somebody sends again, and handles what can be handled.
+    fn receive_letters(&mut self, act: &mut A, ctx: &mut A::Context, cx: &Context<'_>) {
+        let table = self.table.clone();
+        while self.is_up() && ctx.state() == ActorState::Running && self.mailbox.is_ready() {
+            let known = |kind: &str| table.job(kind).is_some();
+            match self.mailbox.poll_letters(ctx.capacity(), known, cx) {
+                Poll::Ready(Ok(())) => self.handle_all(act, ctx),
+                Poll::Ready(Err(error)) => self.fail(error),
+                Poll::Pending => break,
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the driver needs of a context.
 
+use actix::dev::AsyncContextParts;
 use actix::{Actor, ActorContext, ActorState, AsyncContext, Context};
 use shared_journal::{MessageId, Origin};
 
@@ -8,6 +9,9 @@ use crate::effects::Effects;
 
 /// A context that a driver can run in: actix's, or ours.
 pub(crate) trait Host<A: Actor<Context = Self>>: AsyncContext<A> {
+    /// How many messages may wait.
+    fn capacity(&mut self) -> usize;
+
     /// The handler of a message begins.
     fn enter(&mut self, _: Option<MessageId>) {}
 
@@ -38,6 +42,10 @@ pub(crate) trait Host<A: Actor<Context = Self>>: AsyncContext<A> {
 }
 
 impl<A: Actor<Context = Self>> Host<A> for Context<A> {
+    fn capacity(&mut self) -> usize {
+        self.parts().capacity()
+    }
+
     fn has_waits(&self) -> bool {
         self.waiting() && self.state() == ActorState::Running
     }

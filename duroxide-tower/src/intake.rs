@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures::future::OptionFuture;
 use shared_journal::mailbox::{MESSAGE, fingerprint};
@@ -44,7 +45,8 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
         }
     }
 
-    /// Waits until messages are taken in; false if no more will come. Cancel-safe.
+    /// Waits until messages are taken in: new ones, those that waited for an answer of the journal, or dead
+    /// letters that are sent again. False if no more will come. Cancel-safe.
     ///
     /// # Errors
     /// The journal has stopped, or somebody has stopped the actor.
@@ -57,9 +59,18 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             let ready = self.mailbox.is_ready();
             let getting_ready = OptionFuture::from((!ready).then(|| self.mailbox.ready()));
             let room = ready && self.has_room();
+            let letters = ready.then(|| self.receiver.max_capacity());
             tokio::select! {
                 biased;
-                news = poll_fn(|cx| self.mailbox.poll_news(cx)) => return news.map(|()| true),
+                news = poll_fn(|cx| poll_news::<A>(&mut self.mailbox, letters, cx)) => {
+                    // With letters that never end and room for one message it would not be taken.
+                    if let News::Letters = news?
+                        && let Ok(message) = self.receiver.try_recv()
+                    {
+                        self.accept(message.into_request())?;
+                    }
+                    return Ok(true);
+                }
                 // Others may have been faster, or the journal closes.
                 Some(()) = getting_ready => tokio::task::yield_now().await,
                 received = self.receiver.recv(), if room => match received {
@@ -155,4 +166,25 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             _ => Ok(()),
         }
     }
+}
+
+/// What was taken in.
+enum News {
+    Answered,
+    Letters,
+}
+
+/// As [`Mailbox::poll_news`], and of dead letters that somebody sends again, if the mailbox takes any: it
+/// has room for so many messages.
+fn poll_news<A: DurableActor>(
+    mailbox: &mut Mailbox<Work<A>>,
+    capacity: Option<usize>,
+    cx: &Context<'_>,
+) -> Poll<Result<News, Arc<JournalError>>> {
+    if let Poll::Ready(news) = mailbox.poll_news(cx) {
+        return Poll::Ready(news.map(|()| News::Answered));
+    }
+    let Some(capacity) = capacity else { return Poll::Pending };
+    let letters = mailbox.poll_letters(capacity, |kind| kind == A::Message::NAME, cx);
+    letters.map_ok(|()| News::Letters)
 }

@@ -95,7 +95,7 @@ impl DeadLetters {
     pub(crate) fn in_range(
         &self,
         range: RangeInclusive<Sequence>,
-    ) -> impl Iterator<Item = Sequence> + '_ {
+    ) -> impl DoubleEndedIterator<Item = Sequence> + '_ {
         // A range that ends before it begins would panic.
         let range = (!range.is_empty()).then(|| self.index.range(range));
         range.into_iter().flatten().map(|(sequence, _)| *sequence)

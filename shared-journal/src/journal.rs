@@ -7,17 +7,17 @@ use std::sync::atomic::Ordering;
 use duroxide::providers::Provider;
 
 use crate::builder::EventJournalBuilder;
-use crate::engine::{Engine, Keep, unshare};
+use crate::engine::{Engine, Keep};
 use crate::error::JournalError;
 use crate::history::History;
-use crate::id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Sequence, ShardId};
+use crate::id::{ActorId, ActorNo, Epoch, MessageId, Sequence, ShardId};
 use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Work};
 use crate::provider::RecordFilter;
 use crate::record::{DeadLetter, Outcome};
 use crate::reopen::Door;
 use crate::repair::Repair;
-use crate::session::Session;
+use crate::resend::resend;
 use crate::stats::JournalStats;
 use crate::types::Types;
 use crate::verify::{VerifyReport, verify};
@@ -179,7 +179,7 @@ impl EventJournal {
     pub async fn dead_letters(&self, actor: &ActorId) -> Result<Vec<DeadLetter>, JournalError> {
         let (mut all, mut after) = (Vec::new(), Sequence(0));
         loop {
-            let page = self.engine().dead_letters(actor.clone(), after, usize::MAX).await?;
+            let page = self.dead_letters_page(actor, after, usize::MAX).await?;
             let Some(last) = page.last() else { return Ok(all) };
             after = last.sequence;
             all.extend(page);
@@ -198,14 +198,15 @@ impl EventJournal {
         after: Sequence,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, JournalError> {
-        self.engine().dead_letters(actor.clone(), after, limit).await
+        Ok(self.engine().dead_letters(actor.clone(), after, limit).await?.letters)
     }
 
-    /// Receives a dead letter again, as a new message; it is handled when the actor starts.
+    /// Receives a dead letter again, as a new message without an id. If the actor runs it is handled
+    /// behind what waits there; else when the actor starts.
     ///
     /// # Errors
-    /// [`JournalError::NoSuchDeadLetter`]; [`JournalError::AlreadyActive`] while the actor runs:
-    /// stop it first, or decode the letter and send it as any other message.
+    /// [`JournalError::NoSuchDeadLetter`], or as
+    /// [`resend_dead_letters`](Self::resend_dead_letters).
     pub async fn resend_dead_letter(
         &self,
         actor: &ActorId,
@@ -217,53 +218,25 @@ impl EventJournal {
         }
     }
 
-    /// Receives the dead letters in `range` again, in their order, as new messages, and says how many
-    /// there were; they are handled when the actor starts. If this is cancelled, or fails, the oldest
-    /// of them may have been received.
+    /// Receives the dead letters in `range` again, in their order, as new messages without ids, and says
+    /// how many there were. If the actor runs they are handled behind what waits there; else when it
+    /// starts. Those that fail again meanwhile are not sent once more, and those that somebody else
+    /// sends or discards in the same moment go one way.
+    ///
+    /// A running actor takes them as it has room for messages, so this waits for it. When it returns
+    /// all are received, durably. If it is cancelled, or fails, the oldest of them may have been
+    /// received, and the others are dead letters as before.
     ///
     /// # Errors
-    /// [`JournalError::AlreadyActive`] while the actor runs, or the journal has stopped.
+    /// [`JournalError::UnknownMessage`]: the running actor does not list the type of one of them, and
+    /// would not start with it. Or the journal has stopped.
     pub async fn resend_dead_letters(
         &self,
         actor: &ActorId,
         range: RangeInclusive<Sequence>,
     ) -> Result<usize, JournalError> {
-        const AT_ONCE: usize = 4096;
-        // The same all the time: what is loaded from one is not written to the next.
-        let engine = self.engine();
-        let activation = engine.activate_for_repair(actor.clone()).await?;
-        // One that fails again is behind the end.
-        let end = (*range.end()).min(activation.received);
-        let mut session = Session::new(engine.clone(), actor.clone(), activation, &[]);
-        let mut after = Sequence(range.start().0.saturating_sub(1));
-        let mut count = 0;
-        loop {
-            let page = engine.dead_letters(actor.clone(), after, AT_ONCE).await?;
-            let known = page.iter().filter(|letter| letter.sequence <= end);
-            let mut last = None;
-            for letter in known {
-                // Without its id: the id's recorded outcome is that of the first time.
-                let Ok(next) = session.admit(MessageKey::Anonymous, None) else {
-                    return Err(JournalError::Closed);
-                };
-                session.push(&Session::received_event(
-                    next,
-                    MessageKey::Anonymous,
-                    &letter.kind,
-                    &letter.payload,
-                    Some(letter.sequence),
-                ))?;
-                last = Some(letter.sequence);
-                count += 1;
-            }
-            let Some(last) = last else { return Ok(count) };
-            after = last;
-            let (durable, outcome) = tokio::sync::oneshot::channel();
-            session
-                .submit(Box::new(move |outcome| drop(durable.send(outcome))))
-                .map_err(unshare)?;
-            outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
-        }
+        // The same all the time: what is read from one is not written to the next.
+        resend(&self.engine(), actor, range).await
     }
 
     /// Throws a dead letter away.

@@ -61,6 +61,7 @@ mod record_v2;
 mod recovery;
 mod reopen;
 mod repair;
+mod resend;
 mod reshard;
 mod sabotage;
 mod session;

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use tokio::sync::oneshot;
 
 use crate::codec::{CodecError, Payload};
-use crate::engine::{Activation, Keep, unshare};
+use crate::engine::{Activation, Engine, Keep, Letters, Ticket, unshare};
 use crate::error::JournalError;
 use crate::event::{ActorEvent, RepairAction};
-use crate::id::{ActorId, MessageId, Sequence};
+use crate::id::{ActorId, ActorNo, MessageId, Sequence};
 use crate::journal::EventJournal;
 use crate::record::{DeadLetter, PendingMessage};
 use crate::session::Session;
@@ -157,7 +157,7 @@ impl Repair {
         actor: &ActorId,
         sequence: Sequence,
     ) -> Result<String, JournalError> {
-        let letter = self.letter(actor, sequence).await?;
+        let (letter, _) = self.letter(&self.journal.engine(), actor, sequence).await?;
         Ok(letter.payload.to_text().into_owned())
     }
 
@@ -172,14 +172,17 @@ impl Repair {
         sequence: Sequence,
         text: &str,
     ) -> Result<(), JournalError> {
-        let mut letter = self.letter(actor, sequence).await?;
-        let codec = letter.payload.codec();
-        let payload = Payload::from_text(codec, text).map_err(|source| encode(actor, source))?;
-        let limit = self.journal.limits().message_bytes;
-        self.fits(actor, "the message", &payload, limit)?;
-        letter.payload = payload.into_owned();
-        let letter = Box::new(letter);
-        self.write(actor, &[self.event(RepairAction::DeadLetterEdited { letter })]).await
+        self.change(actor, sequence, |mut letter| {
+            let codec = letter.payload.codec();
+            let payload =
+                Payload::from_text(codec, text).map_err(|source| encode(actor, source))?;
+            let limit = self.journal.limits().message_bytes;
+            self.fits(actor, "the message", &payload, limit)?;
+            letter.payload = payload.into_owned();
+            let letter = Box::new(letter);
+            Ok(vec![self.event(RepairAction::DeadLetterEdited { letter })])
+        })
+        .await
     }
 
     /// As [`EventJournal::resend_dead_letter`]. That it was asked for is in the history first.
@@ -191,7 +194,7 @@ impl Repair {
         actor: &ActorId,
         sequence: Sequence,
     ) -> Result<(), JournalError> {
-        self.letter(actor, sequence).await?;
+        self.letter(&self.journal.engine(), actor, sequence).await?;
         self.write(actor, &[self.event(RepairAction::DeadLetterResent { sequence })]).await?;
         self.journal.resend_dead_letter(actor, sequence).await
     }
@@ -205,9 +208,11 @@ impl Repair {
         actor: &ActorId,
         sequence: Sequence,
     ) -> Result<(), JournalError> {
-        self.letter(actor, sequence).await?;
-        let repaired = self.event(RepairAction::DeadLetterDiscarded { sequence });
-        self.write(actor, &[repaired, ActorEvent::DeadLetterDiscarded { sequence }]).await
+        self.change(actor, sequence, |_| {
+            let repaired = self.event(RepairAction::DeadLetterDiscarded { sequence });
+            Ok(vec![repaired, ActorEvent::DeadLetterDiscarded { sequence }])
+        })
+        .await
     }
 
     /// Stops an actor and holds it: it cannot be started, in this process or a later one, until
@@ -287,20 +292,49 @@ impl Repair {
             session
                 .submit(Box::new(move |outcome| drop(durable.send(outcome))))
                 .map_err(unshare)?;
+            // They may be gone.
+            engine.shared().letters_changed(session.no());
         }
         outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
     }
 
     /// Writes events of an actor that may run.
     async fn write(&self, actor: &ActorId, events: &[ActorEvent<'_>]) -> Result<(), JournalError> {
-        let missing = || JournalError::NoSuchActor { actor: actor.clone() };
         self.look(actor, |_| ()).await?;
         let engine = self.journal.engine();
-        let no = engine.number(actor.clone()).await?.ok_or_else(missing)?;
+        let no = self.number(&engine, actor).await?;
+        self.log_first(actor, events);
+        engine.write(no, events).await
+    }
+
+    /// Changes a dead letter, of an actor that may run, as it is then.
+    async fn change<'e>(
+        &'e self,
+        actor: &ActorId,
+        sequence: Sequence,
+        change: impl Fn(DeadLetter) -> Result<Vec<ActorEvent<'e>>, JournalError>,
+    ) -> Result<(), JournalError> {
+        let engine = self.journal.engine();
+        loop {
+            let (letter, read_at) = self.letter(&engine, actor, sequence).await?;
+            let events = change(letter)?;
+            let no = self.number(&engine, actor).await?;
+            if engine.write_letters(no, read_at, &events).await? {
+                self.log_first(actor, &events);
+                return Ok(());
+            }
+        }
+    }
+
+    async fn number(&self, engine: &Engine, actor: &ActorId) -> Result<ActorNo, JournalError> {
+        let missing = || JournalError::NoSuchActor { actor: actor.clone() };
+        engine.number(actor.clone()).await?.ok_or_else(missing)
+    }
+
+    fn log_first(&self, actor: &ActorId, events: &[ActorEvent<'_>]) {
         if let Some(ActorEvent::Repaired { action, .. }) = events.first() {
             self.log(actor, action);
         }
-        engine.write(no, events).await
     }
 
     async fn look<T: Send + 'static>(
@@ -314,16 +348,18 @@ impl Repair {
         seen.await?.flatten().ok_or_else(missing)
     }
 
-    /// The content of a dead letter.
+    /// A dead letter, and when it was read.
     async fn letter(
         &self,
+        engine: &Engine,
         actor: &ActorId,
         sequence: Sequence,
-    ) -> Result<DeadLetter, JournalError> {
+    ) -> Result<(DeadLetter, Ticket), JournalError> {
         let before = Sequence(sequence.0.saturating_sub(1));
-        let letters = self.journal.dead_letters_page(actor, before, 1).await?;
+        let Letters { letters, read_at } = engine.dead_letters(actor.clone(), before, 1).await?;
         let letter = letters.into_iter().find(|letter| letter.sequence == sequence);
-        letter.ok_or_else(|| JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence })
+        let missing = || JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence };
+        Ok((letter.ok_or_else(missing)?, read_at))
     }
 
     fn fits(

@@ -294,8 +294,6 @@ async fn a_poison_message_takes_the_run_back_and_ends_as_a_dead_letter() {
     assert_eq!(journal.with_dead_letters().await.unwrap(), [actor()]);
 
     let sequence = letters[0].sequence;
-    let refused = journal.resend_dead_letter(&actor(), sequence).await.unwrap_err();
-    assert!(matches!(refused, JournalError::AlreadyActive { .. }), "{refused}");
     drop(mailbox);
     journal.resend_dead_letter(&actor(), sequence).await.unwrap();
     assert!(journal.dead_letters(&actor()).await.unwrap().is_empty());

@@ -332,6 +332,10 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
 }
 
 impl<A: Actor<Context = Self>> Host<A> for DurableContext<A> {
+    fn capacity(&mut self) -> usize {
+        self.parts.capacity()
+    }
+
     fn enter(&mut self, message: Option<MessageId>) {
         self.message = message;
     }

@@ -11,13 +11,14 @@ use tokio::sync::oneshot;
 use super::checkpoint::{Checkpoint, Log, Progress, is_due};
 use super::gauges::SCAN_PAUSE;
 use super::halt::Halt;
+use super::letters::{Letters, Receiver};
 use super::recover::fold;
 use super::sizes::Sizes;
 use super::slot::{Slot, Slots};
 use super::{Answer, Shared, Ticket, keys, letters};
 use crate::codec::Payload;
 use crate::dead::DeadTotals;
-use crate::envelope::{CommitHeader, push_entry};
+use crate::envelope::CommitHeader;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
@@ -60,7 +61,7 @@ pub(super) enum Mail {
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 /// Resolved when a submission is durable.
-pub(super) type Durable = oneshot::Receiver<Result<(), Arc<JournalError>>>;
+pub(crate) type Durable = oneshot::Receiver<Result<(), Arc<JournalError>>>;
 
 /// How many letters are thrown away, and when that is durable.
 pub(super) type Discarded = (usize, Durable);
@@ -107,7 +108,11 @@ pub(super) enum Request {
         actor: ActorId,
         after: Sequence,
         limit: usize,
-        reply: Reply<Vec<DeadLetter>>,
+        reply: Reply<Letters>,
+    },
+    Receiver {
+        actor: ActorId,
+        reply: Reply<Receiver>,
     },
     Discard {
         actor: ActorId,
@@ -354,8 +359,11 @@ impl Directory {
     fn serve(&mut self, request: Request) -> Result<Option<Request>, JournalError> {
         match request {
             Request::Activate { actor, purpose, reply } => {
-                // If nobody waits any more, the lease in the answer is dropped with it.
-                drop(reply.send(self.activate(&actor, purpose)));
+                match self.activate(&actor, purpose).transpose() {
+                    None => return Ok(Some(Request::Activate { actor, purpose, reply })),
+                    // If nobody waits any more, the lease in the answer is dropped with it.
+                    Some(activated) => drop(reply.send(activated)),
+                }
             }
             Request::Look { actor, look } => self.look(&actor, look),
             Request::Stop { actor, reply } => match self.stop(&actor) {
@@ -388,11 +396,20 @@ impl Directory {
                 drop(reply.send(sent));
             }
             Request::DeadLetters { actor, after, limit, reply } => {
-                drop(reply.send(self.dead_letters(&actor, after, limit)));
+                let read_at = self.ticket;
+                self.shared.letter_changes.folded(read_at);
+                let letters = self.dead_letters(&actor, after, limit);
+                drop(reply.send(letters.map(|letters| Letters { read_at, letters })));
             }
+            Request::Receiver { actor, reply } => match self.receiver(&actor).transpose() {
+                None => return Ok(Some(Request::Receiver { actor, reply })),
+                Some(receiver) => drop(reply.send(receiver)),
+            },
             Request::Discard { actor, range, reply } => {
-                let submitted = self.discard(&actor, range);
-                drop(reply.send(submitted));
+                match self.discard(&actor, range.clone()).transpose() {
+                    None => return Ok(Some(Request::Discard { actor, range, reply })),
+                    Some(submitted) => drop(reply.send(submitted)),
+                }
             }
             Request::List { filter, after, limit, reply } => {
                 drop(reply.send(self.list(filter, after, limit)));
@@ -408,7 +425,12 @@ impl Directory {
         Ok(None)
     }
 
-    fn activate(&mut self, actor: &ActorId, purpose: Purpose) -> Result<Activation, JournalError> {
+    /// None if it is being repaired: that ends in a moment.
+    fn activate(
+        &mut self,
+        actor: &ActorId,
+        purpose: Purpose,
+    ) -> Result<Option<Activation>, JournalError> {
         let reserved = || actor.is_reserved().then(|| "its type is reserved".to_owned());
         if let Some(reason) = actor.invalid().or_else(reserved) {
             return Err(JournalError::InvalidActorId { actor: actor.clone(), reason });
@@ -418,7 +440,10 @@ impl Directory {
             None => self.slots.create(actor.clone()),
         };
         let Some(slot) = self.slots.get_mut(no).filter(|slot| !slot.active) else {
-            return Err(JournalError::AlreadyActive { actor: actor.clone() });
+            return match self.slots.get(no).and_then(|slot| slot.halt.as_ref()) {
+                Some(_) => Err(JournalError::AlreadyActive { actor: actor.clone() }),
+                None => Ok(None),
+            };
         };
         if let Some(held) = slot.record.held.as_ref().filter(|_| purpose == Purpose::Run) {
             let error = held.error(actor);
@@ -431,7 +456,7 @@ impl Directory {
         slot.halt = (purpose == Purpose::Run).then(|| halt.clone());
         let record = &slot.record;
         totals.set(&record.dead);
-        Ok(Activation {
+        Ok(Some(Activation {
             lease: Lease { shared: self.shared.clone(), no },
             dead: totals,
             halt,
@@ -452,7 +477,21 @@ impl Directory {
                     generated.map(|it| (MessageKey::Generated(it.id), it.at_ms, it.fingerprint));
                 callers.chain(generated).collect()
             },
-        })
+        }))
+    }
+
+    /// Who can receive letters of an actor again. None if that is known in a moment.
+    fn receiver(&mut self, actor: &ActorId) -> Result<Option<Receiver>, JournalError> {
+        let halt = self.with(actor, |_, slot| slot.halt.clone())?.flatten();
+        match halt {
+            // It stops.
+            Some(halt) if halt.asked().is_some() => Ok(None),
+            Some(halt) => Ok(Some(Receiver::Running(halt))),
+            None => {
+                let activated = self.activate(actor, Purpose::Repair)?;
+                Ok(activated.map(|it| Receiver::Asker(Box::new(it))))
+            }
+        }
     }
 
     fn deactivate(&mut self, no: ActorNo) {
@@ -523,32 +562,29 @@ impl Directory {
         read.unwrap_or_else(|| Ok(Vec::new()))
     }
 
+    /// None if others change letters of the actor: what is left of them is known in a moment.
     fn discard(
         &mut self,
         actor: &ActorId,
         range: RangeInclusive<Sequence>,
-    ) -> Result<Discarded, JournalError> {
+    ) -> Result<Option<Discarded>, JournalError> {
         let known = self.with(actor, |no, slot| {
             let letters = slot.record.dead.in_range(range).take(DISCARDED_AT_ONCE);
             (no, letters.collect::<Vec<_>>())
         })?;
         let (no, letters) = known.unwrap_or_default();
-        let (durable, outcome) = oneshot::channel();
         if letters.is_empty() {
+            let (durable, outcome) = oneshot::channel();
             let _ = durable.send(Ok(()));
-            return Ok((0, outcome));
+            return Ok(Some((0, outcome)));
         }
-        let mut entries = Vec::new();
-        for sequence in &letters {
-            let event = ActorEvent::DeadLetterDiscarded { sequence: *sequence };
-            push_entry(&mut entries, no, &event)
-                .map_err(|error| self.shared.store_error("encode an event", error))?;
-        }
-        let release = Box::new(move |outcome| drop(durable.send(outcome)));
-        let count = letters.len();
-        let submitted = self.shared.queue.submit(&entries, count as u64, None, release);
-        submitted.map_err(super::unshare)?;
-        Ok((count, outcome))
+        let event = |sequence: &Sequence| ActorEvent::DeadLetterDiscarded { sequence: *sequence };
+        let events: Vec<_> = letters.iter().map(event).collect();
+        let (shared, mut read_at) = (&self.shared, self.ticket);
+        shared.letter_changes.folded(read_at);
+        let submit = || shared.submit_events(no, &events);
+        let outcome = shared.change_letters(no, &mut read_at, submit).transpose()?;
+        Ok(outcome.map(|outcome| (events.len(), outcome)))
     }
 
     /// A page of actors, and where the next one begins, if there is one.

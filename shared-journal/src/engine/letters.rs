@@ -1,7 +1,22 @@
-//! Dead letters between the record that knows of them and the store that has them.
+//! Dead letters between the record that knows of them and the store that has them; and who may change
+//! them.
+//!
+//! Letters are discarded, edited and sent again while their actor runs, by several at once. Each decides
+//! by what it has read. So that no letter goes two ways, a change is submitted only if nobody has
+//! submitted another since that was read ([`Shared::change_letters`]).
 
-use super::Shared;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
+
+use super::directory::Activation;
+use super::halt::Halt;
+use super::queue::Ticket;
 use super::slot::Slot;
+use super::{Durable, Shared};
 use crate::envelope::{DEAD, DeadRow, decode_value, encode_value};
 use crate::error::{JournalError, Place};
 use crate::id::{ActorNo, Sequence, ShardId};
@@ -10,6 +25,166 @@ use crate::record::DeadLetter;
 
 /// Read at a time, at most so many bytes, but always one letter.
 const PAGE_BYTES: u64 = 4 << 20;
+
+/// Letters as they were when everything up to a submission was folded.
+pub(crate) struct Letters {
+    pub(crate) read_at: Ticket,
+    pub(crate) letters: Vec<DeadLetter>,
+}
+
+/// Who receives letters that are sent again.
+pub(crate) enum Receiver {
+    /// The actor, which runs.
+    Running(Arc<Halt>),
+    /// Whoever asked: the actor does not run, and nobody starts it meanwhile.
+    Asker(Box<Activation>),
+}
+
+/// Letters on their way to the actor that receives them again, from whoever sends them.
+pub(crate) struct Batch {
+    pub(crate) read_at: Ticket,
+    pub(crate) letters: VecDeque<DeadLetter>,
+    /// How many of them are submitted.
+    pub(crate) submitted: Arc<AtomicUsize>,
+    /// Told when all of them are durable, or why they are not. If it is dropped, those that were not
+    /// submitted are to be read again.
+    pub(crate) durable: oneshot::Sender<Result<(), Arc<JournalError>>>,
+}
+
+impl Batch {
+    /// With the number of those that are submitted, and what it is told.
+    pub(crate) fn new(letters: Letters) -> (Self, Arc<AtomicUsize>, Durable) {
+        let (durable, outcome) = oneshot::channel();
+        let submitted = Arc::<AtomicUsize>::default();
+        let Letters { read_at, letters } = letters;
+        let batch =
+            Self { read_at, letters: letters.into(), submitted: submitted.clone(), durable };
+        (batch, submitted, outcome)
+    }
+}
+
+/// Where a running actor finds letters that it is to receive again.
+#[derive(Default)]
+pub(super) struct Letterbox {
+    /// Known without the lock.
+    is_filled: AtomicBool,
+    batches: Mutex<VecDeque<Batch>>,
+}
+
+impl Letterbox {
+    pub(super) fn is_filled(&self) -> bool {
+        self.is_filled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn push_back(&self, batch: Batch) {
+        let mut batches = self.lock();
+        batches.push_back(batch);
+        self.is_filled.store(true, Ordering::Release);
+    }
+
+    pub(super) fn push_front(&self, batch: Batch) {
+        let mut batches = self.lock();
+        batches.push_front(batch);
+        self.is_filled.store(true, Ordering::Release);
+    }
+
+    /// Those that come next, and that somebody still waits for.
+    pub(super) fn take(&self) -> Option<Batch> {
+        let mut batches = self.lock();
+        let mut next = batches.pop_front();
+        while next.as_ref().is_some_and(|batch| batch.durable.is_closed()) {
+            next = batches.pop_front();
+        }
+        self.is_filled.store(!batches.is_empty(), Ordering::Release);
+        next
+    }
+
+    /// Whoever sends them has to look for another receiver.
+    pub(super) fn empty(&self) {
+        let mut batches = self.lock();
+        self.is_filled.store(false, Ordering::Release);
+        batches.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Batch>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Letterbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Letterbox").field("is_filled", &self.is_filled()).finish_non_exhaustive()
+    }
+}
+
+/// Who changed letters is known of so many actors; of others it is assumed that somebody did.
+const CHANGES_KNOWN: usize = 1024;
+
+/// The last submissions that changed the letters of actors.
+#[derive(Default)]
+pub(crate) struct Changes(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    last: FxHashMap<ActorNo, Ticket>,
+    /// What came before this is not known.
+    since: Ticket,
+}
+
+impl Known {
+    /// Whether letters that were read then may be others by now.
+    fn is_changed(&self, no: ActorNo, read_at: Ticket) -> bool {
+        self.last.get(&no).copied().unwrap_or(self.since) > read_at
+    }
+
+    fn changed(&mut self, no: ActorNo, at: Ticket) {
+        self.last.insert(no, at);
+    }
+
+    fn forget(&mut self, through: Ticket) {
+        if self.last.len() > CHANGES_KNOWN {
+            self.last.retain(|_, last| *last > through);
+            self.since = self.since.max(through);
+        }
+    }
+}
+
+impl Changes {
+    /// Whoever reads letters from here on sees what was changed up to `through`.
+    pub(super) fn folded(&self, through: Ticket) {
+        self.lock().forget(through);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Submits a change of the letters of an actor, unless somebody has submitted another since they
+    /// were read: then it does nothing, and they are to be read again. `read_at` includes the change
+    /// afterwards.
+    pub(crate) fn change_letters<T>(
+        &self,
+        no: ActorNo,
+        read_at: &mut Ticket,
+        submit: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let mut changes = self.letter_changes.lock();
+        if changes.is_changed(no, *read_at) {
+            return None;
+        }
+        let submitted = submit();
+        *read_at = self.queue.ticket();
+        changes.changed(no, *read_at);
+        Some(submitted)
+    }
+
+    /// The letters of an actor that does not run may be others from here on.
+    pub(crate) fn letters_changed(&self, no: ActorNo) {
+        self.letter_changes.lock().changed(no, self.queue.ticket());
+    }
+}
 
 /// The stored form of a letter.
 pub(crate) fn stored_letter(
@@ -98,4 +273,27 @@ pub(super) fn page(
 
 fn before(sequence: Sequence) -> Sequence {
     Sequence(sequence.0.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_any_more_is_taken_for_changed() {
+        let (mut known, actors) = (Known::default(), CHANGES_KNOWN as u64 + 1);
+        for n in 1..=actors {
+            known.changed(ActorNo(n), n);
+        }
+        known.forget(actors - 1);
+        assert_eq!(known.last.len(), 1, "the others are folded");
+        for (no, read_at, changed) in [
+            (1, 0, true),
+            (1, actors - 2, true),
+            (1, actors - 1, false),
+            (actors, actors - 1, true),
+        ] {
+            assert_eq!(known.is_changed(ActorNo(no), read_at), changed, "{no} read at {read_at}");
+        }
+    }
 }

@@ -49,7 +49,7 @@ pub(crate) use self::at_work::AtWork;
 use self::clock::Clock;
 use self::closing::Closing;
 pub(crate) use self::closing::Listener;
-pub(crate) use self::directory::{Activation, Keep, Lease, Page};
+pub(crate) use self::directory::{Activation, Durable, Keep, Lease, Page};
 use self::directory::{Mail, Purpose, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Fate, Gate, Release};
@@ -57,7 +57,8 @@ use self::gauges::Gauges;
 pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 pub(crate) use self::keys::{read_key, stored_key};
-pub(crate) use self::letters::{read_letter, stored_letter};
+use self::letters::Changes;
+pub(crate) use self::letters::{Batch, Letters, Receiver, read_letter, stored_letter};
 pub(crate) use self::look::{Look, reading};
 pub(crate) use self::open::Opening;
 use self::open::{no_thread, spawn, start};
@@ -77,7 +78,7 @@ use crate::limits::Limits;
 use crate::mailbox::error_text;
 use crate::outbox::{Relay, Sent};
 use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
-use crate::record::{ActorRecord, DeadLetter, Outcome, RecordedOutcome};
+use crate::record::{ActorRecord, Outcome, RecordedOutcome};
 use crate::recovery::Window;
 use crate::reopen::Door;
 
@@ -105,6 +106,7 @@ pub(crate) struct Shared {
     pub(crate) watch: Watch,
     pub(crate) counters: Arc<Counters>,
     pub(crate) gauges: Gauges,
+    letter_changes: Changes,
     /// Whom to tell of the end.
     pub(crate) door: OnceLock<Weak<Door>>,
 }
@@ -341,16 +343,24 @@ impl Engine {
         no: ActorNo,
         events: &[ActorEvent<'_>],
     ) -> Result<(), JournalError> {
-        let mut entries = Vec::new();
-        for event in events {
-            push_entry(&mut entries, no, event)
-                .map_err(|error| self.shared.store_error("encode an event", error))?;
-        }
-        let (durable, outcome) = oneshot::channel();
-        let release = Box::new(move |outcome| drop(durable.send(outcome)));
-        let submitted = self.shared.queue.submit(&entries, events.len() as u64, None, release);
-        submitted.map_err(unshare)?;
+        let outcome = self.shared.submit_events(no, events)?;
         outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
+    }
+
+    /// As [`write`](Self::write), of events that change dead letters. False if others have changed
+    /// some since they were read: read them again.
+    pub(crate) async fn write_letters(
+        &self,
+        no: ActorNo,
+        mut read_at: Ticket,
+        events: &[ActorEvent<'_>],
+    ) -> Result<bool, JournalError> {
+        let submit = || self.shared.submit_events(no, events);
+        let Some(outcome) = self.shared.change_letters(no, &mut read_at, submit) else {
+            return Ok(false);
+        };
+        outcome?.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        Ok(true)
     }
 
     /// Dead letters of an actor, beginning after `after`: at most `limit`, and not more than is good
@@ -360,8 +370,13 @@ impl Engine {
         actor: ActorId,
         after: Sequence,
         limit: usize,
-    ) -> Result<Vec<DeadLetter>, JournalError> {
+    ) -> Result<Letters, JournalError> {
         self.shared.ask(|reply| Request::DeadLetters { actor, after, limit, reply }).await?
+    }
+
+    /// Who can receive dead letters of an actor again.
+    pub(crate) async fn receiver(&self, actor: ActorId) -> Result<Receiver, JournalError> {
+        self.shared.ask(|reply| Request::Receiver { actor, reply }).await?
     }
 
     /// Throws dead letters away, the oldest first, and says how many: a part of them if there are
@@ -459,6 +474,23 @@ impl Shared {
                  since their last commit, outside of handlers, is not stored"
             );
         }
+    }
+
+    /// Submits events of an actor.
+    fn submit_events(
+        &self,
+        no: ActorNo,
+        events: &[ActorEvent<'_>],
+    ) -> Result<Durable, JournalError> {
+        let mut entries = Vec::new();
+        for event in events {
+            push_entry(&mut entries, no, event)
+                .map_err(|error| self.store_error("encode an event", error))?;
+        }
+        let (durable, outcome) = oneshot::channel();
+        let release = Box::new(move |outcome| drop(durable.send(outcome)));
+        self.queue.submit(&entries, events.len() as u64, None, release).map_err(unshare)?;
+        Ok(outcome)
     }
 
     /// Shows an actor's record, if it exists, when everything submitted so far is durable. Dropped

@@ -7,6 +7,7 @@ use super::directory::Directory;
 use super::gate::Gates;
 use super::gauges::{self, Gauges};
 use super::inbox::Inbox;
+use super::letters::Changes;
 use super::patient::Patient;
 use super::queue::Queue;
 use super::recover::recover;
@@ -100,6 +101,7 @@ pub(super) fn shared(
         watch: Watch::default(),
         counters: opening.counters.clone(),
         gauges: Gauges::default(),
+        letter_changes: Changes::default(),
         door: OnceLock::new(),
         provider,
         shard,

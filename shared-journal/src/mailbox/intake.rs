@@ -20,7 +20,7 @@ use super::waiting::Waiting;
 use crate::codec::{Codec, CodecError, Payload};
 use crate::engine::{Engine, Listener};
 use crate::error::{JournalError, Place};
-use crate::id::{ActorId, MessageKey};
+use crate::id::{ActorId, MessageKey, Sequence};
 use crate::ids::Seen;
 use crate::outbox::Outbox;
 use crate::record::{PendingMessage, RecordedStep};
@@ -43,6 +43,8 @@ pub struct Mailbox<W: Work> {
     /// Kinds of messages whose handlers were once not done at once. They begin a run of their
     /// own, so that nobody's reply waits for them.
     pub(super) slow: FxHashSet<Cow<'static, str>>,
+    /// The last dead letter that was received again.
+    pub(super) letters_through: Sequence,
     /// The attempt that is being counted.
     pub(super) counting: Option<Arc<Counting>>,
     /// If the adapter answers a close.
@@ -119,6 +121,7 @@ impl<W: Work> Mailbox<W> {
             run_bytes: 0,
             in_progress: None,
             slow: FxHashSet::default(),
+            letters_through: Sequence(0),
             counting: None,
             listener: None,
             told_failed: Told::default(),

@@ -33,6 +33,7 @@ mod delivery;
 mod duplicates;
 mod failure;
 mod intake;
+mod letters;
 mod reopen;
 mod run;
 mod state;

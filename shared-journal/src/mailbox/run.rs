@@ -306,25 +306,38 @@ impl<W: Work> Mailbox<W> {
     /// Submits every receipt that is not written yet, and acknowledges them when durable.
     pub(super) fn write_receipts(&mut self) -> Result<(), Arc<JournalError>> {
         let mut acknowledge = Vec::new();
+        self.push_receipts(&mut acknowledge)?;
+        if self.session.is_empty() {
+            return Ok(());
+        }
+        self.session.submit(release_of_receipts(acknowledge))
+    }
+
+    /// Adds every receipt that is not written yet to the run.
+    pub(super) fn push_receipts(
+        &mut self,
+        acknowledge: &mut Vec<Acknowledge>,
+    ) -> Result<(), JournalError> {
         for handled in &mut self.run {
-            write_receipt(&mut self.session, &mut handled.delivery, &mut acknowledge)?;
+            write_receipt(&mut self.session, &mut handled.delivery, acknowledge)?;
         }
         if let Some(mut delivery) = self.in_progress.take() {
-            let written = write_receipt(&mut self.session, &mut delivery, &mut acknowledge)
+            let written = write_receipt(&mut self.session, &mut delivery, acknowledge)
                 .and_then(|()| self.count_slow_attempt(&mut delivery));
             self.in_progress = Some(delivery);
             written?;
         }
-        self.write_queue(&mut acknowledge)?;
-        if self.session.is_empty() {
-            return Ok(());
-        }
-        self.session.submit(Box::new(move |outcome| {
-            for waiting in acknowledge {
-                let _ = waiting.send(outcome.clone());
-            }
-        }))
+        self.write_queue(acknowledge)
     }
+}
+
+/// What happens when receipts are durable.
+pub(super) fn release_of_receipts(acknowledge: Vec<Acknowledge>) -> Release {
+    Box::new(move |outcome| {
+        for waiting in acknowledge {
+            let _ = waiting.send(outcome.clone());
+        }
+    })
 }
 
 /// Adds a receipt to the run and takes whoever waits for it.
