@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 /// Each promise that can be broken, and a seed whose first programs show it.
-const SABOTAGES: [&str; 16] = [
+const SABOTAGES: [&str; 22] = [
     "early-reply",
     "known-ids",
     "state",
@@ -26,6 +26,12 @@ const SABOTAGES: [&str; 16] = [
     "aged",
     "attempts",
     "swallow",
+    "in-flight",
+    "beside-link",
+    "shrink",
+    "reply-limit",
+    "run-sends",
+    "dead-letter",
 ];
 
 /// Most kills before a sabotage must be found. Each of these is found by the first few; the fence needs a
