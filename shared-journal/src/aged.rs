@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::guard::beginning;
 use crate::id::MessageId;
-use crate::record::RecordedOutcome;
+use crate::record::{Outcome, RecordedOutcome};
 
-/// Of a larger reply only that it was given is kept.
+/// Of a larger reply only that it was given is kept, and of a longer error its beginning.
 const REPLY_BYTES: usize = 256;
 
 /// The keys of one actor that are in no window any more.
@@ -30,8 +31,10 @@ pub(crate) struct Aged {
 
 impl Aged {
     pub(crate) fn push(&mut self, mut recorded: RecordedOutcome) {
-        if recorded.outcome.size() > REPLY_BYTES {
-            recorded.outcome.shrink();
+        match &mut recorded.outcome {
+            Outcome::Failed { error, .. } => *error = beginning(error, REPLY_BYTES).to_owned(),
+            outcome if outcome.size() > REPLY_BYTES => outcome.shrink(),
+            _ => {}
         }
         self.newest_ms = self.newest_ms.max(recorded.at_ms);
         self.unsaved.insert(recorded.id, recorded);
@@ -108,7 +111,6 @@ impl<'de> Deserialize<'de> for Aged {
 mod tests {
     use super::*;
     use crate::codec::{Codec, Payload};
-    use crate::record::Outcome;
 
     fn recorded(id: u128, at_ms: u64, reply: usize) -> RecordedOutcome {
         let reply = Payload::new(Codec::Json, vec![b'1'; reply]);
@@ -148,5 +150,9 @@ mod tests {
         let outcome = |id: u128| aged.unsaved(id.into()).unwrap().outcome.clone();
         assert!(matches!(outcome(1), Outcome::Processed(_)));
         assert_eq!(outcome(2), Outcome::AlreadyProcessed);
+        let failed = Outcome::Failed { attempts: 3, error: "ä".repeat(REPLY_BYTES) };
+        aged.push(RecordedOutcome { outcome: failed, ..recorded(3, 1, 0) });
+        let left = Outcome::Failed { attempts: 3, error: "ä".repeat(REPLY_BYTES / 2) };
+        assert_eq!(aged.unsaved(3.into()).unwrap().outcome, left);
     }
 }

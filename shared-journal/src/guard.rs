@@ -29,7 +29,12 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, CodecError>) -> Result<
 
 /// The beginning of a text that is too long to be kept with a message.
 pub(crate) fn shortened(text: &str) -> &str {
-    let mut end = text.len().min(MAX_TEXT_BYTES);
+    beginning(text, MAX_TEXT_BYTES)
+}
+
+/// At most so many bytes of a text, and no part of a character.
+pub(crate) fn beginning(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

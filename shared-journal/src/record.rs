@@ -192,12 +192,14 @@ pub enum Outcome {
     Failed {
         /// How often it was tried.
         attempts: u32,
-        /// What the last attempt died of. Empty if there was no more room for it
-        /// ([`Limits::dedup_bytes`](crate::Limits::dedup_bytes)).
+        /// What the last attempt died of: its beginning, or nothing, if there was no more room for it
+        /// ([`Limits::dedup_bytes`](crate::Limits::dedup_bytes),
+        /// [`dedup_count`](crate::Limits::dedup_count)).
         error: String,
     },
     /// It was processed; there was no more room for its reply
-    /// ([`Limits::dedup_bytes`](crate::Limits::dedup_bytes)).
+    /// ([`Limits::dedup_bytes`](crate::Limits::dedup_bytes),
+    /// [`dedup_count`](crate::Limits::dedup_count)).
     AlreadyProcessed,
 }
 
