@@ -239,7 +239,7 @@ impl Session {
         let shared = self.engine.shared();
         let gate = self.gate.get_or_insert_with(|| shared.gates.here()).clone();
         let answer = Answer::new(shared.clone(), gate, then);
-        shared.recorded(self.lease.no, ids, after, answer);
+        shared.recorded(self.actor.clone(), ids, after, answer);
     }
 
     /// Looks at the actor's record when everything submitted so far is durable. The answer is given

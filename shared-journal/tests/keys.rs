@@ -53,7 +53,11 @@ struct Actor {
 
 impl Actor {
     async fn start(journal: &EventJournal) -> Self {
-        let mailbox = journal.activate(&actor()).await.unwrap();
+        Self::start_as(journal, &actor()).await
+    }
+
+    async fn start_as(journal: &EventJournal, actor: &ActorId) -> Self {
+        let mailbox = journal.activate(actor).await.unwrap();
         let mut handled = Handled::default();
         mailbox.restore(&mut handled).unwrap();
         let (told, resolutions) = mpsc::unbounded_channel();
@@ -285,4 +289,22 @@ async fn keys_come_along_into_a_copy_and_into_other_shards() {
         assert_eq!(recorded(one.ask(7, 7).await), Some(7), "{name}");
         assert!(matches!(one.ask(8, 77).await, Resolution::IdReused), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_duplicate_has_its_reply_also_if_the_actor_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(&folder.path().join("app.actors.db"), Limits::default()).await;
+    let mut other = Actor::start_as(&journal, &ActorId::new("handled", "2")).await;
+    let mut one = Actor::start(&journal).await;
+    one.use_keys(10).await;
+    journal.checkpoint().await.unwrap();
+    // A commit of another is on its way, which the answer waits for, and so does the end of the actor.
+    other.send(None, 0);
+    other.handle().await;
+    one.send(Some(7), 7);
+    let Actor { mailbox, mut resolutions, .. } = one;
+    drop(mailbox);
+    let (number, resolution) = resolutions.recv().await.unwrap();
+    assert_eq!((number, recorded(resolution)), (7, Some(7)));
 }

@@ -90,9 +90,10 @@ pub(super) enum Request {
         id: MessageId,
         reply: Reply<Option<Outcome>>,
     },
-    /// What is recorded under keys of a running actor. If it cannot be read, the journal stops.
+    /// What is recorded under keys of an actor, which may be gone by now. If it cannot be read, the
+    /// journal stops.
     Recorded {
-        no: ActorNo,
+        actor: ActorId,
         ids: Vec<MessageId>,
         answer: Answer<Vec<Option<RecordedOutcome>>>,
     },
@@ -375,16 +376,13 @@ impl Directory {
             },
             Request::Deactivate { no } => self.deactivate(no),
             Request::Outcome { actor, id, reply } => self.outcome(&actor, id, reply),
-            Request::Recorded { no, ids, answer } => {
-                let slot = self.slots.get(no);
-                match slot.map(|slot| keys::recorded(&self.shared, no, slot, &ids)).transpose() {
-                    Ok(found) => answer.give(Ok(found.unwrap_or_default())),
-                    Err(error) => {
-                        self.failed = Some(error);
-                        return Ok(Some(Request::Recorded { no, ids, answer }));
-                    }
+            Request::Recorded { actor, ids, answer } => match self.recorded(&actor, &ids) {
+                Ok(found) => answer.give(Ok(found)),
+                Err(error) => {
+                    self.failed = Some(error);
+                    return Ok(Some(Request::Recorded { actor, ids, answer }));
                 }
-            }
+            },
             Request::Number { actor, reply } => {
                 drop(reply.send(self.with(&actor, |no, _| no)));
             }
@@ -549,6 +547,16 @@ impl Directory {
             drop(reply.send(outcome.map(|found| found.map(|it| it.outcome))));
         }
         self.slots.evict(no);
+    }
+
+    fn recorded(
+        &mut self,
+        actor: &ActorId,
+        ids: &[MessageId],
+    ) -> Result<Vec<Option<RecordedOutcome>>, JournalError> {
+        let shared = self.shared.clone();
+        let found = self.with(actor, |no, slot| keys::recorded(&shared, no, slot, ids))?;
+        found.unwrap_or_else(|| Ok(Vec::new()))
     }
 
     pub(super) fn dead_letters(

@@ -503,12 +503,12 @@ impl Shared {
     /// Answers with what is recorded under keys of an actor, after the submission `after` is folded.
     pub(crate) fn recorded(
         &self,
-        no: ActorNo,
+        actor: ActorId,
         ids: Vec<MessageId>,
         after: Ticket,
         answer: Answer<Vec<Option<RecordedOutcome>>>,
     ) {
-        let request = Request::Recorded { no, ids, answer };
+        let request = Request::Recorded { actor, ids, answer };
         self.directory.send(Mail::Request { after, request });
     }
 }
