@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, Log, Progress, is_due};
-use super::gauges::SCAN_PAUSE;
+use super::gauges::{LETTERS_LEARNED, SCAN_PAUSE};
 use super::halt::Halt;
 use super::letters::{Letters, Receiver};
 use super::recover::fold;
@@ -304,6 +304,10 @@ impl Directory {
         let begun = Instant::now();
         if begun < self.next_scan {
             return self.shared.gauges.not_now();
+        }
+        if let Err(error) = self.slots.learn_letters(&self.shared, LETTERS_LEARNED) {
+            // Whoever needs these records meets it too.
+            tracing::debug!(error = error_text(&error), "dead letters are not counted");
         }
         self.shared.gauges.scan(&self.slots, self.shared.limits.dedup_count);
         self.next_scan = begun + begun.elapsed() * SCAN_PAUSE;
