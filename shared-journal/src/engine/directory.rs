@@ -26,6 +26,7 @@ use crate::mailbox::error_text;
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
 use crate::record::{ActorRecord, DeadLetter, Outcome, PendingMessage, RecordedStep};
+use crate::undelivered::Undelivered;
 
 /// One request discards no more letters than this: commits stay small.
 const DISCARDED_AT_ONCE: usize = 4096;
@@ -155,6 +156,7 @@ pub(crate) struct Activation {
     pub(crate) received: Sequence,
     /// The number of the last message that was sent.
     pub(crate) sent: u64,
+    pub(crate) undelivered: Arc<Undelivered>,
     pub(crate) state: Option<Payload<'static>>,
     pub(crate) pending: Vec<PendingMessage>,
     pub(crate) steps: Vec<RecordedStep>,
@@ -370,9 +372,11 @@ impl Directory {
                 drop(reply.send(self.with(&actor, |no, _| no)));
             }
             Request::Outbox { actor, reply } => {
+                let shared = self.shared.clone();
                 let sent = self.with(&actor, |no, slot| Sent {
                     no,
                     messages: slot.record.outbox.iter().cloned().collect(),
+                    undelivered: shared.undelivered.of(no, &slot.record.outbox),
                 });
                 drop(reply.send(sent));
             }
@@ -436,6 +440,7 @@ impl Directory {
         let halt = Arc::new(Halt::default());
         slot.halt = (purpose == Purpose::Run).then(|| halt.clone());
         let record = &slot.record;
+        let undelivered = self.shared.undelivered.of(no, &record.outbox);
         totals.set(&record.dead);
         Ok(Some(Activation {
             lease: Lease { shared: self.shared.clone(), no },
@@ -445,6 +450,7 @@ impl Directory {
             position: slot.changed,
             received: record.received,
             sent: record.sent,
+            undelivered,
             state: record.state.clone(),
             pending: record.pending.iter().cloned().collect(),
             steps: record.steps.clone(),
