@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use duroxide::providers::sqlite::SqliteProvider;
 use duroxide::runtime::Runtime;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry, OrchestrationStatus};
+use duroxide_tower::journal::Limits;
 use duroxide_tower::journal::cluster::Cluster;
 use duroxide_tower::journal::workflow::{TimerId, WorkflowResult, next_event, start};
 use duroxide_tower::{
@@ -34,6 +35,11 @@ enum Command {
     Transfer {
         to: String,
         amount: i64,
+        panic: bool,
+    },
+    /// Two deposits of one; the second may be too much for the outbox.
+    TellTwice {
+        to: String,
         panic: bool,
     },
     Approve,
@@ -74,6 +80,13 @@ impl DurableActor for Account {
                 }
                 self.balance -= amount;
             }
+            Command::TellTwice { to, panic } => {
+                for _ in 0..2 {
+                    let told = ctx.actor::<Self>(&to).tell(Command::Deposit(1));
+                    assert!(told.is_ok() || !panic, "{told:?}");
+                    told.map_err(|error| error.to_string())?;
+                }
+            }
             Command::Approve => {
                 let instance = format!("approve/{}", ctx.actor_id().id());
                 ctx.ask_workflow("approve", &instance, "", |how| Command::Approved { how })
@@ -112,10 +125,15 @@ struct World {
 
 impl World {
     async fn begin() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    async fn with(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}?mode=rwc", folder.path().join("app.db").display());
         let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
         let cluster = Cluster::builder("bank", 2)
+            .limits(limits)
             .host(TowerHost::new(|_| Account::default()))
             .join(provider.clone())
             .await
@@ -157,6 +175,31 @@ async fn what_a_handler_sends_arrives_also_with_an_error_and_not_after_a_panic()
     assert_eq!(a.ask(transfer(7, false)).await.unwrap().balance, 2);
     // The last one, and so all that were sent.
     assert_eq!(until(&b, |shown| shown.balance >= 107).await.balance, 107);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_actor_whose_outbox_is_full_cannot_send_until_something_has_arrived() {
+    // One message at a time.
+    let world = World::with(Limits { outbox_bytes: 1, ..Limits::default() }).await;
+    let (a, b) = (world.account("a"), world.account("b"));
+    let twice = |panic| Command::TellTwice { to: "b".into(), panic };
+    let full = a.ask(twice(false)).await.unwrap_err().to_string();
+    assert!(full.contains("account/a has sent") && full.contains("Limits::outbox_bytes"), "{full}");
+    assert_eq!(until(&b, |shown| shown.balance >= 1).await.balance, 1, "the first one arrives");
+    // A handler that does not take it for an answer fails, and has sent nothing.
+    let dead = a.ask(twice(true)).await.unwrap_err();
+    assert!(dead.to_string().contains("given up after 3 attempts"), "{dead}");
+    let begun = Instant::now();
+    for sent in 0..3 {
+        let once = Command::Transfer { to: "b".into(), amount: 0, panic: false };
+        while let Err(full) = a.ask(once.clone()).await {
+            assert!(full.to_string().contains("has sent"), "{full}");
+            assert!(begun.elapsed() < Duration::from_secs(20), "full after {sent}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert_eq!(until(&b, |shown| shown.balance >= 1).await.balance, 1);
     world.end().await;
 }
 

@@ -33,7 +33,20 @@ pub(crate) struct Indexed {
     pub(crate) at_ms: u64,
 }
 
+/// How many letters there are, and when the oldest was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) count: usize,
+    pub(crate) oldest_ms: u64,
+}
+
 impl DeadLetters {
+    /// None if there is none.
+    pub(crate) fn summary(&self) -> Option<Summary> {
+        let oldest_ms = self.index.values().map(|it| it.at_ms).min()?;
+        Some(Summary { count: self.len(), oldest_ms })
+    }
+
     pub(crate) fn push(&mut self, letter: DeadLetter) {
         let indexed = Indexed { bytes: letter.size() as u64, at_ms: letter.at_ms };
         self.bytes = self.bytes.saturating_add(indexed.bytes);

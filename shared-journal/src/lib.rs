@@ -73,6 +73,7 @@ mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod types;
+mod undelivered;
 mod verify;
 pub mod workflow;
 

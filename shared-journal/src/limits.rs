@@ -115,6 +115,13 @@ pub struct Limits {
     ///
     /// Allowed: 1 byte to 512 MiB.
     pub pending_bytes: usize,
+    /// Bytes of messages that one actor has sent and that have not arrived. Default 64 MiB. At so many it
+    /// cannot send: its handler gets [`OutboxError::Full`](crate::OutboxError::Full), and if it panics
+    /// because of that, the attempt fails as any other. They are a part of the actor's record, which is
+    /// written whole.
+    ///
+    /// Allowed: 1 byte to 512 MiB.
+    pub outbox_bytes: usize,
     /// How long a commit or a read is tried again after its first failure, while the store is busy,
     /// full or away. Default 10 s. After that the journal stops with the store's error.
     ///
@@ -149,6 +156,7 @@ impl Default for Limits {
             dead_letters: 100_000,
             dead_letter_bytes: 1 << 30,
             pending_bytes: 64 << 20,
+            outbox_bytes: 64 << 20,
             commit_retry: Duration::from_secs(10),
             slow_handler: Duration::from_secs(30),
         }
@@ -175,7 +183,8 @@ impl Limits {
         within("dead_letters", self.dead_letters as u64, 1..=u64::MAX, "1 or more")?;
         within("dead_letter_bytes", self.dead_letter_bytes, 1..=u64::MAX, "1 or more")?;
         let pending = 1..=MAX_VALUE_BYTES;
-        within("pending_bytes", self.pending_bytes as u64, pending, "1 byte to 512 MiB")?;
+        within("pending_bytes", self.pending_bytes as u64, pending.clone(), "1 byte to 512 MiB")?;
+        within("outbox_bytes", self.outbox_bytes as u64, pending, "1 byte to 512 MiB")?;
         within("commit_retry", self.commit_retry, ..=MAX_COMMIT_RETRY, "up to 7 days")
     }
 }
@@ -229,6 +238,7 @@ mod tests {
         ("dead_letters", |it, n| it.dead_letters = n as usize, [false, true, true]),
         ("dead_letter_bytes", |it, n| it.dead_letter_bytes = n, [false, true, true]),
         ("pending_bytes", |it, n| it.pending_bytes = n as usize, [false, true, false]),
+        ("outbox_bytes", |it, n| it.outbox_bytes = n as usize, [false, true, false]),
         ("commit_retry", |it, n| it.commit_retry = time(n), [true, true, false]),
         ("slow_handler", |it, n| it.slow_handler = time(n), [true, true, true]),
     ];

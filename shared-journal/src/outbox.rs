@@ -24,6 +24,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::codec::{Codec, CodecError, Payload};
 use crate::id::{ActorId, ActorNo, MessageId};
 use crate::record::OutgoingMessage;
+use crate::undelivered::Undelivered;
 
 /// What an entry takes besides its payload and names.
 const ENTRY_BYTES: usize = 64;
@@ -37,6 +38,15 @@ pub struct Outbox {
     origin: Origin,
     /// What is sent is decoded and encoded again.
     checked: bool,
+    /// How much may be on its way.
+    bound: Option<Bound>,
+}
+
+/// How much of an actor may be on its way, and how much is.
+#[derive(Debug, Clone)]
+struct Bound {
+    limit: usize,
+    undelivered: Arc<Undelivered>,
 }
 
 /// Where something that an actor sends comes from: the call of a handler, or, by default, code
@@ -112,6 +122,20 @@ pub enum OutboxError {
         /// Why not.
         source: CodecError,
     },
+    /// The actor has sent so much that has not arrived that it sends nothing more for now:
+    /// [`Limits::outbox_bytes`](crate::Limits::outbox_bytes).
+    #[error(
+        "{actor} has sent {size} bytes that have not arrived, the limit is {limit}; \
+         see Limits::outbox_bytes"
+    )]
+    Full {
+        /// The sender.
+        actor: ActorId,
+        /// What has not arrived, in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The message is larger than [`Limits::message_bytes`](crate::Limits::message_bytes).
     #[error("the message to {to} has {size} bytes, the limit is {limit}")]
     TooLarge {
@@ -134,10 +158,11 @@ pub enum OutboxError {
 }
 
 impl OutboxError {
-    /// Whether the same call can succeed later: never, each is a mistake in the program.
+    /// Whether the same call can succeed later, when something has arrived. All others are mistakes in
+    /// the program.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        false
+        matches!(self, Self::Full { .. })
     }
 }
 
@@ -162,7 +187,12 @@ impl Outbox {
             in_progress: AtomicU64::new(0),
             open,
         };
-        Self { shared: Arc::new(shared), origin: Origin::default(), checked: false }
+        Self { shared: Arc::new(shared), origin: Origin::default(), checked: false, bound: None }
+    }
+
+    /// The same outbox, in which nothing more is put while so many bytes have not arrived.
+    pub(crate) fn bounded(self, limit: usize, undelivered: Arc<Undelivered>) -> Self {
+        Self { bound: Some(Bound { limit, undelivered }), ..self }
     }
 
     /// The same outbox, with [checks](crate::EventJournalBuilder::check_values) or without.
@@ -214,7 +244,7 @@ impl Outbox {
     /// The same outbox, for code that belongs to a handler and runs later.
     #[must_use]
     pub fn of(&self, origin: Origin) -> Self {
-        Self { shared: self.shared.clone(), origin, ..*self }
+        Self { origin, ..self.clone() }
     }
 
     /// The sender.
@@ -272,6 +302,7 @@ impl Outbox {
         if size > limit {
             return Err(OutboxError::TooLarge { to, size, limit });
         }
+        self.check_bound()?;
         let id = self.id(number);
         let message = OutgoingMessage { number, to, id, kind, payload };
         self.shared.bytes.fetch_add(size_of(&message), Ordering::Relaxed);
@@ -279,6 +310,15 @@ impl Outbox {
         open.last = number;
         open.messages.push((if running.is_handler() { running } else { self.origin }, message));
         Ok(number)
+    }
+
+    fn check_bound(&self) -> Result<(), OutboxError> {
+        let Some(Bound { limit, undelivered }) = &self.bound else { return Ok(()) };
+        let size = undelivered.bytes() + self.bytes();
+        if size < *limit {
+            return Ok(());
+        }
+        Err(OutboxError::Full { actor: self.shared.actor.clone(), size, limit: *limit })
     }
 
     /// The id of the message with this number.
@@ -340,7 +380,10 @@ impl Outbox {
             return Vec::new();
         }
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.bytes.store(0, Ordering::Relaxed);
+        let bytes = self.shared.bytes.swap(0, Ordering::Relaxed);
+        if let Some(Bound { undelivered, .. }) = &self.bound {
+            undelivered.sent(bytes);
+        }
         std::mem::take(&mut open.messages).into_iter().map(|(_, message)| message).collect()
     }
 }
@@ -352,7 +395,7 @@ pub(crate) struct Draft {
     pub(crate) payload: Payload<'static>,
 }
 
-fn size_of(message: &OutgoingMessage) -> usize {
+pub(crate) fn size_of(message: &OutgoingMessage) -> usize {
     message.payload.bytes().len() + message.kind.len() + ENTRY_BYTES
 }
 
@@ -361,6 +404,7 @@ fn size_of(message: &OutgoingMessage) -> usize {
 pub(crate) struct Sent {
     pub(crate) no: ActorNo,
     pub(crate) messages: Vec<OutgoingMessage>,
+    pub(crate) undelivered: Arc<Undelivered>,
 }
 
 /// The way to the relay.

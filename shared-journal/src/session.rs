@@ -17,6 +17,7 @@ use crate::ids::{Ids, Seen};
 use crate::outbox::{Outbox, Sent};
 use crate::record::{ActorRecord, OutgoingMessage, PendingMessage, RecordedOutcome};
 use crate::sabotage::sabotaged;
+use crate::undelivered::Undelivered;
 
 /// What a run of one message and a small state takes.
 const ENTRIES_BYTES: usize = 512;
@@ -34,6 +35,7 @@ pub(crate) struct Session {
     spawned: bool,
     received: Sequence,
     sent: u64,
+    undelivered: Arc<Undelivered>,
     ids: Ids,
     /// The last message that is done in what was added, and in what was submitted and is not known to be
     /// durable.
@@ -85,6 +87,7 @@ impl Session {
             spawned: activation.spawned,
             received: activation.received,
             sent: activation.sent,
+            undelivered: activation.undelivered,
             ids,
             done: None,
             submitted: VecDeque::new(),
@@ -112,9 +115,10 @@ impl Session {
     /// The outbox of this activation.
     pub(crate) fn outbox(&self) -> Outbox {
         let Shared { codec, limits, relay, checks_values, .. } = &**self.engine.shared();
-        let relayed = relay.get().is_some();
+        let (relayed, undelivered) = (relay.get().is_some(), self.undelivered.clone());
         Outbox::new(self.actor.clone(), *codec, limits.message_bytes, relayed, self.sent)
             .checked(*checks_values)
+            .bounded(limits.outbox_bytes, undelivered)
     }
 
     /// Adds messages to the run.
@@ -134,10 +138,11 @@ impl Session {
     /// Says that messages are sent, when they are durable.
     pub(crate) fn relay(&self, messages: Vec<OutgoingMessage>) -> impl FnOnce() + Send + use<> {
         let (relay, no) = (self.engine.shared().relay.get().cloned(), self.lease.no);
+        let undelivered = self.undelivered.clone();
         move || {
             if let Some(relay) = relay.filter(|_| !messages.is_empty()) {
                 // Without a relay the next owner finds them.
-                let _ = relay.send(Sent { no, messages });
+                let _ = relay.send(Sent { no, messages, undelivered });
             }
         }
     }

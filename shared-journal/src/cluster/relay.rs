@@ -31,6 +31,7 @@ use crate::mailbox::error_text;
 use crate::outbox::Sent;
 use crate::record::OutgoingMessage;
 use crate::sabotage::sabotaged;
+use crate::undelivered::Undelivered;
 
 /// Of one line on their way at a time.
 const BATCH: usize = 64;
@@ -65,11 +66,18 @@ pub(super) async fn relay(
     Ok(tokio::spawn(relay.run(sent)))
 }
 
+/// What waits on a line.
+struct Waiting {
+    messages: VecDeque<OutgoingMessage>,
+    /// Of the sender.
+    undelivered: Arc<Undelivered>,
+}
+
 struct Relay {
     cluster: WeakCluster,
     engine: Arc<Engine>,
     /// The lines on which something is on its way, and what waits behind that.
-    waiting: FxHashMap<Line, VecDeque<OutgoingMessage>>,
+    waiting: FxHashMap<Line, Waiting>,
     couriers: FuturesUnordered<BoxFuture<'static, Option<Line>>>,
 }
 
@@ -90,15 +98,16 @@ impl Relay {
         }
     }
 
-    fn accept(&mut self, Sent { no, messages }: Sent) {
+    fn accept(&mut self, Sent { no, messages, undelivered }: Sent) {
         metrics::counter!("journal_sent_messages_total").increment(messages.len() as u64);
         let mut idle = Vec::new();
         for message in messages {
             match self.waiting.entry((no, message.to.clone())) {
-                Entry::Occupied(mut line) => line.get_mut().push_back(message),
+                Entry::Occupied(mut line) => line.get_mut().messages.push_back(message),
                 Entry::Vacant(line) => {
                     idle.push(line.key().clone());
-                    line.insert(VecDeque::from([message]));
+                    let messages = VecDeque::from([message]);
+                    line.insert(Waiting { messages, undelivered: undelivered.clone() });
                 }
             }
         }
@@ -110,12 +119,14 @@ impl Relay {
     /// The line has nothing on its way.
     fn go_on(&mut self, line: Line) {
         let Some(waiting) = self.waiting.get_mut(&line) else { return };
-        let batch: Vec<_> = waiting.drain(..waiting.len().min(BATCH)).collect();
+        let Waiting { messages, undelivered } = waiting;
+        let batch: Vec<_> = messages.drain(..messages.len().min(BATCH)).collect();
         if batch.is_empty() {
             self.waiting.remove(&line);
             return;
         }
-        let courier = deliver(self.cluster.clone(), self.engine.clone(), line, batch);
+        let undelivered = undelivered.clone();
+        let courier = deliver(self.cluster.clone(), self.engine.clone(), line, batch, undelivered);
         self.couriers.push(courier.boxed());
     }
 }
@@ -126,6 +137,7 @@ async fn deliver(
     engine: Arc<Engine>,
     (no, to): Line,
     batch: Vec<OutgoingMessage>,
+    undelivered: Arc<Undelivered>,
 ) -> Option<Line> {
     fail_point!("before-relay");
     // To an instance one after the other: an event that overtakes another one takes it away.
@@ -138,6 +150,7 @@ async fn deliver(
     match engine.delivered(no, &numbers).await {
         Ok(()) => {
             fail_point!("after-delivered");
+            undelivered.arrived(&batch);
             metrics::counter!("journal_arrived_messages_total").increment(numbers.len() as u64);
             Some((no, to))
         }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, Log, Progress, is_due};
-use super::gauges::SCAN_PAUSE;
+use super::gauges::{LETTERS_LEARNED, SCAN_PAUSE};
 use super::halt::Halt;
 use super::letters::{Letters, Receiver};
 use super::recover::fold;
@@ -28,6 +28,7 @@ use crate::provider::{ListedActor, RecordFilter};
 use crate::record::{
     ActorRecord, DeadLetter, Outcome, PendingMessage, RecordedOutcome, RecordedStep,
 };
+use crate::undelivered::Undelivered;
 
 /// One request discards no more letters than this: commits stay small.
 const DISCARDED_AT_ONCE: usize = 4096;
@@ -164,6 +165,7 @@ pub(crate) struct Activation {
     pub(crate) received: Sequence,
     /// The number of the last message that was sent.
     pub(crate) sent: u64,
+    pub(crate) undelivered: Arc<Undelivered>,
     pub(crate) state: Option<Payload<'static>>,
     pub(crate) pending: Vec<PendingMessage>,
     pub(crate) steps: Vec<RecordedStep>,
@@ -319,6 +321,10 @@ impl Directory {
         if begun < self.next_scan {
             return self.shared.gauges.not_now();
         }
+        if let Err(error) = self.slots.learn_letters(&self.shared, LETTERS_LEARNED) {
+            // Whoever needs these records meets it too.
+            tracing::debug!(error = error_text(&error), "dead letters are not counted");
+        }
         self.shared.gauges.scan(&self.slots, self.shared.limits.dedup_count);
         self.next_scan = begun + begun.elapsed() * SCAN_PAUSE;
     }
@@ -387,9 +393,11 @@ impl Directory {
                 drop(reply.send(self.with(&actor, |no, _| no)));
             }
             Request::Outbox { actor, reply } => {
+                let shared = self.shared.clone();
                 let sent = self.with(&actor, |no, slot| Sent {
                     no,
                     messages: slot.record.outbox.iter().cloned().collect(),
+                    undelivered: shared.undelivered.of(no, &slot.record.outbox),
                 });
                 drop(reply.send(sent));
             }
@@ -453,6 +461,7 @@ impl Directory {
         let halt = Arc::new(Halt::default());
         slot.halt = (purpose == Purpose::Run).then(|| halt.clone());
         let record = &slot.record;
+        let undelivered = self.shared.undelivered.of(no, &record.outbox);
         totals.set(&record.dead);
         Ok(Some(Activation {
             lease: Lease { shared: self.shared.clone(), no },
@@ -462,6 +471,7 @@ impl Directory {
             position: slot.changed,
             received: record.received,
             sent: record.sent,
+            undelivered,
             state: record.state.clone(),
             pending: record.pending.iter().cloned().collect(),
             steps: record.steps.clone(),

@@ -9,12 +9,16 @@ use std::time::Duration;
 
 use super::directory::Mail;
 use super::slot::Slots;
-use super::{Shared, spawn};
+use super::{Shared, now_ms, spawn};
+use crate::dead::Summary;
 
 const TICK: Duration = Duration::from_secs(10);
 /// The directory looks at all actors in memory, and takes no more of its time for it than a part of so
 /// many.
 pub(super) const SCAN_PAUSE: u32 = 100;
+
+/// Of so many recorded actors it gets to know the dead letters at a time.
+pub(super) const LETTERS_LEARNED: usize = 1000;
 
 /// What the gauges of a shard are set from.
 #[derive(Default)]
@@ -28,6 +32,9 @@ pub(crate) struct Gauges {
     opened_ms: AtomicU64,
     /// When the oldest message was received that waits; 0 if there is none.
     oldest_pending_ms: AtomicU64,
+    /// How many dead letters there are, and when the oldest was given up: milliseconds since 1970.
+    dead_letters: AtomicU64,
+    oldest_dead_ms: AtomicU64,
     /// Of the fullest dedup window, in thousandths.
     window_use: AtomicU64,
     /// The directory was asked to look and has not done it.
@@ -56,6 +63,13 @@ impl Gauges {
         }
         self.oldest_pending_ms
             .store(if oldest == u64::MAX { 0 } else { oldest }, Ordering::Relaxed);
+        let (mut dead, mut oldest_dead) = (0, u64::MAX);
+        for Summary { count, oldest_ms } in slots.letters() {
+            dead += count as u64;
+            oldest_dead = oldest_dead.min(oldest_ms);
+        }
+        self.dead_letters.store(dead, Ordering::Relaxed);
+        self.oldest_dead_ms.store(oldest_dead, Ordering::Relaxed);
         let thousandths = fullest.saturating_mul(1000) / window.max(1);
         self.window_use.store(thousandths as u64, Ordering::Relaxed);
         self.asked.store(false, Ordering::Release);
@@ -67,6 +81,7 @@ impl Shared {
     fn publish(&self) {
         let Gauges { durable, folded, checkpoint_ms, oldest_pending_ms, window_use, .. } =
             &self.gauges;
+        let Gauges { dead_letters, oldest_dead_ms, .. } = &self.gauges;
         let labels = [("shard", self.shard.to_string())];
         let read = |from: &AtomicU64| from.load(Ordering::Relaxed);
         let now = self.clock_ms();
@@ -80,6 +95,11 @@ impl Shared {
         let oldest = read(oldest_pending_ms);
         let oldest = if oldest == 0 { 0.0 } else { age(oldest) };
         metrics::gauge!("journal_oldest_pending_seconds", &labels).set(oldest);
+        let dead = read(dead_letters);
+        metrics::gauge!("journal_dead_letters", &labels).set(dead as f64);
+        let since = if dead == 0 { u64::MAX } else { read(oldest_dead_ms) };
+        let oldest = now_ms().saturating_sub(since) as f64 / 1000.0;
+        metrics::gauge!("journal_oldest_dead_letter_seconds", &labels).set(oldest);
         let at_work = self.at_work.oldest().map_or(0.0, |age| age.as_secs_f64());
         metrics::gauge!("journal_oldest_handler_seconds", &labels).set(at_work);
         metrics::gauge!("journal_window_use_ratio", &labels).set(read(window_use) as f64 / 1000.0);
@@ -144,7 +164,9 @@ mod tests {
     use crate::engine::slot::Slots;
     use crate::event::ActorEvent;
     use crate::id::{ActorId, MessageKey, Position, Sequence};
+    use crate::mailbox::{Resolution, Work};
     use crate::record::Stamp;
+    use crate::sum::Sum;
     use crate::{Codec, EventJournal, Payload};
 
     /// Keeps what gauges are set to.
@@ -236,5 +258,63 @@ mod tests {
 
         shared.gauges.scan(&Slots::default(), 1024);
         assert_eq!(published(shared)["journal_oldest_pending_seconds"], 0.0);
+    }
+
+    struct Nobody;
+
+    impl Work for Nobody {
+        fn resolve(self, _: Resolution) {}
+    }
+
+    async fn give_up(journal: &EventJournal, actor: &ActorId, count: usize) {
+        let mut mailbox = journal.activate::<Nobody>(actor).await.unwrap();
+        for _ in 0..count {
+            let payload = mailbox.encode("the message", &1).unwrap();
+            mailbox.accept(None, "k", payload, None, Nobody, None).unwrap();
+            let delivery = mailbox.next().unwrap().unwrap();
+            mailbox.give_up(delivery, "a test");
+            let _ = mailbox.end_run(&mut Sum(0)).unwrap();
+        }
+    }
+
+    /// Waits until so many dead letters are counted.
+    async fn counted(journal: &EventJournal, count: f64) {
+        let (engine, begun) = (journal.engine(), std::time::Instant::now());
+        loop {
+            engine.shared().directory.send(Mail::Measure);
+            journal.actors().await.unwrap();
+            let published = published(engine.shared());
+            let age = published["journal_oldest_dead_letter_seconds"];
+            assert!((0.0..60.0).contains(&age), "{age}");
+            let found = published["journal_dead_letters"];
+            if found == count {
+                return;
+            }
+            assert!(begun.elapsed().as_secs() < 20, "{found} are not {count}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// In memory and in records, of this process and of one before.
+    #[tokio::test]
+    async fn they_count_dead_letters_wherever_they_are() {
+        let store = crate::test_util::MemoryActorProvider::new();
+        let mut expected = 0.0;
+        for life in ["one", "other"] {
+            let journal = EventJournal::builder().open_on(store.clone()).await.unwrap();
+            let actor = ActorId::new("a", life);
+            give_up(&journal, &actor, 5).await;
+            give_up(&journal, &ActorId::new("b", life), 7).await;
+            expected += 12.0;
+            counted(&journal, expected).await;
+            journal.checkpoint().await.unwrap();
+            counted(&journal, expected).await;
+            assert_eq!(journal.dead_letters(&actor).await.unwrap().len(), 5);
+            counted(&journal, expected).await;
+            journal.discard_dead_letter(&actor, Sequence(1)).await.unwrap();
+            expected -= 1.0;
+            counted(&journal, expected).await;
+            journal.close().await.unwrap();
+        }
     }
 }

@@ -6,20 +6,22 @@
 //! submitted another since that was read ([`Shared::change_letters`]).
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use super::directory::Activation;
+use super::directory::{Activation, Request};
 use super::halt::Halt;
 use super::queue::Ticket;
 use super::slot::Slot;
-use super::{Durable, Shared};
+use super::{Durable, Engine, Shared, unshare};
 use crate::envelope::{DEAD, DeadRow, decode_value, encode_value};
 use crate::error::{JournalError, Place};
-use crate::id::{ActorNo, Sequence, ShardId};
+use crate::event::ActorEvent;
+use crate::id::{ActorId, ActorNo, Sequence, ShardId};
 use crate::provider::{ActorProvider, StoredLetter};
 use crate::record::DeadLetter;
 
@@ -273,6 +275,53 @@ pub(super) fn page(
 
 fn before(sequence: Sequence) -> Sequence {
     Sequence(sequence.0.saturating_sub(1))
+}
+
+impl Engine {
+    /// As [`write`](Self::write), of events that change dead letters. False if others have changed
+    /// some since they were read: read them again.
+    pub(crate) async fn write_letters(
+        &self,
+        no: ActorNo,
+        mut read_at: Ticket,
+        events: &[ActorEvent<'_>],
+    ) -> Result<bool, JournalError> {
+        let submit = || self.shared.submit_events(no, events);
+        let Some(outcome) = self.shared.change_letters(no, &mut read_at, submit) else {
+            return Ok(false);
+        };
+        outcome?.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        Ok(true)
+    }
+
+    /// Dead letters of an actor, beginning after `after`: at most `limit`, and not more than is good
+    /// to have in memory. None if there is none.
+    pub(crate) async fn dead_letters(
+        &self,
+        actor: ActorId,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Letters, JournalError> {
+        self.shared.ask(|reply| Request::DeadLetters { actor, after, limit, reply }).await?
+    }
+
+    /// Who can receive dead letters of an actor again.
+    pub(crate) async fn receiver(&self, actor: ActorId) -> Result<Receiver, JournalError> {
+        self.shared.ask(|reply| Request::Receiver { actor, reply }).await?
+    }
+
+    /// Throws dead letters away, the oldest first, and says how many: a part of them if there are
+    /// many, 0 if there is none.
+    pub(crate) async fn discard(
+        &self,
+        actor: ActorId,
+        range: RangeInclusive<Sequence>,
+    ) -> Result<usize, JournalError> {
+        let (count, durable) =
+            self.shared.ask(|reply| Request::Discard { actor, range, reply }).await??;
+        durable.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        Ok(count)
+    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,6 @@ mod watch;
 mod writer;
 
 use std::borrow::Cow;
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -81,6 +80,7 @@ use crate::provider::{ActorProvider, CheckpointPart, RecordFilter, Write};
 use crate::record::{ActorRecord, Outcome, RecordedOutcome};
 use crate::recovery::Window;
 use crate::reopen::Door;
+use crate::undelivered::AllUndelivered;
 
 /// What the threads of one shard share.
 pub(crate) struct Shared {
@@ -107,6 +107,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) gauges: Gauges,
     letter_changes: Changes,
+    undelivered: AllUndelivered,
     /// Whom to tell of the end.
     pub(crate) door: OnceLock<Weak<Door>>,
 }
@@ -345,51 +346,6 @@ impl Engine {
     ) -> Result<(), JournalError> {
         let outcome = self.shared.submit_events(no, events)?;
         outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
-    }
-
-    /// As [`write`](Self::write), of events that change dead letters. False if others have changed
-    /// some since they were read: read them again.
-    pub(crate) async fn write_letters(
-        &self,
-        no: ActorNo,
-        mut read_at: Ticket,
-        events: &[ActorEvent<'_>],
-    ) -> Result<bool, JournalError> {
-        let submit = || self.shared.submit_events(no, events);
-        let Some(outcome) = self.shared.change_letters(no, &mut read_at, submit) else {
-            return Ok(false);
-        };
-        outcome?.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
-        Ok(true)
-    }
-
-    /// Dead letters of an actor, beginning after `after`: at most `limit`, and not more than is good
-    /// to have in memory. None if there is none.
-    pub(crate) async fn dead_letters(
-        &self,
-        actor: ActorId,
-        after: Sequence,
-        limit: usize,
-    ) -> Result<Letters, JournalError> {
-        self.shared.ask(|reply| Request::DeadLetters { actor, after, limit, reply }).await?
-    }
-
-    /// Who can receive dead letters of an actor again.
-    pub(crate) async fn receiver(&self, actor: ActorId) -> Result<Receiver, JournalError> {
-        self.shared.ask(|reply| Request::Receiver { actor, reply }).await?
-    }
-
-    /// Throws dead letters away, the oldest first, and says how many: a part of them if there are
-    /// many, 0 if there is none.
-    pub(crate) async fn discard(
-        &self,
-        actor: ActorId,
-        range: RangeInclusive<Sequence>,
-    ) -> Result<usize, JournalError> {
-        let (count, durable) =
-            self.shared.ask(|reply| Request::Discard { actor, range, reply }).await??;
-        durable.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
-        Ok(count)
     }
 
     pub(crate) async fn list(

@@ -20,6 +20,7 @@ use crate::id::{Epoch, ShardId};
 use crate::limits::Limits;
 use crate::owner::Owner;
 use crate::provider::ActorProvider;
+use crate::undelivered::AllUndelivered;
 
 /// How a shard is opened.
 #[derive(Default)]
@@ -102,6 +103,7 @@ pub(super) fn shared(
         counters: opening.counters.clone(),
         gauges: Gauges::default(),
         letter_changes: Changes::default(),
+        undelivered: AllUndelivered::default(),
         door: OnceLock::new(),
         provider,
         shard,

@@ -9,12 +9,12 @@ use super::Shared;
 use super::asked::Asked;
 use super::halt::Halt;
 use crate::aged::Aged;
-use crate::dead::{DeadLetters, DeadTotals};
+use crate::dead::{DeadLetters, DeadTotals, Summary};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, Position, ShardId};
-use crate::provider::{ActorKey, ActorProvider, StoredRecord};
+use crate::provider::{ActorKey, ActorProvider, RecordFilter, StoredRecord};
 use crate::record::{ActorRecord, Stamp};
 
 /// Of records with a small state.
@@ -43,12 +43,16 @@ pub(super) struct Slots {
     last: ActorNo,
     /// How many changed since they were last saved.
     dirty: usize,
+    /// The dead letters of actors that are not in memory, as far as they are known.
+    letters: FxHashMap<ActorNo, Summary>,
+    /// Those of recorded actors with greater numbers are not. None: all are known.
+    letters_known: Option<ActorNo>,
 }
 
 impl Slots {
     /// Empty; the next new actor gets the number after `last`.
     pub(super) fn after(last: ActorNo) -> Self {
-        Self { last, ..Self::default() }
+        Self { last, letters_known: Some(ActorNo(0)), ..Self::default() }
     }
 
     pub(super) fn get(&self, no: ActorNo) -> Option<&Slot> {
@@ -67,6 +71,43 @@ impl Slots {
     /// The older keys of an actor that is in memory.
     pub(super) fn aged(&mut self, no: ActorNo) -> Option<&mut Aged> {
         self.by_no.get_mut(&no).map(|slot| &mut slot.record.aged)
+    }
+
+    /// The dead letters of all actors that are known to have some.
+    pub(super) fn letters(&self) -> impl Iterator<Item = Summary> + '_ {
+        let in_memory = self.by_no.values().filter_map(|slot| slot.record.dead.summary());
+        in_memory.chain(self.letters.values().copied())
+    }
+
+    /// Gets to know the dead letters of recorded actors, of so many at a time.
+    pub(super) fn learn_letters(
+        &mut self,
+        shared: &Shared,
+        limit: usize,
+    ) -> Result<(), JournalError> {
+        let Some(after) = self.letters_known else { return Ok(()) };
+        let (provider, shard) = (&shared.provider, shared.shard);
+        let listing = provider.list_records(shard, RecordFilter::DeadLetters, after, limit);
+        let listed = pollster::block_on(listing)?;
+        for actor in &listed {
+            if self.by_no.contains_key(&actor.no) || self.letters.contains_key(&actor.no) {
+                continue;
+            }
+            let key = ActorKey::No(actor.no);
+            if let Some(stored) = pollster::block_on(provider.load_record(shard, key))? {
+                let (_, record) = read_record(&**provider, shard, &stored)?;
+                self.rest(actor.no, &record);
+            }
+        }
+        self.letters_known = listed.last().filter(|_| listed.len() == limit).map(|it| it.no);
+        Ok(())
+    }
+
+    /// The actor is not in memory.
+    fn rest(&mut self, no: ActorNo, record: &ActorRecord) {
+        if let Some(letters) = record.dead.summary() {
+            self.letters.insert(no, letters);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ActorNo, &Slot)> {
@@ -161,6 +202,7 @@ impl Slots {
             && let Some(slot) = self.by_no.remove(&no)
         {
             self.by_name.remove(&slot.actor);
+            self.rest(no, &slot.record);
         }
     }
 
@@ -203,6 +245,7 @@ impl Slots {
 
     fn insert(&mut self, no: ActorNo, actor: ActorId, record: ActorRecord) -> &mut Slot {
         self.last = self.last.max(no);
+        self.letters.remove(&no);
         self.by_name.insert(actor.clone(), no);
         self.by_no.entry(no).or_insert(Slot {
             actor,

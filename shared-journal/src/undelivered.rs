@@ -1,0 +1,98 @@
+//! How much of an actor is on its way.
+//!
+//! Counted from the submission of a message until it is durable that it has arrived. The actor's outbox
+//! and the relay have the same count.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustc_hash::FxHashMap;
+
+use crate::id::ActorNo;
+use crate::outbox::size_of;
+use crate::record::OutgoingMessage;
+
+/// Bytes of messages that an actor has sent and that have not arrived.
+#[derive(Debug, Default)]
+pub(crate) struct Undelivered(AtomicUsize);
+
+impl Undelivered {
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes are submitted.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// They have arrived.
+    pub(crate) fn arrived(&self, messages: &[OutgoingMessage]) {
+        self.0.fetch_sub(messages.iter().map(size_of).sum(), Ordering::Relaxed);
+    }
+}
+
+/// Those of the actors of a shard that run, or of which something is on its way.
+#[derive(Debug, Default)]
+pub(crate) struct AllUndelivered(Mutex<FxHashMap<ActorNo, Weak<Undelivered>>>);
+
+impl AllUndelivered {
+    /// Of an actor whose outbox has these messages, if nobody knows better.
+    pub(crate) fn of(&self, no: ActorNo, outbox: &VecDeque<OutgoingMessage>) -> Arc<Undelivered> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&no).and_then(Weak::upgrade) {
+            return known;
+        }
+        if all.len() == all.capacity() {
+            // Before it grows: those that are gone make room.
+            all.retain(|_, undelivered| undelivered.strong_count() > 0);
+        }
+        let bytes = outbox.iter().map(size_of).sum();
+        let undelivered = Arc::new(Undelivered(AtomicUsize::new(bytes)));
+        all.insert(no, Arc::downgrade(&undelivered));
+        undelivered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Codec, Payload};
+    use crate::id::{ActorId, MessageId};
+    use crate::outbox::{Outbox, OutboxError};
+
+    #[test]
+    fn it_is_full_until_something_arrives() {
+        let to = ActorId::new("b", "1");
+        let message = OutgoingMessage {
+            number: 1,
+            to: to.clone(),
+            id: MessageId::from(1),
+            kind: "note".into(),
+            payload: Payload::encode(Codec::Json, &0).unwrap(),
+        };
+        let one = size_of(&message);
+        let all = AllUndelivered::default();
+        let undelivered = all.of(ActorNo(1), &VecDeque::from([message]));
+        let outbox = Outbox::new(ActorId::new("a", "1"), Codec::Json, 100, true, 7);
+        let outbox = outbox.bounded(3 * one, undelivered.clone());
+        let full = |outbox: &Outbox| match outbox.tell(&to, "note", &0) {
+            Ok(()) => None,
+            Err(error @ OutboxError::Full { size, .. }) => {
+                assert!(error.is_retryable() && error.to_string().starts_with("a/1 has"));
+                Some(size)
+            }
+            Err(error) => panic!("{error}"),
+        };
+        outbox.begin();
+        assert_eq!([full(&outbox), full(&outbox), full(&outbox)], [None, None, Some(3 * one)]);
+        // What is taken back is not on its way.
+        outbox.take_back();
+        assert_eq!(full(&outbox), None);
+        let taken = outbox.take();
+        assert_eq!([full(&outbox), full(&outbox)], [None, Some(3 * one)]);
+        all.of(ActorNo(1), &VecDeque::new()).arrived(&taken[..1]);
+        assert_eq!([full(&outbox), full(&outbox)], [None, Some(3 * one)]);
+    }
+}
