@@ -103,11 +103,11 @@ impl Ids {
         at_ms: u64,
         sequence: Sequence,
     ) {
-        let (id, order) = match key {
+        let (id, order, count) = match key {
             // Nobody knows a transient id before its message is done.
             MessageKey::Anonymous | MessageKey::Transient(_) => return,
-            MessageKey::Caller(id) => (id, &mut self.callers),
-            MessageKey::Generated(id) => (id, &mut self.generated),
+            MessageKey::Caller(id) => (id, &mut self.callers, self.window.count),
+            MessageKey::Generated(id) => (id, &mut self.generated, self.window.generated),
         };
         if let Entry::Vacant(entry) = self.known.entry(id) {
             entry.insert(Known { fingerprint, first: sequence });
@@ -122,7 +122,7 @@ impl Ids {
         let horizon = at_ms.saturating_sub(self.window.age_ms);
         while let Some(oldest) = order.front()
             && oldest.sequence <= self.done
-            && (oldest.at_ms < horizon || order.len() > self.window.count)
+            && (oldest.at_ms < horizon || order.len() > count)
         {
             if oldest.at_ms >= horizon && matches!(key, MessageKey::Caller(_)) {
                 self.aged_until_ms = at_ms.saturating_add(self.window.age_ms);
@@ -137,7 +137,7 @@ impl Ids {
 mod tests {
     use super::*;
 
-    const WINDOW: Window = Window { count: 2, age_ms: 1000, bytes: 0 };
+    const WINDOW: Window = Window { count: 2, generated: 2, age_ms: 1000, bytes: 0 };
 
     fn known(ids: &Ids, id: u64) -> bool {
         matches!(ids.look(caller(id), None), Seen::Known { .. })

@@ -55,7 +55,8 @@ pub struct Limits {
     /// Recorded outcomes per actor in memory and in its record, by count. Default 1,024. A bound of memory,
     /// not of the promise: a caller's id that is older is a row in the store, with its reply if that has at
     /// most 256 bytes, and each message with an id that is not in memory is looked up there before it is
-    /// received. Ids that an adapter made are forgotten.
+    /// received. Of ids that an adapter made the last so many, and at least the last 1,024, are known,
+    /// and older ones forgotten.
     ///
     /// Allowed: 1 or more.
     pub dedup_count: usize,
@@ -164,6 +165,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// So many ids of an actor are known that an adapter made: they are to be remembered for as long as a
+    /// message may be on its way, which has nothing to do with how much memory callers' ids may take.
+    pub(crate) fn generated_ids(&self) -> usize {
+        self.dedup_count.max(1024)
+    }
+
     /// Whether a journal can work with these.
     ///
     /// # Errors

@@ -18,9 +18,18 @@ use crate::sabotage::sabotaged;
 /// How long recorded outcomes are kept: the dedup window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
+    /// Of ids that callers chose.
     pub(crate) count: usize,
+    /// Of ids that an adapter made: older ones are forgotten.
+    pub(crate) generated: usize,
     pub(crate) age_ms: u64,
     pub(crate) bytes: usize,
+}
+
+impl Window {
+    fn of_generated(self) -> Self {
+        Self { count: self.generated, ..self }
+    }
 }
 
 impl ActorRecord {
@@ -267,7 +276,7 @@ impl ActorRecord {
                 });
             }
             // Asked for again by an adapter only, and soon.
-            _ => self.generated.push(recorded, window, drop),
+            _ => self.generated.push(recorded, window.of_generated(), drop),
         }
     }
 
@@ -279,6 +288,7 @@ impl ActorRecord {
         }
         let Transient { epoch, recorded, .. } = std::mem::take(&mut self.transient);
         if epoch != stamp.epoch {
+            let window = window.of_generated();
             recorded.into_iter().for_each(|it| self.generated.push(it, window, drop));
         }
     }

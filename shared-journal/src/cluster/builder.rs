@@ -139,7 +139,7 @@ impl ClusterBuilder {
     /// How many messages may be with an actor whose outcome nobody knows. When the shard is lost they
     /// are sent again, so all of them have to be in its dedup window.
     pub(super) fn places(&self) -> usize {
-        (self.journal.limits.dedup_count / 4).clamp(1, 4096)
+        (self.journal.limits.generated_ids() / 4).min(4096)
     }
 
     /// Whether a node can work with what was set.

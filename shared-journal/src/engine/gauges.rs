@@ -57,9 +57,7 @@ impl Gauges {
                 oldest =
                     oldest.min(if first.received_ms == 0 { opened } else { first.received_ms });
             }
-            fullest = fullest
-                .max(slot.record.window.iter().len())
-                .max(slot.record.generated.iter().len());
+            fullest = fullest.max(slot.record.window.iter().len());
         }
         self.oldest_pending_ms
             .store(if oldest == u64::MAX { 0 } else { oldest }, Ordering::Relaxed);

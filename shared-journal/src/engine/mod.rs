@@ -202,6 +202,7 @@ impl Shared {
 pub(crate) fn window(limits: &Limits) -> Window {
     Window {
         count: limits.dedup_count,
+        generated: limits.generated_ids(),
         bytes: limits.dedup_bytes,
         age_ms: u64::try_from(limits.dedup_age.as_millis()).unwrap_or(u64::MAX),
     }

@@ -142,7 +142,7 @@ fn sample_record(version: u8) -> (RecordHeader, ActorRecord) {
     };
     // In version 4 a key leaves the window.
     let count = if version > 3 { 2 } else { 10 };
-    let window = crate::recovery::Window { count, age_ms: 1000, bytes: 1000 };
+    let window = crate::recovery::Window { count, generated: count, age_ms: 1000, bytes: 1000 };
     let mut record = ActorRecord::default();
     let row = sample(version);
     let (_, bytes) = decode_commit(&row).unwrap();

@@ -129,7 +129,7 @@ fn good(u: &mut Unstructured<'_>) -> Result<(u8, Vec<u8>)> {
 
 /// Goes on with a record as far as the bytes last.
 fn go_on(u: &mut Unstructured<'_>, mut record: ActorRecord) -> Result<ActorRecord> {
-    let window = Window { count: 3, age_ms: 1000, bytes: 30 };
+    let window = Window { count: 3, generated: 3, age_ms: 1000, bytes: 30 };
     for _ in 0..u.int_in_range(0..=12)? {
         let event = event(u, &record)?;
         let clock_ms = u.arbitrary()?;

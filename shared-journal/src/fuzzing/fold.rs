@@ -34,6 +34,7 @@ pub fn fold(bytes: &[u8]) {
 fn history(u: &mut Unstructured<'_>) -> Result<()> {
     let window = Window {
         count: u.int_in_range(0..=4)?,
+        generated: u.int_in_range(0..=4)?,
         age_ms: u.int_in_range(0..=100)?,
         bytes: u.int_in_range(0..=40)?,
     };
@@ -237,8 +238,9 @@ fn window_holds(
     stamp: Stamp,
     window: Window,
 ) {
-    for recorded in [&record.window, &record.generated] {
-        assert!(recorded.iter().len() <= window.count, "{recorded:?}");
+    let counts = [window.count, window.generated];
+    for (recorded, count) in [&record.window, &record.generated].into_iter().zip(counts) {
+        assert!(recorded.iter().len() <= count, "{recorded:?}");
         let bytes: usize = recorded.iter().map(|entry| entry.outcome.size()).sum();
         let newest = recorded.iter().last().map_or(0, |entry| entry.outcome.size());
         assert!(bytes <= window.bytes.max(newest), "{bytes} bytes of outcomes");
@@ -268,7 +270,7 @@ fn window_holds(
     let Some(id) = before.pending.front().and_then(|message| message.key.id()) else { return };
     match (record.outcome(id), event) {
         // What is found is another's, if anything is.
-        _ if window.count == 0 => {}
+        _ if window.count == 0 || window.generated == 0 => {}
         (None, _) => panic!("the newest is not kept"),
         // Nobody chooses the id of another, and the fuzzer does: either may be the newer one.
         (Some(Outcome::Processed(found)), ActorEvent::MessageProcessed { reply, .. }) => {

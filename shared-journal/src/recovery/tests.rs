@@ -6,7 +6,7 @@ use super::*;
 use crate::codec::{Codec, Payload};
 use crate::id::{ActorId, Epoch, MessageId, Position};
 
-const WINDOW: Window = Window { count: 3, age_ms: 1000, bytes: 30 };
+const WINDOW: Window = Window { count: 3, generated: 3, age_ms: 1000, bytes: 30 };
 
 /// In the commit of this number, at this time.
 fn at(ms: u64) -> Stamp {
