@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::directory::Reply;
+use super::request::Reply;
 use crate::event::ActorEvent;
 use crate::id::MessageId;
 use crate::record::{ActorRecord, Outcome};

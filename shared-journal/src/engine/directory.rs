@@ -1,23 +1,25 @@
 //! The directory: a thread that knows every actor as the durable log has it.
 
+mod saving;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::checkpoint::{Checkpoint, Log, Progress, is_due};
+use super::checkpoint::{Checkpoint, Log};
 use super::gauges::{LETTERS_LEARNED, SCAN_PAUSE};
 use super::halt::Halt;
 use super::letters::{Letters, Receiver};
 use super::recover::fold;
+use super::request::{
+    Activation, Committed, Discarded, Keep, Lease, Look, Mail, Page, Purpose, Reply, Request,
+};
 use super::sizes::Sizes;
 use super::slot::{Slot, Slots};
-use super::{Answer, Shared, Ticket, keys, letters};
-use crate::codec::Payload;
-use crate::dead::DeadTotals;
+use super::{Shared, Ticket, keys, letters};
 use crate::envelope::CommitHeader;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
@@ -25,176 +27,10 @@ use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::mailbox::error_text;
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
-use crate::record::{
-    ActorRecord, DeadLetter, Outcome, PendingMessage, RecordedOutcome, RecordedStep,
-};
-use crate::undelivered::Undelivered;
+use crate::record::{DeadLetter, Outcome, RecordedOutcome};
 
 /// One request discards no more letters than this: commits stay small.
 const DISCARDED_AT_ONCE: usize = 4096;
-
-/// A durable commit on its way from the writer.
-pub(super) struct Committed {
-    pub(super) position: Position,
-    pub(super) at_ms: u64,
-    pub(super) clock_ms: u64,
-    /// The last submission in it.
-    pub(super) ticket: Ticket,
-    pub(super) row_bytes: usize,
-    pub(super) count: u64,
-    pub(super) entries: Vec<u8>,
-}
-
-pub(super) enum Mail {
-    Committed(Committed),
-    /// The part of the checkpoint on its way is durable.
-    PartSaved,
-    /// Look at what is in memory, for the gauges.
-    Measure,
-    /// To be answered when every submission up to `after` is folded.
-    Request {
-        after: Ticket,
-        request: Request,
-    },
-    Stopped(Arc<JournalError>),
-    WriterDone,
-}
-
-pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
-/// Resolved when a submission is durable.
-pub(crate) type Durable = oneshot::Receiver<Result<(), Arc<JournalError>>>;
-
-/// How many letters are thrown away, and when that is durable.
-pub(super) type Discarded = (usize, Durable);
-
-pub(super) enum Request {
-    Activate {
-        actor: ActorId,
-        purpose: Purpose,
-        reply: Reply<Activation>,
-    },
-    /// Looks at an actor, if it exists.
-    Look {
-        actor: ActorId,
-        look: Look,
-    },
-    /// Asks a held actor to stop; answered when it does not run any more.
-    Stop {
-        actor: ActorId,
-        reply: Reply<()>,
-    },
-    Deactivate {
-        no: ActorNo,
-    },
-    Outcome {
-        actor: ActorId,
-        id: MessageId,
-        reply: Reply<Option<Outcome>>,
-    },
-    /// What is recorded under keys of an actor, which may be gone by now. If it cannot be read, the
-    /// journal stops.
-    Recorded {
-        actor: ActorId,
-        ids: Vec<MessageId>,
-        answer: Answer<Vec<Option<RecordedOutcome>>>,
-    },
-    Number {
-        actor: ActorId,
-        reply: Reply<Option<ActorNo>>,
-    },
-    Outbox {
-        actor: ActorId,
-        reply: Reply<Option<Sent>>,
-    },
-    DeadLetters {
-        actor: ActorId,
-        after: Sequence,
-        limit: usize,
-        reply: Reply<Letters>,
-    },
-    Receiver {
-        actor: ActorId,
-        reply: Reply<Receiver>,
-    },
-    Discard {
-        actor: ActorId,
-        range: RangeInclusive<Sequence>,
-        reply: Reply<Discarded>,
-    },
-    List {
-        filter: RecordFilter,
-        after: ActorNo,
-        limit: usize,
-        reply: Reply<Page>,
-    },
-    Checkpoint {
-        history: Keep,
-        reply: oneshot::Sender<()>,
-    },
-    WriterDone {
-        reply: oneshot::Sender<()>,
-    },
-}
-
-/// What an actor is activated for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Run,
-    /// One that is held, too.
-    Repair,
-}
-
-/// How much of the log a checkpoint leaves for histories.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// As [`Limits`](crate::Limits) say.
-    Usual,
-    /// The last commit.
-    Nothing,
-}
-
-pub(super) type Look = Box<dyn FnOnce(Result<Option<&ActorRecord>, JournalError>) + Send>;
-
-/// An actor as its history left it.
-pub(crate) struct Activation {
-    pub(crate) lease: Lease,
-    pub(crate) dead: Arc<DeadTotals>,
-    pub(crate) halt: Arc<Halt>,
-    pub(crate) spawned: bool,
-    pub(crate) position: Position,
-    pub(crate) received: Sequence,
-    /// The number of the last message that was sent.
-    pub(crate) sent: u64,
-    pub(crate) undelivered: Arc<Undelivered>,
-    pub(crate) state: Option<Payload<'static>>,
-    pub(crate) pending: Vec<PendingMessage>,
-    pub(crate) steps: Vec<RecordedStep>,
-    /// The ids of the dedup windows, when they got in and what they are about, oldest first.
-    pub(crate) window: Vec<(MessageKey, u64, Option<u64>)>,
-    /// When the newest key was recorded that is in no window any more; 0 if there is none.
-    pub(crate) aged_ms: u64,
-}
-
-/// A part of a listing.
-pub(crate) struct Page {
-    pub(crate) actors: Vec<ListedActor>,
-    /// The last actor of this page, if there may be more after it.
-    pub(crate) next: Option<ActorNo>,
-}
-
-/// The reservation of an actor: nobody else in this process can activate it. Ends when dropped,
-/// after everything submitted so far is folded.
-pub(crate) struct Lease {
-    shared: Arc<Shared>,
-    pub(crate) no: ActorNo,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let request = Request::Deactivate { no: self.no };
-        self.shared.directory.send(Mail::Request { after: self.shared.queue.ticket(), request });
-    }
-}
 
 pub(super) struct Directory {
     shared: Arc<Shared>,
@@ -272,12 +108,7 @@ impl Directory {
     fn work(&mut self) -> Result<(), JournalError> {
         loop {
             // Before the first wait: a long tail that was recovered holds the writer up.
-            if self.checkpoint.is_none()
-                && (is_due(&self.shared.limits, self.slots.pages_to_save(), self.log.uncovered)
-                    || !self.next_checkpoint.is_empty())
-            {
-                self.begin_checkpoint()?;
-            }
+            self.keep_saving()?;
             let eager = !self.waiting.is_empty();
             for mail in self.shared.directory.take(eager) {
                 if let Flow::End = self.receive(mail)? {
@@ -651,68 +482,5 @@ impl Directory {
         let seen = self.slots.get(no).map(|slot| look(no, slot));
         self.slots.evict(no);
         Ok(seen)
-    }
-
-    fn begin_checkpoint(&mut self) -> Result<(), JournalError> {
-        let waiting = std::mem::take(&mut self.next_checkpoint);
-        let history = match std::mem::replace(&mut self.keep, Keep::Usual) {
-            Keep::Usual => self.shared.limits.history_commits,
-            Keep::Nothing => 1,
-        };
-        let from = self.log.oldest_of(history);
-        self.measure(from)?;
-        let keep = self.sizes.keep(from);
-        let checkpoint = Checkpoint::plan(&self.slots, self.log, keep, waiting);
-        // It covers what is there by now; the next begins where it ends.
-        self.log.covered = self.log.tail;
-        self.log.uncovered = 0;
-        self.write_part(checkpoint)
-    }
-
-    /// Gets to know the sizes of the commits from `from` on: those of earlier owners are read, once.
-    fn measure(&mut self, from: Position) -> Result<(), JournalError> {
-        const READ_BYTES: usize = 4 << 20;
-        let known = self.sizes.first().unwrap_or(self.log.tail.next());
-        if from >= known || self.shared.limits.history_bytes == usize::MAX {
-            return Ok(());
-        }
-        let (mut older, mut next) = (Sizes::new(self.shared.limits.history_bytes), from);
-        while next < known {
-            let (provider, shard) = (&self.shared.provider, self.shared.shard);
-            let commits = pollster::block_on(provider.read_commits(shard, next, READ_BYTES))?;
-            let Some(last) = commits.last() else { break };
-            next = last.position.next();
-            for commit in commits.iter().filter(|commit| commit.position < known) {
-                older.push(commit.position, commit.bytes.len());
-            }
-        }
-        self.sizes.prepend(older);
-        Ok(())
-    }
-
-    fn part_saved(&mut self) -> Result<(), JournalError> {
-        let Some(mut checkpoint) = self.checkpoint.take() else {
-            return Ok(());
-        };
-        let Progress::Finished { oldest, covers } = checkpoint.part_saved(&mut self.slots) else {
-            return self.write_part(checkpoint);
-        };
-        self.log.oldest = oldest;
-        self.shared.queue.shorten_tail(covers);
-        self.shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!("journal_checkpoints_total").increment(1);
-        let now = self.shared.clock_ms();
-        self.shared.gauges.checkpoint_ms.store(now, Ordering::Relaxed);
-        for waiting in checkpoint.waiting {
-            let _ = waiting.send(());
-        }
-        Ok(())
-    }
-
-    fn write_part(&mut self, mut checkpoint: Checkpoint) -> Result<(), JournalError> {
-        let part = checkpoint.next_part(&self.shared, &self.slots, self.log.tail)?;
-        self.checkpoint = Some(checkpoint);
-        self.shared.queue.offer_part(part);
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::directory::Mail;
+use super::request::Mail;
 use super::slot::Slots;
 use super::{Shared, now_ms, spawn};
 use crate::dead::Summary;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::PoisonError;
 
-use super::directory::Mail;
+use super::request::Mail;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Commits of so many bytes are folded without being asked for: few enough to stay in the

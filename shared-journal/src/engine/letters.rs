@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use super::directory::{Activation, Request};
 use super::halt::Halt;
 use super::queue::Ticket;
+use super::request::{Activation, Request};
 use super::slot::Slot;
 use super::{Durable, Engine, Shared, unshare};
 use crate::envelope::{DEAD, DeadRow, decode_value, encode_value};

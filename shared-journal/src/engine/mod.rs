@@ -30,6 +30,7 @@ mod pace;
 mod patient;
 mod queue;
 mod recover;
+mod request;
 mod retry;
 mod sizes;
 mod slot;
@@ -48,8 +49,6 @@ pub(crate) use self::at_work::AtWork;
 use self::clock::Clock;
 use self::closing::Closing;
 pub(crate) use self::closing::Listener;
-pub(crate) use self::directory::{Activation, Durable, Keep, Lease, Page};
-use self::directory::{Mail, Purpose, Request};
 use self::gate::Gates;
 pub(crate) use self::gate::{Fate, Gate, Release};
 use self::gauges::Gauges;
@@ -64,6 +63,8 @@ use self::open::{no_thread, spawn, start};
 use self::queue::Queue;
 pub(crate) use self::queue::Ticket;
 pub(crate) use self::recover::{Checked, From, Scan};
+pub(crate) use self::request::{Activation, Durable, Keep, Lease, Page};
+use self::request::{Mail, Purpose, Request};
 pub(crate) use self::retry::Retry;
 pub(crate) use self::slot::read_record;
 pub(crate) use self::watch::Station;
@@ -452,7 +453,7 @@ impl Shared {
 
     /// Shows an actor's record, if it exists, when everything submitted so far is durable. Dropped
     /// if the journal ends before.
-    pub(crate) fn look(&self, actor: ActorId, look: directory::Look) {
+    pub(crate) fn look(&self, actor: ActorId, look: request::Look) {
         let after = self.queue.ticket();
         self.directory.send(Mail::Request { after, request: Request::Look { actor, look } });
     }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use fail::fail_point;
 
-use super::directory::{Committed, Mail};
 use super::pace::Pace;
 use super::queue::Batch;
+use super::request::{Committed, Mail};
 use super::retry::Retry;
 use super::{Shared, now_ms};
 use crate::envelope::{CommitHeader, encode_commit};

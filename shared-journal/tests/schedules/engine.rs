@@ -24,10 +24,10 @@ mod retry;
 #[path = "../../src/engine/writer.rs"]
 mod writer;
 
-pub(crate) use self::directory::Mail;
+pub(crate) use self::request::Mail;
 use self::writer::Writer;
 
-pub(crate) mod directory {
+pub(crate) mod request {
     use std::sync::Arc;
 
     use shared_journal::{JournalError, Position};
