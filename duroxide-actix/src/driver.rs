@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use actix::clock::{Sleep, sleep};
 use actix::{Actor, ActorContext, ActorState};
 use shared_journal::mailbox::{
-    Acknowledge, Delivery, Ended, MESSAGE, Reopening, error_text, panic_text,
+    Acknowledge, Delivery, Ended, MESSAGE, Reopening, caught, error_text,
 };
 use shared_journal::{ActorId, JournalError, Mailbox, MessageKey, Origin, Payload};
 
@@ -280,7 +280,7 @@ where
             // With `ctx.wait` it is done when the wait ends.
             Ok(()) if ctx.has_waits() => Poll::Pending,
             Ok(()) => self.reply(&mut job, None),
-            Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
+            Err(panic) => Poll::Ready(Err(caught(panic))),
         };
         delivery.work = Some(job);
         match reply {

@@ -38,8 +38,11 @@ pub enum AskError {
         error: Arc<str>,
     },
     /// A message with this id was received before, so it was not handled again; there was no room
-    /// to keep its reply ([`Limits::dedup_bytes`](shared_journal::Limits::dedup_bytes)).
-    #[error("message {id} was handled before, but its reply is not kept; see Limits::dedup_bytes")]
+    /// to keep its reply ([`Limits::dedup_count`](shared_journal::Limits::dedup_count),
+    /// [`dedup_bytes`](shared_journal::Limits::dedup_bytes)).
+    #[error(
+        "message {id} was handled before, but its reply is not kept; see Limits::dedup_count and dedup_bytes"
+    )]
     AlreadyProcessed {
         /// The message.
         id: MessageId,

@@ -264,6 +264,7 @@ where
                 }
             }
             Resolution::Recorded(outcome) => self.recorded(outcome),
+            Resolution::Refused(error) => self.fail(|_| AskError::refused(error)),
             Resolution::IdReused => self.fail(|fate| AskError::IdReused { id: fate.id() }),
             Resolution::Failed { attempts, error } => {
                 self.fail(|fate| AskError::DeadLetter { id: fate.id(), attempts, error });

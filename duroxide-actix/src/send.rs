@@ -21,9 +21,8 @@ pub trait DurableSend<A: Actor> {
     /// Sends a message under the caller's own id (an *idempotency key*) and waits for the reply.
     ///
     /// A message with an id that this actor has received before is not handled again: the reply
-    /// is the first one, also after a restart, within the dedup window
-    /// ([`Limits`](shared_journal::Limits): 1,024 ids of an actor and 24 hours unless you say
-    /// otherwise). Beyond the window it is a new message.
+    /// is the first one, also after a restart, for 24 hours at least
+    /// ([`Limits::dedup_age`](shared_journal::Limits::dedup_age)). Some time after that it is a new message.
     ///
     /// A sender's order is that of its calls as long as the mailbox has room, as in actix.
     ///

@@ -59,9 +59,12 @@ pub enum CallError<E> {
         error: Arc<str>,
     },
     /// The id was used before; there was no room to keep what was answered then
-    /// ([`Limits::dedup_bytes`](shared_journal::Limits::dedup_bytes)). The message was not handled
+    /// ([`Limits::dedup_count`](shared_journal::Limits::dedup_count),
+    /// [`dedup_bytes`](shared_journal::Limits::dedup_bytes)). The message was not handled
     /// again.
-    #[error("message {id} was handled before, but its reply is not kept; see Limits::dedup_bytes")]
+    #[error(
+        "message {id} was handled before, but its reply is not kept; see Limits::dedup_count and dedup_bytes"
+    )]
     AlreadyProcessed {
         /// The message.
         id: MessageId,

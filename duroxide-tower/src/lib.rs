@@ -76,7 +76,7 @@
 //! # Promises
 //!
 //! What is promised, and its limits, is told by [`shared_journal`]; in short: a reply is released
-//! when it is durable; an id is handled once, within the dedup window; messages are handled in the
+//! when it is durable; an id is handled once, for a day at least; messages are handled in the
 //! order of their durable receipt; a message that panics is retried and then kept as a dead letter.
 //! What a handler does to the outside world is done at least once.
 //!

@@ -26,7 +26,7 @@ pub struct Keyed<M> {
 
 impl<M> Keyed<M> {
     /// A message under an id. A second message with the same id to the same actor is not handled,
-    /// within the dedup window; its caller gets the recorded reply of the first.
+    /// within [`Limits::dedup_age`](shared_journal::Limits::dedup_age); its caller gets the recorded reply of the first.
     pub fn new(id: impl Into<MessageId>, message: M) -> Self {
         Self { id: Some(id.into()), message }
     }
@@ -217,6 +217,10 @@ where
         let answer = match (resolution, self.answer) {
             (Resolution::Processed, Some(answer)) => answer.map_err(CallError::Domain),
             (Resolution::Recorded(outcome), _) => recorded(id, outcome),
+            (Resolution::Refused(error), _) => {
+                let refusal = Arc::try_unwrap(error).map_or_else(Refusal::Failed, Refusal::from);
+                return self.caller.refuse(refusal);
+            }
             (Resolution::IdReused, _) => return self.caller.refuse(Refusal::IdReused { id }),
             (Resolution::Failed { attempts, error }, _) => {
                 Err(CallError::DeadLetter { id, attempts, error })

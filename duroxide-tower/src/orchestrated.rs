@@ -9,7 +9,7 @@ use duroxide::runtime::registry::{ActivityRegistryBuilder, OrchestrationRegistry
 use duroxide::{ActivityContext, Client};
 use futures::FutureExt;
 use shared_journal::cluster::{Cluster, SendError};
-use shared_journal::mailbox::{over_limit, panic_text};
+use shared_journal::mailbox::{caught, over_limit};
 use shared_journal::workflow::{
     Handling, ORCHESTRATED_REPLY_BYTES, OrchestratedActor, OrchestratedError, orchestrated,
     run_orchestrated,
@@ -154,7 +154,7 @@ impl<A: DurableActor> Orchestrated<A> {
             }
             None => running.await,
         };
-        let answer = handled.map_err(|panic| panic_text(&*panic))?;
+        let answer = handled.map_err(caught)?;
         let handled =
             handling.handled(&actor.snapshot(), &answer, &outbox).map_err(|error| text(&error))?;
         let size = handled.reply_bytes();

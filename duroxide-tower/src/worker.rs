@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures::future::OptionFuture;
 use futures::{FutureExt, TryFutureExt};
 use shared_journal::JournalError;
-use shared_journal::mailbox::{Delivery, Ended, REPLY, error_text, over_limit, panic_text};
+use shared_journal::mailbox::{Delivery, Ended, REPLY, caught, error_text, over_limit, panic_text};
 
 use crate::actor::{ActorContext, DurableActor};
 use crate::intake::{Intake, Work};
@@ -148,7 +148,7 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
         let Self { actor, context, intake, .. } = self;
         let began = Instant::now();
         let handling = AssertUnwindSafe(async { actor.handle(context, message).await });
-        let handling = handling.catch_unwind().map_err(|panic| panic_text(&*panic));
+        let handling = handling.catch_unwind().map_err(caught);
         let mut handling = pin!(OptionFuture::from(Some(handling)));
         if let Poll::Ready(Some(handled)) = futures::poll!(handling.as_mut()) {
             return Ok((Some(delivery), handled));

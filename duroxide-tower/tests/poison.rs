@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum How {
     Panics,
+    /// And once more when what it panicked with is dropped.
+    PanicsTwice,
     SnapshotPanics,
     StateDoesNotEncode,
     StatePanics,
@@ -28,8 +30,9 @@ enum How {
     ReplyIsTooLarge,
 }
 
-const ALL: [How; 8] = [
+const ALL: [How; 9] = [
     How::Panics,
+    How::PanicsTwice,
     How::SnapshotPanics,
     How::StateDoesNotEncode,
     How::StatePanics,
@@ -65,6 +68,15 @@ struct Glass {
     /// Derived from the sum, not stored.
     double: u64,
     gate: Arc<Semaphore>,
+}
+
+/// Panics as it is dropped.
+struct Twice;
+
+impl Drop for Twice {
+    fn drop(&mut self) {
+        panic!("once more");
+    }
 }
 
 struct Stored(u64, Option<How>);
@@ -135,6 +147,9 @@ impl DurableActor for Glass {
                 self.double += 2000;
                 self.broken = Some(how);
                 assert_ne!(how, How::Panics, "a handler on purpose");
+                if how == How::PanicsTwice {
+                    std::panic::panic_any(Twice);
+                }
                 Some(how)
             }
         };
@@ -190,7 +205,8 @@ async fn poison_of_every_kind_ends_and_spares_the_others() {
             let letters = dead(&journal).await;
             assert_eq!(letters.len(), 1, "{how:?}: {letters:?}");
             if how != How::StateIsTooLarge && how != How::ReplyIsTooLarge {
-                assert!(letters[0].1.contains("on purpose"), "{letters:?}");
+                let said = if how == How::PanicsTwice { "without a text" } else { "on purpose" };
+                assert!(letters[0].1.contains(said), "{letters:?}");
             }
         }
     }

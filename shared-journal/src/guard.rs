@@ -8,7 +8,19 @@ use crate::codec::CodecError;
 /// Longest text of a failure that is kept, in bytes: it is stored with each dead letter.
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
-/// The text of a panic, if it has one, for [`Mailbox::failed`](crate::Mailbox::failed).
+/// The text of a panic that was caught, for [`Mailbox::failed`](crate::Mailbox::failed). What was panicked
+/// with is dropped here, and may panic again as it is.
+#[must_use]
+pub fn caught(panic: Box<dyn Any + Send>) -> String {
+    let text = panic_text(&*panic);
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        // There may be no end to this.
+        std::mem::forget(again);
+    }
+    text
+}
+
+/// The text of a panic, if it has one.
 #[must_use]
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = if let Some(text) = panic.downcast_ref::<&'static str>() {
@@ -24,7 +36,7 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> String {
 /// Runs code of the user's types; a panic is an error.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecError> {
     catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|panic| Err(CodecError::Panicked { text: panic_text(&*panic) }))
+        .unwrap_or_else(|panic| Err(CodecError::Panicked { text: caught(panic) }))
 }
 
 /// The beginning of a text that is too long to be kept with a message.
@@ -53,5 +65,17 @@ mod tests {
         assert!(long.starts_with(&text));
         assert_eq!(panic_text(&"short"), "short");
         assert_eq!(panic_text(&7), "a panic without a text");
+    }
+
+    #[test]
+    fn what_panics_again_as_it_is_dropped_is_a_panic_like_others() {
+        struct Twice;
+        impl Drop for Twice {
+            fn drop(&mut self) {
+                panic!("once more");
+            }
+        }
+        let panic = catch_unwind(|| std::panic::panic_any(Twice)).unwrap_err();
+        assert_eq!(caught(panic), "a panic without a text");
     }
 }

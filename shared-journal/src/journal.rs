@@ -120,7 +120,7 @@ impl EventJournal {
     }
 
     /// The recorded outcome of a message. Waits for it if the message was received and not yet
-    /// processed; None if its id is unknown, or older than the dedup window.
+    /// processed; None if its id is unknown, or older than [`Limits::dedup_age`](crate::Limits::dedup_age).
     ///
     /// # Errors
     /// The store cannot be read, or the journal has stopped.

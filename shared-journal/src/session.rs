@@ -176,13 +176,21 @@ impl Session {
         Ok(self.received)
     }
 
-    /// Whether a new message may be taken: not if too many were given up.
+    /// Whether a new message may be taken: not if too many were given up. One that the journal is asked
+    /// about is looked at when it has answered.
     pub(crate) fn check_dead(&self, key: MessageKey) -> Result<(), JournalError> {
+        if self.must_ask(key) || self.ids.look(key, None) != Seen::New {
+            return Ok(());
+        }
+        self.check_room_for_dead()
+    }
+
+    /// As [`check_dead`](Self::check_dead), for a message that is new.
+    pub(crate) fn check_room_for_dead(&self) -> Result<(), JournalError> {
         let limits = &self.engine.shared().limits;
         let (count, bytes) = self.dead.get();
         let full = count >= limits.dead_letters || bytes >= limits.dead_letter_bytes;
-        // One that was received before is not new.
-        if full && self.ids.look(key, None) == Seen::New {
+        if full {
             return Err(JournalError::DeadLettersFull { actor: self.actor.clone(), count, bytes });
         }
         Ok(())

@@ -13,8 +13,8 @@ use shared_journal::cluster::Founding;
 use shared_journal::mailbox::{MESSAGE, REPLY, Resolution, Work, fingerprint};
 use shared_journal::sqlite::SqliteActorProvider;
 use shared_journal::{
-    ActorId, Durability, DurableState, EventJournal, Limits, Mailbox, MessageId, Outcome, copy,
-    reshard,
+    ActorId, Durability, DurableState, EventJournal, JournalError, Limits, Mailbox, MessageId,
+    MessageKey, Outcome, copy, reshard,
 };
 
 /// What became of a message, under its number.
@@ -307,4 +307,32 @@ async fn a_duplicate_has_its_reply_also_if_the_actor_leaves() {
     drop(mailbox);
     let (number, resolution) = resolutions.recv().await.unwrap();
     assert_eq!((number, recorded(resolution)), (7, Some(7)));
+}
+
+#[tokio::test]
+async fn a_known_key_is_answered_also_when_nothing_new_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { dead_letters: 1, ..few() };
+    let journal = open(&folder.path().join("app.actors.db"), limits).await;
+    let mut one = Actor::start(&journal).await;
+    one.use_keys(20).await;
+    // Then it lets older ones go.
+    one.ask(21, 21).await;
+    one.send(None, 0);
+    let delivery = one.mailbox.next().unwrap().unwrap();
+    one.mailbox.give_up(delivery, "a test");
+    one.handle().await;
+    one.resolutions.recv().await.unwrap();
+    assert_eq!(journal.dead_letters(&actor()).await.unwrap().len(), 1);
+    let known = one.mailbox.check_dead_letters(MessageId::from(20));
+    let unknown = one.mailbox.check_dead_letters(MessageKey::Anonymous);
+    assert!(known.is_ok() && unknown.is_err());
+    // Nobody but the journal knows what these are.
+    for key in [1, 2, 100] {
+        one.mailbox.check_dead_letters(MessageId::from(key)).unwrap();
+    }
+    assert_eq!(recorded(one.ask(1, 1).await), Some(1));
+    assert!(matches!(one.ask(2, 77).await, Resolution::IdReused));
+    let Resolution::Refused(error) = one.ask(100, 5).await else { panic!("it is new") };
+    assert!(matches!(*error, JournalError::DeadLettersFull { count: 1, .. }), "{error}");
 }

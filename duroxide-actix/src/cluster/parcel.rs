@@ -113,6 +113,7 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
                 _ => Delivered::AlreadyProcessed,
             },
             (Resolution::IdReused, _) => Delivered::IdReused,
+            (Resolution::Refused(error), _) => Delivered::Refused(error_text(error).into()),
             (Resolution::Failed { attempts, error }, _) => {
                 Delivered::Failed { attempts: *attempts, error: error.clone() }
             }

@@ -74,7 +74,7 @@ impl<A: DurableActor> ActorRef<A> {
     }
 
     /// As [`ask`](Self::ask), under the caller's own id (an *idempotency key*): a message with an
-    /// id that the actor received before, within the dedup window, is not handled again and gets
+    /// id that the actor received before, within [`Limits::dedup_age`](shared_journal::Limits::dedup_age), is not handled again and gets
     /// the first reply.
     ///
     /// # Errors

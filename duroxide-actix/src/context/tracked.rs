@@ -9,7 +9,7 @@ use std::task::{self, Poll};
 use actix::Actor;
 use actix::fut::ActorFuture;
 use shared_journal::Origin;
-use shared_journal::mailbox::panic_text;
+use shared_journal::mailbox::caught;
 
 use super::DurableContext;
 
@@ -126,7 +126,7 @@ where
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(())) => this.end(),
             Err(panic) => {
-                let text = panic_text(&*panic);
+                let text = caught(panic);
                 if let Some(mut driver) = ctx.driver.take() {
                     driver.future_panicked(this.origin, &text, act, ctx);
                     ctx.driver = Some(driver);

@@ -10,7 +10,7 @@ use actix::dev::ContextFut;
 use actix::{Actor, AsyncContext, Context};
 use futures::FutureExt;
 use futures::future::poll_fn;
-use shared_journal::mailbox::panic_text;
+use shared_journal::mailbox::caught;
 
 use super::inner::Inner;
 use super::pump::{Capture, Pump};
@@ -57,7 +57,7 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
             Ok(End::Stopped) => break,
             Ok(End::OverLimit(text)) => Some(text),
             Ok(End::Down) => None,
-            Err(panic) => Some(panic_text(&*panic)),
+            Err(panic) => Some(caught(panic)),
         };
         effects.outbox.set_running(shared_journal::Origin::default());
         // Dropping the context runs `stopping` and `stopped` of an actor that has just panicked.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_journal::mailbox::{error_text, panic_text};
+use shared_journal::mailbox::{caught, error_text};
 use shared_journal::{ActorId, JournalError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,7 @@ where
             let original = self.original.lock().unwrap_or_else(PoisonError::into_inner).clone();
             Lane::new(original, self.common.clone(), self.done.clone())
         });
-        let panicked = |panic: Box<dyn Any + Send>| self.panicked(&panic_text(&*panic));
+        let panicked = |panic: Box<dyn Any + Send>| self.panicked(&caught(panic));
         let lane = catch_unwind(cloning).map_err(panicked)?;
         let (journal, actor) = (self.common.journal.clone(), self.actor.clone());
         // The request's `Deserialize` is the user's, too.
@@ -83,7 +83,7 @@ where
         });
         match recovering.catch_unwind().await {
             Ok(recovered) => recovered.map_err(|error| Failure::Journal(Arc::new(error))),
-            Err(panic) => Err(self.panicked(&panic_text(&*panic))),
+            Err(panic) => Err(self.panicked(&caught(panic))),
         }
     }
 
@@ -132,7 +132,7 @@ where
             .end_with_journal();
         match AssertUnwindSafe(service.run()).catch_unwind().await {
             Ok(ended) => ended.map_err(Failure::Journal),
-            Err(panic) => Err(self.panicked(&panic_text(&*panic))),
+            Err(panic) => Err(self.panicked(&caught(panic))),
         }
     }
 

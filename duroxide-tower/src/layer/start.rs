@@ -7,7 +7,7 @@ use futures::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_journal::ActorId;
-use shared_journal::mailbox::panic_text;
+use shared_journal::mailbox::caught;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -59,9 +59,7 @@ where
         let failure = match starting.catch_unwind().await {
             Ok(Ok(())) => return,
             Ok(Err(failure)) => failure,
-            Err(panic) => {
-                Failure::Panicked { actor: first.clone(), panic: panic_text(&*panic).into() }
-            }
+            Err(panic) => Failure::Panicked { actor: first.clone(), panic: caught(panic).into() },
         };
         route.fail(&first, failure);
     }

@@ -44,8 +44,11 @@ pub enum SendError {
         error: Arc<str>,
     },
     /// A message with this id was received before, so it was not handled again; there was no room
-    /// to keep its reply ([`Limits::dedup_bytes`](crate::Limits::dedup_bytes)).
-    #[error("message {id} was handled before, but its reply is not kept; see Limits::dedup_bytes")]
+    /// to keep its reply ([`Limits::dedup_count`](crate::Limits::dedup_count),
+    /// [`dedup_bytes`](crate::Limits::dedup_bytes)).
+    #[error(
+        "message {id} was handled before, but its reply is not kept; see Limits::dedup_count and dedup_bytes"
+    )]
     AlreadyProcessed {
         /// The message.
         id: MessageId,

@@ -7,7 +7,7 @@
 //!
 //! - A node that dies is replaced when its leases have run out; one that leaves hands its shards over.
 //! - A message is handled once, whichever way it takes and however often it is sent on the way, within
-//!   the dedup window ([`Limits`](crate::Limits)).
+//!   the age of keys ([`Limits::dedup_age`](crate::Limits::dedup_age)).
 //! - Messages of one sender to one actor keep their order, also when the actor moves.
 //! - Leases decide who tries and epochs decide who may: of two nodes that both believe to have a shard,
 //!   one cannot commit, and so releases no reply.

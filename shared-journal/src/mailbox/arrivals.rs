@@ -110,7 +110,10 @@ impl<W: Work> Mailbox<W> {
         for recorded in answers? {
             let Some(arrival) = self.arrivals.pop() else { break };
             match recorded {
-                None => self.admit(arrival)?,
+                None => match self.session.check_room_for_dead() {
+                    Ok(()) => self.admit(arrival)?,
+                    Err(error) => arrival.work.resolve(Resolution::Refused(Arc::new(error))),
+                },
                 Some(recorded) => self.answer_known(arrival, recorded),
             }
         }

@@ -47,6 +47,8 @@ pub enum Resolution {
     Recorded(Outcome),
     /// Another message was received under its id. This one is not handled.
     IdReused,
+    /// It was not received, and is not handled: [`JournalError::DeadLettersFull`].
+    Refused(Arc<JournalError>),
 }
 
 /// A message in the mailbox.
