@@ -21,7 +21,17 @@ pub const MAX_REPAIR_WHY_BYTES: usize = 1024;
 /// Mends what is stuck, in the name of somebody and for a reason, which become part of the history
 /// ([`ActorEvent::Repaired`]). From [`EventJournal::repair`], in the process that has the journal.
 ///
-/// States and messages are text: JSON, also for what is stored as MessagePack. Nothing checks that a
+/// States and messages are text: JSON, also for what is stored as MessagePack. What JSON has no form for
+/// is an object with one field:
+///
+/// | form | what |
+/// |---|---|
+/// | `{"$map": [[1, "a"], [2, "b"]]}` | a map with keys that are no text |
+/// | `{"$bytes": "AAE="}` | bytes, in base64; integers of 128 bits are 16 bytes, the highest first |
+/// | `{"$float": "NaN"}`, `"inf"`, `"-inf"`, `"NaN:7ff8000000000001"` | a float that is not finite |
+/// | `{"$ext": [5, "AAE="]}` | an extension of MessagePack |
+///
+/// Nothing checks that a
 /// text is what the application's type wants: a state that is not refuses the actor's start, and a
 /// message that is not becomes a dead letter again.
 ///
