@@ -121,7 +121,7 @@ async fn connect(pool: &PgPool, durability: Durability) -> Result<PgConnection, 
 pub(super) fn prepare(link: &mut Link, schema: &str, store: &str) -> Result<(), JournalError> {
     let fail = |error| classify(store, "migrate", error);
     let in_schema = |statement: &str| statement.replace("{schema}", schema);
-    let supported = u32::try_from(sql::MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let supported = sql::VERSION;
     let found = link.run(async |connection| {
         let mut transaction = connection.begin().await?;
         // Of two processes that find an empty schema, one migrates and the other sees it.
@@ -153,7 +153,7 @@ pub(super) fn prepare(link: &mut Link, schema: &str, store: &str) -> Result<(), 
 /// The version of the schema, 0 if there is no journal.
 pub(super) fn version(link: &mut Link, schema: &str, store: &str) -> Result<u32, JournalError> {
     let in_schema = |statement: &str| statement.replace("{schema}", schema);
-    let supported = u32::try_from(sql::MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let supported = sql::VERSION;
     let found = link.run(async |connection| {
         let has: bool =
             sqlx::query_scalar(&in_schema(sql::HAS_VERSION)).fetch_one(&mut *connection).await?;

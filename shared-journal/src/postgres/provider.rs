@@ -40,6 +40,8 @@ const OPEN_RETRY: Duration = Duration::from_secs(5);
 /// other methods need one.
 pub struct PostgresActorProvider {
     store: String,
+    /// The version of the schema. One that is only read may be older than ours.
+    version: u32,
     pub(super) schema: String,
     /// The statement of nearly every commit.
     append: String,
@@ -82,8 +84,8 @@ impl PostgresActorProvider {
     pub fn open_to_read(provider: &PostgresProvider) -> Result<Option<Arc<Self>>, JournalError> {
         let mut store = Self::new(provider, Durability::PowerLoss)?;
         let (schema, name) = (store.schema.clone(), store.store.clone());
-        let found = store.patiently(|writer| version(writer, &schema, &name))?;
-        Ok((found > 0).then(|| Arc::new(store)))
+        store.version = store.patiently(|writer| version(writer, &schema, &name))?;
+        Ok((store.version > 0).then(|| Arc::new(store)))
     }
 
     fn new(provider: &PostgresProvider, durability: Durability) -> Result<Self, JournalError> {
@@ -98,6 +100,7 @@ impl PostgresActorProvider {
         let writer = Link::new(pool.clone(), durability)
             .map_err(|error| classify(&store, "connect", Error::Io(error)))?;
         Ok(Self {
+            version: sql::VERSION,
             schema: schema.to_owned(),
             append: sql::APPEND.replace("{schema}", schema),
             writer: Mutex::new(writer),
@@ -379,6 +382,9 @@ impl ActorProvider for PostgresActorProvider {
         after: Sequence,
         max_bytes: usize,
     ) -> Result<Vec<StoredLetter>, JournalError> {
+        if self.version < sql::LETTERS_SINCE {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query(&self.sql(sql::LOAD_LETTERS))
             .bind(i64::from(shard.0))
             .bind(signed(no.0))
@@ -401,6 +407,9 @@ impl ActorProvider for PostgresActorProvider {
         no: ActorNo,
         ids: &[MessageId],
     ) -> Result<Vec<StoredKey>, JournalError> {
+        if self.version < sql::KEYS_SINCE {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query(&self.sql(sql::LOAD_KEYS))
             .bind(i64::from(shard.0))
             .bind(signed(no.0))
@@ -419,6 +428,9 @@ impl ActorProvider for PostgresActorProvider {
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<StoredKey>, JournalError> {
+        if self.version < sql::KEYS_SINCE {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query(&self.sql(sql::LIST_KEYS))
             .bind(i64::from(shard.0))
             .bind(signed(no.0))

@@ -1,5 +1,12 @@
 //! Every statement, in one place.
 
+/// The version of the schema.
+pub(super) const VERSION: u32 = 5;
+const _: () = assert!(MIGRATIONS.len() == VERSION as usize);
+/// There are tables for dead letters and for keys since these.
+pub(super) const LETTERS_SINCE: u32 = 4;
+pub(super) const KEYS_SINCE: u32 = 5;
+
 /// One entry a version, applied in order. An entry that was released never changes.
 pub(super) const MIGRATIONS: &[&str] = &[
     // 1. A commit is not compressible enough to pay for trying.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::classify;
 use super::place::{self, Model};
-use super::sql::{APPLICATION_ID, MIGRATIONS};
+use super::sql::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::wal;
 use crate::error::JournalError;
 use crate::limits::Durability;
@@ -139,7 +139,7 @@ pub(super) fn version(connection: &Connection, store: &str) -> Result<u32, Journ
     let found: u32 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|error| classify(store, "read the schema's version", error))?;
-    let supported = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let supported = VERSION;
     if found > supported {
         return Err(JournalError::SchemaVersion { store: store.to_owned(), found, supported });
     }

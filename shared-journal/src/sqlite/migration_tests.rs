@@ -12,7 +12,7 @@ use crate::cluster::ClusterStore;
 use crate::engine::{From, Scan};
 use crate::envelope::{CommitHeader, encode_commit};
 use crate::error::JournalError;
-use crate::id::{ActorNo, Epoch, Position, ShardId};
+use crate::id::{ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::limits::Durability;
 use crate::provider::{ActorKey, ActorProvider, RecordFilter, StoredCommit};
 
@@ -103,6 +103,24 @@ fn use_all(path: &Path) -> Result<Vec<StoredCommit>, JournalError> {
 fn named(error: &JournalError, path: &Path) {
     assert!(error.to_string().contains(&path.display().to_string()), "{error:?}");
     assert!(!error.is_retryable(), "{error:?}");
+}
+
+/// Somebody with a newer program looks at the journal of an older one.
+#[tokio::test]
+async fn an_earlier_version_is_read_beside_its_owner() {
+    for version in 1..=MIGRATIONS.len() {
+        let (_folder, path) = folder();
+        let records = vec![("t".to_owned(), 1, vec![9; 200])];
+        write(&path, version, &Content { shards: vec![(1, 1, vec![vec![7]])], records });
+        let store = SqliteActorProvider::open_to_read(&path).unwrap().expect("there is one");
+        let (shard, no) = (ShardId(0), ActorNo(1));
+        assert!(store.read_head(shard).await.unwrap().is_some());
+        assert!(store.owner(shard).await.unwrap().is_none());
+        assert_eq!(store.load_letters(shard, no, Sequence(0), 100).await.unwrap(), []);
+        assert_eq!(store.load_keys(shard, no, &[1.into()]).await.unwrap(), []);
+        assert_eq!(store.list_keys(shard, no, None, 100).await.unwrap(), []);
+        assert_eq!(user_version(&path) as usize, version, "it stays as it is");
+    }
 }
 
 proptest! {

@@ -40,6 +40,8 @@ pub struct SqliteActorProvider {
     keeper: Option<Arc<Keeper>>,
     group: Group<Ownership>,
     reader: Mutex<Connection>,
+    /// The version of the schema. One that is only read may be older than ours.
+    version: u32,
 }
 
 impl std::fmt::Debug for SqliteActorProvider {
@@ -77,13 +79,14 @@ impl SqliteActorProvider {
             _ => {}
         }
         let (writer, reader) = (location.connect_to_read()?, location.connect_to_read()?);
+        let version = version(&reader, &location.to_string())?;
         // Of a file without tables its owner is about to make a journal.
-        if version(&reader, &location.to_string())? == 0 {
+        if version == 0 {
             return Ok(None);
         }
         let (writer, reader) = (Arc::new(Mutex::new(writer)), Mutex::new(reader));
         let group = Group::default();
-        Ok(Some(Arc::new(Self { location, writer, keeper: None, group, reader })))
+        Ok(Some(Arc::new(Self { location, writer, keeper: None, group, reader, version })))
     }
 
     pub(super) fn connect(
@@ -122,8 +125,8 @@ impl SqliteActorProvider {
         };
         let reader = location.connect(durability)?;
         let (writer, reader) = (Arc::new(Mutex::new(writer)), Mutex::new(reader));
-        let keeper = Keeper::new(&location);
-        Ok(Self { location, writer, keeper, group: Group::default(), reader })
+        let (keeper, group) = (Keeper::new(&location), Group::default());
+        Ok(Self { location, writer, keeper, group, reader, version: sql::VERSION })
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Connection> {
@@ -342,6 +345,9 @@ impl ActorProvider for SqliteActorProvider {
         after: Sequence,
         max_bytes: usize,
     ) -> Result<Vec<StoredLetter>, JournalError> {
+        if self.version < sql::LETTERS_SINCE {
+            return Ok(Vec::new());
+        }
         let fail = self.fail("load dead letters");
         let reader = self.reader();
         let mut statement = reader.prepare_cached(sql::LOAD_LETTERS).map_err(&fail)?;
@@ -363,6 +369,9 @@ impl ActorProvider for SqliteActorProvider {
         no: ActorNo,
         ids: &[MessageId],
     ) -> Result<Vec<StoredKey>, JournalError> {
+        if self.version < sql::KEYS_SINCE {
+            return Ok(Vec::new());
+        }
         let fail = self.fail("load keys");
         let reader = self.reader();
         let mut statement = reader.prepare_cached(sql::LOAD_KEY).map_err(&fail)?;
@@ -382,6 +391,9 @@ impl ActorProvider for SqliteActorProvider {
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<StoredKey>, JournalError> {
+        if self.version < sql::KEYS_SINCE {
+            return Ok(Vec::new());
+        }
         let after = after.map_or_else(Vec::new, |it| blob(it).to_vec());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let reader = self.reader();

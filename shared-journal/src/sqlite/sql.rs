@@ -9,6 +9,13 @@ pub(super) const KEY_BITS: u32 = 44;
 /// "DXRA", so that a file of ours is known from others.
 pub(super) const APPLICATION_ID: i32 = 0x4458_5241;
 
+/// The version of the schema.
+pub(super) const VERSION: u32 = 5;
+const _: () = assert!(MIGRATIONS.len() == VERSION as usize);
+/// There are tables for dead letters and for keys since these.
+pub(super) const LETTERS_SINCE: u32 = 4;
+pub(super) const KEYS_SINCE: u32 = 5;
+
 /// One entry a version, applied in order. An entry that was released never changes.
 pub(super) const MIGRATIONS: &[&str] = &[
     // 1
