@@ -172,6 +172,8 @@ fn read_again(kind: u8, row: &[u8]) {
     let added = match (kind, row[3]) {
         (COMMIT, ..3) => 10,
         (RECORD, ..3) => 8 + 2 * row.len(),
+        // When the newest key in a row was recorded.
+        (RECORD, 3) => 1,
         _ => 0,
     };
     assert!(written.len() <= row.len() + added, "{row:x?} grows to {written:x?}");
