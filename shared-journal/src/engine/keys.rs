@@ -54,8 +54,8 @@ pub(super) fn recorded(
     if record.aged.newest_ms() < horizon.max(1) || record.aged.to_delete().is_some() {
         return Ok(found);
     }
-    let wanted: Vec<_> = ids.iter().zip(&found).filter(|(_, found)| found.is_none()).collect();
-    let wanted: Vec<_> = wanted.into_iter().map(|(id, _)| *id).collect();
+    let missing = ids.iter().zip(&found).filter(|(_, found)| found.is_none());
+    let wanted: Vec<_> = missing.map(|(id, _)| *id).collect();
     if wanted.is_empty() {
         return Ok(found);
     }
