@@ -15,7 +15,7 @@ use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
 use duroxide::{Client, Event, EventKind, OrchestrationContext, OrchestrationRegistry};
 use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::{
-    Missed, TimerId, WorkflowResult, next_event, register, register_orchestrations,
+    Missed, TimerId, WorkflowResult, for_runtime, next_event, register, register_orchestrations,
 };
 use duroxide_actix::journal::{
     ActorEvent, ActorId, DurableMessage, DurableState, EventJournal, HistoryEntry, MessageId,
@@ -399,6 +399,7 @@ async fn runtime(provider: Arc<dyn Provider>, cluster: &Cluster) -> Arc<Runtime>
         worker_lock_renewal_buffer: Duration::from_millis(300),
         ..RuntimeOptions::default()
     };
+    let provider = for_runtime(provider);
     Runtime::start_with_options(provider, activities, orchestrations, options).await
 }
 

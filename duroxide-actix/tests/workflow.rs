@@ -12,7 +12,7 @@ use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
 use duroxide_actix::journal::cluster::Cluster;
-use duroxide_actix::journal::workflow::{WorkflowError, register};
+use duroxide_actix::journal::workflow::{WorkflowError, for_runtime, register};
 use duroxide_actix::journal::{DurableMessage, DurableState};
 use duroxide_actix::{ActorRef, ClusterActors, DurableActor, WorkflowActors, WrappedHost};
 use serde::{Deserialize, Serialize};
@@ -99,7 +99,7 @@ async fn fail(ctx: OrchestrationContext, _: String) -> Result<String, String> {
 }
 
 async fn start(store: &Store, cluster: &Cluster) -> (Arc<Runtime>, Client) {
-    let provider = store.provider().await;
+    let provider = for_runtime(store.provider().await);
     let activities = register(ActivityRegistry::builder(), cluster).build();
     let orchestrations =
         OrchestrationRegistry::builder().register("save", save).register("fail", fail).build();

@@ -39,6 +39,7 @@ use crate::actor::{ActorContext, DurableActor};
 /// # use std::sync::Arc;
 /// # use duroxide::providers::sqlite::SqliteProvider;
 /// # use duroxide::runtime::registry::ActivityRegistry;
+/// # use duroxide::runtime::RuntimeOptions;
 /// # use duroxide::{Client, OrchestrationRegistry};
 /// # use duroxide_tower::{ActorContext, DurableActor, DurableMessage, DurableState, async_trait};
 /// # use serde::{Deserialize, Serialize};
@@ -70,7 +71,8 @@ use crate::actor::{ActorContext, DurableActor};
 /// let cluster = Cluster::builder("app", 4).host(host).join(provider.clone()).await?;
 /// let activities = counters.activity(ActivityRegistry::builder());
 /// let orchestrations = counters.orchestration(OrchestrationRegistry::builder());
-/// let runtime = start(provider.clone(), &cluster, activities, orchestrations).await;
+/// let options = RuntimeOptions::default();
+/// let runtime = start(provider.clone(), &cluster, activities, orchestrations, options).await;
 ///
 /// let counter = counters.actor(&cluster, &Client::new(provider), "42");
 /// assert_eq!(counter.ask(Add(5)).await?, Ok(5));

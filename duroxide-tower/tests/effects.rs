@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use duroxide::providers::sqlite::SqliteProvider;
 use duroxide::runtime::Runtime;
+use duroxide::runtime::RuntimeOptions;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry, OrchestrationStatus};
 use duroxide_tower::journal::Limits;
@@ -140,7 +141,8 @@ impl World {
             .unwrap();
         let orchestrations = OrchestrationRegistry::builder().register("approve", approve);
         let activities = ActivityRegistry::builder();
-        let runtime = start(provider.clone(), &cluster, activities, orchestrations).await;
+        let options = RuntimeOptions::default();
+        let runtime = start(provider.clone(), &cluster, activities, orchestrations, options).await;
         Self { _folder: folder, cluster, runtime, client: Client::new(provider) }
     }
 

@@ -12,7 +12,7 @@ use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationRegistry};
 use duroxide_tower::journal::cluster::{Cluster, SendError};
 use duroxide_tower::journal::workflow::{
-    OrchestratedError, WorkflowHost, register, register_orchestrations,
+    OrchestratedError, WorkflowHost, for_runtime, register, register_orchestrations,
 };
 use duroxide_tower::{
     ActorContext, DurableActor, DurableMessage, DurableState, Orchestrated, OrchestratedRef,
@@ -100,7 +100,7 @@ struct World {
 impl World {
     async fn begin(folder: &Path) -> Self {
         let url = format!("sqlite:{}?mode=rwc", folder.join("app.db").display());
-        let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
+        let provider = for_runtime(Arc::new(SqliteProvider::new(&url, None).await.unwrap()));
         let sums = Orchestrated::new(|_| Sum::default());
         let cluster = Cluster::builder("sums", 2)
             .lease(Duration::from_secs(1))

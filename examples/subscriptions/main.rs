@@ -21,6 +21,7 @@ use std::time::Duration;
 use clap::Parser;
 use duroxide::OrchestrationRegistry;
 use duroxide::providers::sqlite::SqliteProvider;
+use duroxide::runtime::RuntimeOptions;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide_actix::journal::MessageId;
 use duroxide_actix::journal::cluster::Cluster;
@@ -67,7 +68,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         .await?;
     let activities = ActivityRegistry::builder().register("charge", renewal::charge);
     let orchestrations = OrchestrationRegistry::builder().register("renew", renewal::renew);
-    let runtime = workflow::start(provider, &cluster, activities, orchestrations).await;
+    let options = RuntimeOptions::default();
+    let runtime = workflow::start(provider, &cluster, activities, orchestrations, options).await;
 
     for number in 0..CUSTOMERS {
         let customer = cluster.actor::<Customer>(number.to_string());

@@ -8,6 +8,7 @@ use crate::error::JournalError;
 use crate::limits::Durability;
 use crate::portable::PortableActorProvider;
 use crate::provider::ActorProvider;
+use crate::sqlite::OneWriter;
 
 /// Opens the store that [`EventJournal::open`](crate::EventJournal::open) uses for `provider`.
 ///
@@ -21,6 +22,7 @@ pub fn attach(
     provider: &Arc<dyn Provider>,
     durability: Durability,
 ) -> Result<Arc<dyn ActorProvider>, JournalError> {
+    let provider = &OneWriter::under(provider);
     if let Some(store) = crate::sqlite::attach(provider, durability) {
         return store.map(|store| store as Arc<dyn ActorProvider>);
     }
@@ -46,6 +48,7 @@ pub fn attach(
 pub fn attach_to_read(
     provider: &Arc<dyn Provider>,
 ) -> Result<Option<Arc<dyn ActorProvider>>, JournalError> {
+    let provider = &OneWriter::under(provider);
     if let Some(store) = crate::sqlite::attach_to_read(provider) {
         return Ok(store?.map(|store| store as Arc<dyn ActorProvider>));
     }

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use duroxide::providers::Provider;
 use duroxide::providers::sqlite::SqliteProvider;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry, OrchestrationStatus};
 use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::{
-    Missed, WorkflowResult, next_event, register, register_orchestrations,
+    Missed, WorkflowResult, for_runtime, next_event, register, register_orchestrations,
 };
 use duroxide_actix::journal::{DurableMessage, DurableState};
 use duroxide_actix::{
@@ -135,7 +136,7 @@ async fn talk(ctx: OrchestrationContext, _: String) -> Result<String, String> {
 
 async fn begin(store: &Path) -> (Cluster, Arc<Runtime>, Client) {
     let url = format!("sqlite:{}?mode=rwc", store.display());
-    let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
+    let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap()) as Arc<dyn Provider>;
     let cluster = Cluster::builder("replay", 2)
         .host(WrappedHost::new(|_| Witness::default()))
         .join(provider.clone())
@@ -144,9 +145,14 @@ async fn begin(store: &Path) -> (Cluster, Arc<Runtime>, Client) {
     let activities = register(ActivityRegistry::builder(), &cluster).build();
     let orchestrations =
         register_orchestrations(OrchestrationRegistry::builder()).register("talk", talk).build();
-    let options = RuntimeOptions { orchestration_concurrency: 1, ..RuntimeOptions::default() };
-    let runtime =
-        Runtime::start_with_options(provider.clone(), activities, orchestrations, options).await;
+    let options = RuntimeOptions::default();
+    let runtime = Runtime::start_with_options(
+        for_runtime(provider.clone()),
+        activities,
+        orchestrations,
+        options,
+    );
+    let runtime = runtime.await;
     (cluster, runtime, Client::new(provider))
 }
 

@@ -10,7 +10,7 @@ use duroxide::providers::Provider;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide_actix::journal::cluster::Cluster;
-use duroxide_actix::journal::workflow::{register, register_orchestrations};
+use duroxide_actix::journal::workflow::{for_runtime, register, register_orchestrations};
 use duroxide_actix::journal::{DurableMessage, DurableState};
 use duroxide_actix::{ClusterActors, DurableActor, DurableEffects, WrappedHost};
 use duroxide_pg::PostgresProvider;
@@ -104,6 +104,7 @@ pub(crate) async fn run(timers: u64, postgres: bool, common: Common) -> Result<V
     let activities = register(ActivityRegistry::builder(), &cluster).build();
     let orchestrations = register_orchestrations(OrchestrationRegistry::builder()).build();
     let options = RuntimeOptions::default();
+    let provider = for_runtime(provider);
     let runtime = Runtime::start_with_options(provider, activities, orchestrations, options).await;
 
     let begin = SystemTime::now() + SET * u32::try_from(timers)? + Duration::from_secs(1);

@@ -26,10 +26,12 @@ mod keeper;
 #[cfg(test)]
 mod migration_tests;
 mod network;
+mod one_writer;
 mod place;
 mod provider;
 mod sql;
 mod wal;
 
 pub(crate) use attach::{attach, attach_to_read};
+pub(crate) use one_writer::OneWriter;
 pub use provider::SqliteActorProvider;

@@ -39,8 +39,8 @@ mod timer;
 use std::sync::Arc;
 
 use duroxide::providers::Provider;
-use duroxide::runtime::Runtime;
 use duroxide::runtime::registry::{ActivityRegistryBuilder, OrchestrationRegistryBuilder};
+use duroxide::runtime::{Runtime, RuntimeOptions};
 use serde::{Deserialize, Serialize};
 
 pub use self::asking::{ASK, TELL, WorkflowActor, WorkflowError};
@@ -55,6 +55,7 @@ pub use self::sending::{WorkflowResult, instance_address};
 pub(crate) use self::sent::{SentToInstance, sent_to_instance};
 pub use self::timer::{Due, Missed, TIMER, TimerId};
 use crate::cluster::Cluster;
+use crate::sqlite::OneWriter;
 
 /// The orchestration that runs another one and tells an actor how it ended.
 pub const RUN: &str = "actors:run";
@@ -80,18 +81,34 @@ pub fn register_orchestrations(
     orchestrations.register(TIMER, timer::run).register(RUN, sending::run)
 }
 
+/// The store as duroxide's runtime and clients should have it: `SqliteProvider` with one write at a
+/// time, any other as it is.
+///
+/// SQLite has one writer. Two dispatchers of a runtime that meet there refuse each other, five
+/// times within 310 ms at worst, and then duroxide marks the orchestration `Failed` for good
+/// (`database is locked`). With this their writes wait for each other, and are repeated for 60 s if another
+/// process is in the way. Call it once and give the result to all in the process that use the
+/// store, the journal too: each call makes writers that do not know those of the others.
+#[must_use]
+pub fn for_runtime(provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+    OneWriter::over(provider)
+}
+
 /// Starts a runtime for an application that has none yet, with its own activities and orchestrations
-/// and ours. Stop it with [`Runtime::shutdown`]. An application that has a runtime registers what is ours
-/// there: a second one on the same store would refuse the first one's work.
+/// and ours, on the store [`for_runtime`]. Stop it with [`Runtime::shutdown`]. An application that
+/// has a runtime registers what is ours there: a second one on the same store would refuse the
+/// first one's work.
 pub async fn start(
     provider: Arc<dyn Provider>,
     cluster: &Cluster,
     activities: ActivityRegistryBuilder,
     orchestrations: OrchestrationRegistryBuilder,
+    options: RuntimeOptions,
 ) -> Arc<Runtime> {
     let activities = register(activities, cluster).build();
     let orchestrations = register_orchestrations(orchestrations).build();
-    Runtime::start_with_store(provider, activities, orchestrations).await
+    let provider = for_runtime(provider);
+    Runtime::start_with_options(provider, activities, orchestrations, options).await
 }
 
 /// What travels to an instance, as the letter to its address.

@@ -15,7 +15,9 @@ use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
 use duroxide_actix::journal::cluster::Cluster;
-use duroxide_actix::journal::workflow::{next_event, register, register_orchestrations};
+use duroxide_actix::journal::workflow::{
+    for_runtime, next_event, register, register_orchestrations,
+};
 use duroxide_actix::journal::{Limits, MessageId};
 use duroxide_actix::{ActixHost, ClusterActors, WorkflowActors, WrappedHost};
 use duroxide_tower::Orchestrated;
@@ -38,7 +40,7 @@ fn main() -> Result<()> {
 }
 
 async fn run(store: &str, hubs: u32) -> Result<()> {
-    let provider = tests::postgres::open(store).await?;
+    let provider = for_runtime(tests::postgres::open(store).await?);
     let effects = PathBuf::from(format!("{store}.effects"));
     let cluster = Cluster::builder("hubs", 3)
         .limits(Limits { attempts: tests::ATTEMPTS, ..Limits::default() })

@@ -12,7 +12,7 @@ use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
 use duroxide_actix::journal::Limits;
 use duroxide_actix::journal::cluster::Cluster;
-use duroxide_actix::journal::workflow::register;
+use duroxide_actix::journal::workflow::{for_runtime, register};
 use duroxide_actix::{ActixHost, ClusterActors, WorkflowActors};
 use tests::tally::{Add, Show, Tally};
 
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
 }
 
 async fn run(store: &str, orchestrations: u32, actors: u32) -> Result<()> {
-    let provider = tests::postgres::open(store).await?;
+    let provider = for_runtime(tests::postgres::open(store).await?);
     let cluster = Cluster::builder("tallies", 3)
         .limits(Limits { attempts: tests::ATTEMPTS, ..Limits::default() })
         .lease(Duration::from_millis(300))
@@ -40,9 +40,6 @@ async fn run(store: &str, orchestrations: u32, actors: u32) -> Result<()> {
     let registry = OrchestrationRegistry::builder().register("count", count).build();
     let options = RuntimeOptions {
         worker_concurrency: 4,
-        // On SQLite they only get in each other's way, and duroxide fails an orchestration whose turn
-        // cannot be written five times.
-        orchestration_concurrency: 1,
         // What a killed process had under way is soon the next one's.
         worker_lock_timeout: Duration::from_millis(1000),
         worker_lock_renewal_buffer: Duration::from_millis(300),

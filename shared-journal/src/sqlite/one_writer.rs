@@ -1,0 +1,217 @@
+//! duroxide's `SqliteProvider`, with one write at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use duroxide::providers::sqlite::SqliteProvider;
+use duroxide::providers::{
+    DispatcherCapabilityFilter, ExecutionMetadata, OrchestrationItem, Provider, ProviderAdmin,
+    ProviderError, ScheduledActivityIdentifier, SessionFetchConfig, TagFilter, WorkItem,
+};
+use duroxide::{Event, SystemStats};
+use tokio::sync::Mutex;
+
+/// How long a write is tried again while another process's are in its way: what the provider has as
+/// its connections' busy timeout.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+
+type Answer<T> = Result<T, ProviderError>;
+type Status = Option<(Option<String>, u64)>;
+
+/// A provider whose writes wait for each other, and are repeated if another process was in between.
+///
+/// `SqliteProvider` begins its transactions as readers. One that comes to write after another has
+/// committed is refused at once, whatever the busy timeout; duroxide repeats that five times within
+/// 310 ms and then gives the orchestration up for good. Here the second writer waits for the first. As
+/// SQLite has one writer anyway, nothing is slower for it.
+pub(crate) struct OneWriter {
+    inner: Arc<dyn Provider>,
+    turn: Mutex<()>,
+}
+
+impl OneWriter {
+    /// `provider` with one writer, if it is a `SqliteProvider`; else itself.
+    pub(crate) fn over(provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+        let any: &dyn std::any::Any = &*provider;
+        if !any.is::<SqliteProvider>() {
+            return provider;
+        }
+        Arc::new(Self { inner: provider, turn: Mutex::new(()) })
+    }
+
+    /// What `provider` is over, if it is one of these; else itself.
+    pub(crate) fn under(provider: &Arc<dyn Provider>) -> Arc<dyn Provider> {
+        let any: &dyn std::any::Any = &**provider;
+        any.downcast_ref::<Self>().map_or(provider, |this| &this.inner).clone()
+    }
+
+    async fn write<T, F: Future<Output = Answer<T>>>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Answer<T> {
+        let _turn = self.turn.lock().await;
+        let begun = Instant::now();
+        loop {
+            match attempt().await {
+                Err(error) if is_locked(&error) && begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// The provider has no other sign of it than the text, and calls some of them permanent.
+fn is_locked(error: &ProviderError) -> bool {
+    error.message.contains("is locked")
+}
+
+#[async_trait]
+impl Provider for OneWriter {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn version(&self) -> &str {
+        self.inner.version()
+    }
+
+    async fn fetch_orchestration_item(
+        &self,
+        lock: Duration,
+        poll: Duration,
+        filter: Option<&DispatcherCapabilityFilter>,
+    ) -> Answer<Option<(OrchestrationItem, String, u32)>> {
+        self.write(|| self.inner.fetch_orchestration_item(lock, poll, filter)).await
+    }
+
+    async fn ack_orchestration_item(
+        &self,
+        token: &str,
+        execution: u64,
+        history: Vec<Event>,
+        work: Vec<WorkItem>,
+        items: Vec<WorkItem>,
+        metadata: ExecutionMetadata,
+        cancelled: Vec<ScheduledActivityIdentifier>,
+    ) -> Answer<()> {
+        self.write(|| {
+            self.inner.ack_orchestration_item(
+                token,
+                execution,
+                history.clone(),
+                work.clone(),
+                items.clone(),
+                metadata.clone(),
+                cancelled.clone(),
+            )
+        })
+        .await
+    }
+
+    async fn abandon_orchestration_item(
+        &self,
+        token: &str,
+        delay: Option<Duration>,
+        ignore_attempt: bool,
+    ) -> Answer<()> {
+        self.write(|| self.inner.abandon_orchestration_item(token, delay, ignore_attempt)).await
+    }
+
+    async fn read(&self, instance: &str) -> Answer<Vec<Event>> {
+        self.inner.read(instance).await
+    }
+
+    async fn read_with_execution(&self, instance: &str, execution: u64) -> Answer<Vec<Event>> {
+        self.inner.read_with_execution(instance, execution).await
+    }
+
+    async fn append_with_execution(
+        &self,
+        instance: &str,
+        execution: u64,
+        events: Vec<Event>,
+    ) -> Answer<()> {
+        self.write(|| self.inner.append_with_execution(instance, execution, events.clone())).await
+    }
+
+    async fn enqueue_for_worker(&self, item: WorkItem) -> Answer<()> {
+        self.write(|| self.inner.enqueue_for_worker(item.clone())).await
+    }
+
+    async fn fetch_work_item(
+        &self,
+        lock: Duration,
+        poll: Duration,
+        session: Option<&SessionFetchConfig>,
+        tags: &TagFilter,
+    ) -> Answer<Option<(WorkItem, String, u32)>> {
+        self.write(|| self.inner.fetch_work_item(lock, poll, session, tags)).await
+    }
+
+    async fn ack_work_item(&self, token: &str, completion: Option<WorkItem>) -> Answer<()> {
+        self.write(|| self.inner.ack_work_item(token, completion.clone())).await
+    }
+
+    async fn renew_work_item_lock(&self, token: &str, extend_for: Duration) -> Answer<()> {
+        self.write(|| self.inner.renew_work_item_lock(token, extend_for)).await
+    }
+
+    async fn renew_session_lock(
+        &self,
+        owners: &[&str],
+        extend_for: Duration,
+        idle: Duration,
+    ) -> Answer<usize> {
+        self.write(|| self.inner.renew_session_lock(owners, extend_for, idle)).await
+    }
+
+    async fn cleanup_orphaned_sessions(&self, idle: Duration) -> Answer<usize> {
+        self.write(|| self.inner.cleanup_orphaned_sessions(idle)).await
+    }
+
+    async fn abandon_work_item(
+        &self,
+        token: &str,
+        delay: Option<Duration>,
+        ignore_attempt: bool,
+    ) -> Answer<()> {
+        self.write(|| self.inner.abandon_work_item(token, delay, ignore_attempt)).await
+    }
+
+    async fn renew_orchestration_item_lock(&self, token: &str, extend_for: Duration) -> Answer<()> {
+        self.write(|| self.inner.renew_orchestration_item_lock(token, extend_for)).await
+    }
+
+    async fn enqueue_for_orchestrator(
+        &self,
+        item: WorkItem,
+        delay: Option<Duration>,
+    ) -> Answer<()> {
+        self.write(|| self.inner.enqueue_for_orchestrator(item.clone(), delay)).await
+    }
+
+    fn as_management_capability(&self) -> Option<&dyn ProviderAdmin> {
+        self.inner.as_management_capability()
+    }
+
+    async fn get_custom_status(&self, instance: &str, seen: u64) -> Answer<Status> {
+        self.inner.get_custom_status(instance, seen).await
+    }
+
+    async fn get_kv_value(&self, instance: &str, key: &str) -> Answer<Option<String>> {
+        self.inner.get_kv_value(instance, key).await
+    }
+
+    async fn get_kv_all_values(&self, instance: &str) -> Answer<HashMap<String, String>> {
+        self.inner.get_kv_all_values(instance).await
+    }
+
+    async fn get_instance_stats(&self, instance: &str) -> Answer<Option<SystemStats>> {
+        self.inner.get_instance_stats(instance).await
+    }
+}
