@@ -215,3 +215,57 @@ impl Provider for OneWriter {
         self.inner.get_instance_stats(instance).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: Duration = Duration::from_secs(30);
+
+    async fn enqueue_and_do(provider: Arc<dyn Provider>, task: u64) -> Answer<()> {
+        for id in 0..40 {
+            let item = WorkItem::ActivityExecute {
+                instance: format!("{task}"),
+                execution_id: 1,
+                id,
+                name: "nothing".into(),
+                input: String::new(),
+                session_id: None,
+                tag: None,
+            };
+            provider.enqueue_for_worker(item).await?;
+            let tags = TagFilter::default();
+            let next = provider.fetch_work_item(LOCK, Duration::ZERO, None, &tags).await?;
+            if let Some((_, token, _)) = next {
+                provider.ack_work_item(&token, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn writers_of_one_process_and_of_two_do_not_refuse_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}?mode=rwc", folder.path().join("app.db").display());
+        let mut tasks = tokio::task::JoinSet::new();
+        for process in 0..2 {
+            let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
+            let provider = OneWriter::over(provider);
+            for task in 0..4 {
+                tasks.spawn(enqueue_and_do(provider.clone(), process * 4 + task));
+            }
+        }
+        for done in tasks.join_all().await {
+            assert_eq!(done, Ok(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_provider_has_one_writer_once() {
+        let provider: Arc<dyn Provider> = Arc::new(SqliteProvider::new_in_memory().await.unwrap());
+        let over = OneWriter::over(provider.clone());
+        assert!(Arc::ptr_eq(&OneWriter::over(over.clone()), &over));
+        assert!(Arc::ptr_eq(&OneWriter::under(&over), &provider));
+        assert!(Arc::ptr_eq(&OneWriter::under(&provider), &provider));
+    }
+}
