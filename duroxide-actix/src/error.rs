@@ -8,7 +8,11 @@ use shared_journal::{JournalError, MessageId};
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
-    /// The message was not accepted and will not be handled. Sending it anew is safe.
+    /// The message was not accepted: this call is no reason that it is handled. Sending it anew is safe.
+    ///
+    /// One that was accepted before under the same id is handled as if this call had not been made: what is refused
+    /// for its size ([`Limits::message_bytes`](shared_journal::Limits::message_bytes), which may have been
+    /// larger then) is not compared with what is known.
     #[error("the message was not accepted: {reason}")]
     NotAccepted {
         /// Why not.

@@ -686,6 +686,25 @@ macro_rules! suite {
             }
 
             #[test]
+            fn what_is_refused_for_its_size_says_nothing_of_what_was_accepted_under_its_id() {
+                run(async {
+                    let store = Store::new();
+                    let (id, text) = (MessageId::from(1), "x".repeat(30));
+                    for (message_bytes, accepted) in [(1000, true), (20, false), (1000, true)] {
+                        let limits = Limits { message_bytes, ..Limits::default() };
+                        let journal = store.open_with(limits).await.unwrap();
+                        let log = start(&journal, &World::default()).await.unwrap();
+                        match log.send_with_id(id, append(&text)).await {
+                            Ok(length) => assert!(accepted && length == 1, "handled once"),
+                            Err(AskError::NotAccepted { .. }) => assert!(!accepted),
+                            Err(error) => panic!("{error}"),
+                        }
+                        assert_eq!(log.send(Read).await.unwrap(), [text.clone()]);
+                    }
+                });
+            }
+
+            #[test]
             fn an_unknown_message_in_the_journal_stops_the_start_and_loses_nothing() {
                 run(async {
                     let store = Store::new();

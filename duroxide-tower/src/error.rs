@@ -18,7 +18,11 @@ use crate::message::Keyed;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError<E> {
-    /// The message was not accepted. It was not handled and will not be.
+    /// The message was not accepted: this call is no reason that it is handled.
+    ///
+    /// One that was accepted before under the same id is handled as if this call had not been made: what is
+    /// refused for its size ([`Limits::message_bytes`](shared_journal::Limits::message_bytes), which may
+    /// have been larger then) is not compared with what is known.
     #[error("the message was not accepted")]
     NotAccepted {
         /// Why not.

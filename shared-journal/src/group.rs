@@ -9,6 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::id::{Epoch, Position, ShardId};
 use crate::provider::Write;
 
+/// Commits that go together have at most so many bytes: a store may send them as one statement, and
+/// PostgreSQL takes 1 GiB. One that is larger goes alone.
+const TOGETHER_BYTES: usize = 64 << 20;
+
 /// A commit to append.
 #[derive(Debug, Clone)]
 pub(crate) struct Append<B> {
@@ -120,7 +124,15 @@ struct Next<'a, T>(&'a Group<T>);
 impl<T> Drop for Next<'_, T> {
     fn drop(&mut self) {
         let mut turn = self.0.turn();
-        let kept = std::mem::take(&mut turn.kept);
+        let mut bytes = 0;
+        let together = turn.kept.iter().take_while(|kept| {
+            bytes += kept.append.batch.len();
+            bytes <= TOGETHER_BYTES
+        });
+        // The others have the next turn.
+        let count = together.count().max(1).min(turn.kept.len());
+        let later = turn.kept.split_off(count);
+        let kept = std::mem::replace(&mut turn.kept, later);
         match kept.first().map(|first| first.call.clone()) {
             Some(first) => drop(first.send(Call::Lead(kept))),
             None => turn.busy = false,
@@ -176,6 +188,42 @@ mod tests {
         });
         assert_eq!(*sizes.lock().unwrap(), [9]);
         assert!(!group.turn().busy);
+    }
+
+    /// Three that are too large for one go come while the first writes.
+    #[test]
+    fn what_would_be_too_much_together_goes_in_turn() {
+        let group = Arc::new(Group::<usize>::default());
+        let (begun, has_begun) = mpsc::channel();
+        let (go, goes) = mpsc::channel::<()>();
+        let batch = vec![0; TOGETHER_BYTES / 2 + 1];
+        let alone = |append: &Append<&[u8]>| Ok::<_, ()>(append.batch.len());
+        std::thread::scope(|scope| {
+            let (first, batch) = (&group, &batch[..]);
+            scope.spawn(move || {
+                let alone = |append: &Append<&[u8]>| {
+                    begun.send(()).unwrap();
+                    goes.recv().unwrap();
+                    alone(append)
+                };
+                assert_eq!(first.append(&append(0), alone, |_| Err(())), Ok(5));
+            });
+            has_begun.recv().unwrap();
+            for shard in 1..4 {
+                let group = &group;
+                scope.spawn(move || {
+                    let large = Append { batch, ..append(shard) };
+                    let together = |_: &[&Append<Vec<u8>>]| panic!("that is too much");
+                    assert_eq!(group.append(&large, alone, together), Ok(batch.len()));
+                });
+            }
+            while group.turn().kept.len() < 3 {
+                std::thread::yield_now();
+            }
+            go.send(()).unwrap();
+        });
+        let turn = group.turn();
+        assert!(!turn.busy && turn.kept.is_empty());
     }
 
     #[test]

@@ -67,7 +67,7 @@ mod sabotage;
 mod session;
 pub mod sqlite;
 mod stats;
-#[cfg(any(test, feature = "provider-test"))]
+#[cfg(any(all(test, feature = "test-util"), feature = "provider-test"))]
 mod sum;
 mod sync;
 #[cfg(feature = "test-util")]

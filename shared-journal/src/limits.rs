@@ -11,11 +11,29 @@ pub const MAX_ACTOR_ID_BYTES: usize = 1024;
 
 /// Half of what a row of SQLite holds: what is stored with a value needs room as well.
 pub(crate) const MAX_VALUE_BYTES: u64 = 512 << 20;
+/// The dedup windows of an actor, and the index of its dead letters, take half of a row at most.
+const MAX_OUTCOMES: u64 = 1 << 20;
+pub(crate) const MAX_OUTCOME_BYTES: u64 = 128 << 20;
+const MAX_LETTERS: u64 = 1 << 22;
+/// What a record has of an outcome without its reply, and of a dead letter, at most.
+const OUTCOME_BYTES: usize = 64;
+const LETTER_BYTES: usize = 32;
 const MAX_LOG_BYTES: u64 = 1 << 40;
 const MAX_COMMIT_RETRY: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The results of steps that are kept for the messages of one actor have so many bytes at most.
+pub(crate) fn steps_room(row_bytes: usize) -> usize {
+    row_bytes / 16
+}
+
 /// What bounds a journal. Set through [`EventJournalBuilder::limits`](crate::EventJournalBuilder::limits).
 /// A value that is not allowed is [`JournalError::InvalidLimits`] when the journal is opened.
+///
+/// Each bounds one thing. All that an actor has at once is one row of the store too: its state, what waits for it,
+/// what it has sent and what is kept of what is done, about 800 MB together with the defaults. What would be more
+/// is refused with [`TooLarge`](JournalError::TooLarge), to that actor only: a new message is not accepted,
+/// and a message whose handling makes the state, the replies or the outbox so large has failed. An actor that
+/// sends so much to itself has to stop, as it was before. With the defaults nothing else comes to that.
 ///
 /// ```
 /// use shared_journal::Limits;
@@ -58,7 +76,7 @@ pub struct Limits {
     /// received. Of ids that an adapter made the last so many, and at least the last 1,024, are known,
     /// and older ones forgotten.
     ///
-    /// Allowed: 1 or more.
+    /// Allowed: 1 to 1,048,576.
     pub dedup_count: usize,
     /// Recorded outcomes per actor, by age, by the journal's own clock. Default 24 hours. At 1,000 callers'
     /// ids a second that is 86 million rows: docs/performance.md has what one takes.
@@ -69,7 +87,7 @@ pub struct Limits {
     /// replies go, the oldest first; their ids stay, and asking again is answered with
     /// `AlreadyProcessed`. The newest reply always stays.
     ///
-    /// Allowed: any.
+    /// Allowed: up to 128 MiB.
     pub dedup_bytes: usize,
     /// How often a message is tried before it becomes a dead letter. Default 3. An attempt fails
     /// with a panic, with a state or reply that cannot be stored, at the handler's time limit
@@ -105,7 +123,7 @@ pub struct Limits {
     /// received before is still handled and may become a dead letter, so there can be a few more.
     /// Each takes about 12 bytes of the actor's record, which is written whole.
     ///
-    /// Allowed: 1 or more.
+    /// Allowed: 1 to 4,194,304.
     pub dead_letters: usize,
     /// Dead letters per actor, by their bytes. Default 1 GiB. Beyond it the same happens.
     ///
@@ -165,6 +183,17 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What fits into an actor's record beside what is kept of messages that are done and of steps, in bytes,
+    /// if a row has so many.
+    pub(crate) fn record_room(&self, row_bytes: usize) -> usize {
+        let outcomes = self.dedup_count.saturating_add(self.generated_ids());
+        let outcomes = outcomes.saturating_mul(OUTCOME_BYTES);
+        let replies = self.dedup_bytes.saturating_mul(2);
+        let letters = self.dead_letters.saturating_mul(LETTER_BYTES);
+        let kept = outcomes.saturating_add(replies).saturating_add(letters);
+        row_bytes.saturating_sub(kept).saturating_sub(steps_room(row_bytes))
+    }
+
     /// So many ids of an actor are known that an adapter made: they are to be remembered for as long as a
     /// message may be on its way, which has nothing to do with how much memory callers' ids may take.
     pub(crate) fn generated_ids(&self) -> usize {
@@ -183,11 +212,13 @@ impl Limits {
         within("state_bytes", self.state_bytes as u64, value, "1 byte to 512 MiB")?;
         within("waiting_bytes", self.waiting_bytes as u64, 1..=MAX_LOG_BYTES, "1 byte to 1 TiB")?;
         within("run_messages", self.run_messages as u64, 1..=65_536, "1 to 65,536")?;
-        within("dedup_count", self.dedup_count as u64, 1..=u64::MAX, "1 or more")?;
+        within("dedup_count", self.dedup_count as u64, 1..=MAX_OUTCOMES, "1 to 1,048,576")?;
+        let bytes = ..=MAX_OUTCOME_BYTES;
+        within("dedup_bytes", self.dedup_bytes as u64, bytes, "up to 128 MiB")?;
         within("attempts", self.attempts, 1..=1000, "1 to 1,000")?;
         within("checkpoint_bytes", self.checkpoint_bytes as u64, log.clone(), "4 KiB to 1 TiB")?;
         within("tail_bytes", self.tail_bytes as u64, log, "4 KiB to 1 TiB")?;
-        within("dead_letters", self.dead_letters as u64, 1..=u64::MAX, "1 or more")?;
+        within("dead_letters", self.dead_letters as u64, 1..=MAX_LETTERS, "1 to 4,194,304")?;
         within("dead_letter_bytes", self.dead_letter_bytes, 1..=u64::MAX, "1 or more")?;
         let pending = 1..=MAX_VALUE_BYTES;
         within("pending_bytes", self.pending_bytes as u64, pending.clone(), "1 byte to 512 MiB")?;
@@ -223,7 +254,6 @@ pub enum Durability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sum::Sum;
 
     type Set = fn(&mut Limits, u64);
 
@@ -234,15 +264,15 @@ mod tests {
         ("state_bytes", |it, n| it.state_bytes = n as usize, [false, true, false]),
         ("waiting_bytes", |it, n| it.waiting_bytes = n as usize, [false, true, false]),
         ("run_messages", |it, n| it.run_messages = n as usize, [false, true, false]),
-        ("dedup_count", |it, n| it.dedup_count = n as usize, [false, true, true]),
+        ("dedup_count", |it, n| it.dedup_count = n as usize, [false, true, false]),
         ("dedup_age", |it, n| it.dedup_age = time(n), [true, true, true]),
-        ("dedup_bytes", |it, n| it.dedup_bytes = n as usize, [true, true, true]),
+        ("dedup_bytes", |it, n| it.dedup_bytes = n as usize, [true, true, false]),
         ("attempts", |it, n| it.attempts = n as u32, [false, true, false]),
         ("checkpoint_bytes", |it, n| it.checkpoint_bytes = n as usize, [false, false, false]),
         ("tail_bytes", |it, n| it.tail_bytes = n as usize, [false, false, false]),
         ("history_commits", |it, n| it.history_commits = n, [true, true, true]),
         ("history_bytes", |it, n| it.history_bytes = n as usize, [true, true, true]),
-        ("dead_letters", |it, n| it.dead_letters = n as usize, [false, true, true]),
+        ("dead_letters", |it, n| it.dead_letters = n as usize, [false, true, false]),
         ("dead_letter_bytes", |it, n| it.dead_letter_bytes = n, [false, true, true]),
         ("pending_bytes", |it, n| it.pending_bytes = n as usize, [false, true, false]),
         ("outbox_bytes", |it, n| it.outbox_bytes = n as usize, [false, true, false]),
@@ -279,6 +309,7 @@ mod tests {
     #[tokio::test]
     async fn every_value_that_is_allowed_works() {
         use crate::mailbox::{Mailbox, Resolution, Work};
+        use crate::sum::Sum;
         use crate::{ActorId, EventJournal, test_util::MemoryActorProvider};
 
         struct Told(tokio::sync::oneshot::Sender<Resolution>);

@@ -25,6 +25,13 @@ pub trait ActorProvider: Send + Sync + 'static {
     /// Where the data is, for error messages: a path, or a database and schema.
     fn location(&self) -> String;
 
+    /// The largest envelope that it can hold, in bytes. An actor that would need a larger one is refused
+    /// what makes it so large; the store never sees it. The default is 900 MB: what fits into a row of SQLite
+    /// (1 GB) and of PostgreSQL (1 GiB), with room for what is around it.
+    fn row_bytes(&self) -> usize {
+        900_000_000
+    }
+
     /// The same store for several nodes, if it can be shared.
     fn cluster(self: Arc<Self>) -> Option<Arc<dyn ClusterStore>> {
         None
@@ -201,6 +208,17 @@ pub struct CheckpointPart {
     pub checkpoint: Option<Position>,
     /// Commits before this one can go: a few at a time, the oldest first.
     pub truncate_before: Option<Position>,
+}
+
+impl CheckpointPart {
+    /// The bytes of all envelopes in it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let records: usize = self.records.iter().map(|it| it.bytes.len()).sum();
+        let letters: usize = self.letters.iter().map(|it| it.bytes.len()).sum();
+        let keys: usize = self.keys.iter().map(|it| it.bytes.len()).sum();
+        records + letters + keys
+    }
 }
 
 /// A commit as it is stored.

@@ -114,7 +114,10 @@ impl Repair {
         self.apply(actor, |activation| {
             let codec = activation.state.as_ref().map_or(shared.codec, Payload::codec);
             let state = Payload::from_text(codec, text).map_err(|source| encode(actor, source))?;
-            let limit = shared.limits.state_bytes;
+            let pending = activation.pending.iter().map(|it| it.payload.bytes().len());
+            let others = pending.sum::<usize>() + activation.undelivered.bytes();
+            let room = shared.limits.record_room(shared.provider.row_bytes());
+            let limit = shared.limits.state_bytes.min(room.saturating_sub(others));
             self.fits(actor, "the state", &state, limit)?;
             Ok(RepairAction::StateReplaced { state })
         })

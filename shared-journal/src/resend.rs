@@ -28,7 +28,7 @@ pub(crate) async fn resend(
     // One that fails again is behind the last.
     let last = engine.look(actor.clone(), |record| record.dead.in_range(range).next_back());
     let Some(last) = last.await?.flatten() else { return Ok(0) };
-    let (mut sent, mut session) = (0, None);
+    let (mut sent, mut session, mut waiting) = (0, None, 0);
     loop {
         // Those that were sent are gone.
         let mut page = engine.dead_letters(actor.clone(), before, PAGE).await?;
@@ -41,12 +41,14 @@ pub(crate) async fn resend(
             match engine.receiver(actor.clone()).await? {
                 Receiver::Running(halt) => halt.give(batch),
                 Receiver::Asker(activation) => {
+                    let pending = activation.pending.iter().map(|it| it.payload.bytes().len());
+                    waiting = pending.sum();
                     let asker = Session::new(engine.clone(), actor.clone(), *activation, &[]);
-                    receive(session.insert(asker), batch)?;
+                    receive(session.insert(asker), batch, &mut waiting)?;
                 }
             }
         } else if let Some(session) = &mut session {
-            receive(session, batch)?;
+            receive(session, batch, &mut waiting)?;
         }
         // If it is dropped, others changed letters, or the actor has ended.
         let outcome = durable.await.unwrap_or(Ok(()));
@@ -55,8 +57,15 @@ pub(crate) async fn resend(
     }
 }
 
-/// Receives letters of an actor that does not run, all of them in one submission.
-fn receive(session: &mut Session, mut batch: Batch) -> Result<(), JournalError> {
+/// Receives letters of an actor that does not run, all of them in one submission. `waiting` are the bytes
+/// of the messages that wait for it.
+fn receive(
+    session: &mut Session,
+    mut batch: Batch,
+    waiting: &mut usize,
+) -> Result<(), JournalError> {
+    *waiting += batch.letters.iter().map(DeadLetter::size).sum::<usize>();
+    session.check_room(*waiting)?;
     let shared = session.engine().shared().clone();
     let received = shared.change_letters(session.no(), &mut batch.read_at, || {
         for letter in &batch.letters {

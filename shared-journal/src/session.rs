@@ -22,6 +22,9 @@ use crate::undelivered::Undelivered;
 /// What a run of one message and a small state takes.
 const ENTRIES_BYTES: usize = 512;
 
+/// What a row has around the entries of a commit, at most.
+const HEADER_BYTES: usize = 128;
+
 /// Writes events of one actor, in memory first; [`Session::submit`] hands them to the writer.
 pub(crate) struct Session {
     // The lease before the engine: fields are dropped in this order, and the end of the lease is
@@ -50,6 +53,10 @@ pub(crate) struct Session {
     constructed: Option<Payload<'static>>,
     entries: Vec<u8>,
     count: u64,
+    /// What fits into the actor's record, in bytes.
+    room: usize,
+    /// The size of the newest reply to a caller's id and to a generated one: it is kept, whatever its size.
+    newest: [usize; 2],
     /// Of the runtime that drives the actor, once that is known.
     gate: Option<Option<Gate>>,
 }
@@ -63,7 +70,9 @@ impl Session {
         activation: Activation,
         pending: &[PendingMessage],
     ) -> Self {
-        let window = window(&engine.shared().limits);
+        let Shared { limits, provider, .. } = &**engine.shared();
+        let room = limits.record_room(provider.row_bytes());
+        let window = window(limits);
         let mut ids = Ids::new(window, activation.aged_ms);
         for (key, at_ms, fingerprint) in activation.window {
             ids.insert(key, fingerprint, at_ms, Sequence(0));
@@ -96,6 +105,8 @@ impl Session {
             constructed: None,
             entries: Vec::new(),
             count: 0,
+            room,
+            newest: activation.newest,
             gate: None,
         }
     }
@@ -179,10 +190,15 @@ impl Session {
     /// Whether a new message may be taken: not if too many were given up. One that the journal is asked
     /// about is looked at when it has answered.
     pub(crate) fn check_dead(&self, key: MessageKey) -> Result<(), JournalError> {
-        if self.must_ask(key) || self.ids.look(key, None) != Seen::New {
+        if self.must_ask(key) || !self.is_new(key) {
             return Ok(());
         }
         self.check_room_for_dead()
+    }
+
+    /// Whether nothing in memory was received under this key.
+    pub(crate) fn is_new(&self, key: MessageKey) -> bool {
+        self.ids.look(key, None) == Seen::New
     }
 
     /// As [`check_dead`](Self::check_dead), for a message that is new.
@@ -308,6 +324,32 @@ impl Session {
         Err(JournalError::TooLarge { actor: self.actor.clone(), what: "the state", size, limit })
     }
 
+    /// Whether there is room in a row of the store for so many bytes beside the state and what was sent.
+    ///
+    /// # Errors
+    /// [`JournalError::TooLarge`].
+    pub(crate) fn check_room(&self, others: usize) -> Result<(), JournalError> {
+        self.check_room_with(self.state.as_ref().map_or(0, |state| state.bytes().len()), others)
+    }
+
+    /// As [`check_room`](Self::check_room), with another state.
+    pub(crate) fn check_room_with(&self, state: usize, others: usize) -> Result<(), JournalError> {
+        let window = self.engine.shared().limits.dedup_bytes;
+        let newest: usize = self.newest.iter().map(|reply| reply.saturating_sub(window)).sum();
+        let (size, limit) = (state + others + newest + self.undelivered.bytes(), self.room);
+        if size <= limit {
+            return Ok(());
+        }
+        let what = "all that it has at once (its state, what waits, what it sent)";
+        Err(JournalError::TooLarge { actor: self.actor.clone(), what, size, limit })
+    }
+
+    /// So large a reply is the newest.
+    pub(crate) fn replied(&mut self, key: MessageKey, bytes: usize) {
+        let [caller, generated] = &mut self.newest;
+        *(if matches!(key, MessageKey::Caller(_)) { caller } else { generated }) = bytes;
+    }
+
     /// Adds the state to the run if it is not the one captured before.
     pub(crate) fn capture(&mut self, state: Payload<'static>) -> Result<(), JournalError> {
         let unchanged = self.captured && self.state.as_ref() == Some(&state);
@@ -344,6 +386,14 @@ impl Session {
     /// Sends the run to the writer. `release` is called in any case.
     pub(crate) fn submit(&mut self, release: Release) -> Result<(), Arc<JournalError>> {
         let shared = self.engine.shared();
+        if self.entries.len().saturating_add(HEADER_BYTES) > shared.provider.row_bytes() {
+            let (size, limit) = (self.entries.len(), shared.provider.row_bytes());
+            let (actor, what) = (self.actor.clone(), "what it has done at once");
+            let error = Arc::new(JournalError::TooLarge { actor, what, size, limit });
+            self.discard();
+            release(Err(error.clone()));
+            return Err(error);
+        }
         // Here and not before: it is the runtime that drives the actor.
         let gate = self.gate.get_or_insert_with(|| shared.gates.here()).as_ref();
         let submitted = shared.queue.submit(&self.entries, self.count, gate, release);

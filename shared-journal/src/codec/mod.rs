@@ -6,6 +6,7 @@ mod depth;
 mod error;
 mod exact;
 mod fingerprint;
+mod parsed;
 mod parts;
 mod path;
 mod payload;

@@ -16,6 +16,8 @@ pub(super) struct Parts<C, T> {
     announced: Option<usize>,
     variant: Option<&'static str>,
     key: Option<String>,
+    /// The last part was a key, whose value is next.
+    at_value: bool,
     /// Its only field is text that is written as it is.
     raw: bool,
 }
@@ -24,7 +26,16 @@ impl<C, T: Trace> Parts<C, T> {
     #[inline]
     pub(super) fn new(inner: C, context: Context<T>, len: impl Into<Option<usize>>) -> Self {
         let announced = if context.rules.counted { len.into() } else { None };
-        Self { inner, context, next: 0, announced, variant: None, key: None, raw: false }
+        Self {
+            inner,
+            context,
+            next: 0,
+            announced,
+            variant: None,
+            key: None,
+            at_value: false,
+            raw: false,
+        }
     }
 
     #[inline]
@@ -35,6 +46,17 @@ impl<C, T: Trace> Parts<C, T> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the last key of a map has its value.
+    #[inline]
+    fn has_value<E: ser::Error>(&mut self) -> Result<(), E> {
+        if !self.at_value {
+            return Ok(());
+        }
+        let key = self.key.take();
+        let refused = || Err(E::custom("a key without a value"));
+        self.context.trace.enter(|| Step::Value(key), refused)
     }
 
     #[inline]
@@ -107,6 +129,8 @@ impl<C: ser::SerializeMap, T: Trace> ser::SerializeMap for Parts<C, T> {
 
     #[inline]
     fn serialize_key<V: Serialize + ?Sized>(&mut self, key: &V) -> Result<(), C::Error> {
+        self.has_value::<C::Error>()?;
+        self.at_value = true;
         self.part(|_| Step::Key, key, |inner, part| inner.serialize_key(part))?;
         self.key = self.context.trace.key(key);
         Ok(())
@@ -114,12 +138,16 @@ impl<C: ser::SerializeMap, T: Trace> ser::SerializeMap for Parts<C, T> {
 
     #[inline]
     fn serialize_value<V: Serialize + ?Sized>(&mut self, value: &V) -> Result<(), C::Error> {
+        if !std::mem::take(&mut self.at_value) {
+            return Err(C::Error::custom("a value without a key"));
+        }
         let key = self.key.take();
         self.part(|_| Step::Value(key), value, |inner, part| inner.serialize_value(part))
     }
 
     #[inline]
-    fn end(self) -> Result<C::Ok, C::Error> {
+    fn end(mut self) -> Result<C::Ok, C::Error> {
+        self.has_value::<C::Error>()?;
         self.complete::<C::Error>()?;
         self.inner.end()
     }

@@ -16,21 +16,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::de::IgnoredAny;
-use serde::ser::{Error as _, SerializeMap, Serializer};
-use serde_bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::error::CodecError;
 use super::exact::MAX_LEVELS;
+use super::parsed::Parsed;
 use super::tokens::{Token, Tokens};
 use super::{Codec, Payload, depth, shortest_f32};
 
-const FLOAT: &str = "$float";
-const BYTES: &str = "$bytes";
-const MAP: &str = "$map";
-const EXT: &str = "$ext";
+pub(super) const FLOAT: &str = "$float";
+pub(super) const BYTES: &str = "$bytes";
+pub(super) const MAP: &str = "$map";
+pub(super) const EXT: &str = "$ext";
 /// Bytes that are not in their codec. Only written.
-const INVALID: &str = "$invalid";
+pub(super) const INVALID: &str = "$invalid";
 
 /// A payload as text.
 pub(super) fn to_text<'a>(payload: &'a Payload<'_>) -> Cow<'a, str> {
@@ -172,7 +171,7 @@ fn text_of(scalar: Token<'_>) -> String {
 }
 
 /// The NaN of `f64::NAN`.
-const NAN: u64 = 0x7ff8_0000_0000_0000;
+pub(super) const NAN: u64 = 0x7ff8_0000_0000_0000;
 
 fn form(name: &str, content: Value) -> String {
     json!({name: content}).to_string()
@@ -211,11 +210,11 @@ pub(super) fn from_text(codec: Codec, text: &str) -> Result<Payload<'static>, Co
         let IgnoredAny = serde_json::from_str(text)?;
         return Ok(Payload::new(codec, text.trim_ascii().as_bytes().to_vec()));
     }
-    let value: Value = serde_json::from_str(text)?;
+    let value: Parsed = serde_json::from_str(text)?;
     if let Some(number) = large_integer(text) {
         return Err(refused(&format!("{number} has more than 64 bits; write it as $bytes")));
     }
-    Payload::encode(codec, &Written(&value))
+    Payload::encode(codec, &value)
 }
 
 /// An integer that a [`Value`] makes a float of.
@@ -240,80 +239,4 @@ fn large_integer(text: &str) -> Option<&str> {
         }
     }
     None
-}
-
-/// A parsed text, which is serialized as what its forms stand for.
-struct Written<'a>(&'a Value);
-
-impl Serialize for Written<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Array(items) => serializer.collect_seq(items.iter().map(Written)),
-            Value::Object(fields) => {
-                let mut names = fields.iter();
-                match (names.next(), names.next()) {
-                    (Some((name, content)), None) if name.starts_with('$') => {
-                        form_of(name, content, serializer)
-                    }
-                    _ if fields.contains_key(INVALID) => {
-                        Err(S::Error::custom("what could not be read cannot be written"))
-                    }
-                    _ => serializer.collect_map(fields.iter().map(|(k, v)| (k, Written(v)))),
-                }
-            }
-            other => other.serialize(serializer),
-        }
-    }
-}
-
-fn form_of<S: Serializer>(name: &str, content: &Value, serializer: S) -> Result<S::Ok, S::Error> {
-    let wrong = || S::Error::custom(format_args!("{content} is no content of {name}"));
-    let base64 = |text: &Value| text.as_str().and_then(|text| STANDARD.decode(text).ok());
-    match name {
-        FLOAT => {
-            let text = content.as_str().ok_or_else(wrong)?;
-            match text.strip_prefix("NaN:") {
-                Some(bits) => {
-                    let number = u64::from_str_radix(bits, 16).map_err(|_| wrong())?;
-                    match u32::try_from(number) {
-                        Ok(number) if bits.len() == 8 => {
-                            serializer.serialize_f32(f32::from_bits(number))
-                        }
-                        _ if bits.len() == 16 => serializer.serialize_f64(f64::from_bits(number)),
-                        _ => Err(wrong()),
-                    }
-                }
-                None if text == "NaN" => serializer.serialize_f64(f64::from_bits(NAN)),
-                None => serializer.serialize_f64(text.parse().map_err(|_| wrong())?),
-            }
-        }
-        BYTES => serializer.serialize_bytes(&base64(content).ok_or_else(wrong)?),
-        EXT => {
-            let (tag, bytes) = content
-                .as_array()
-                .filter(|parts| parts.len() == 2)
-                .and_then(|parts| {
-                    let tag = i8::try_from(parts[0].as_i64()?).ok()?;
-                    Some((tag, base64(&parts[1])?))
-                })
-                .ok_or_else(wrong)?;
-            let parts = (tag, Bytes::new(&bytes));
-            serializer.serialize_newtype_struct(rmp_serde::MSGPACK_EXT_STRUCT_NAME, &parts)
-        }
-        MAP => {
-            let entries = content.as_array().ok_or_else(wrong)?;
-            let mut map = serializer.serialize_map(Some(entries.len()))?;
-            for entry in entries {
-                let [key, value] = entry.as_array().map(Vec::as_slice).ok_or_else(wrong)? else {
-                    return Err(wrong());
-                };
-                map.serialize_entry(&Written(key), &Written(value))?;
-            }
-            map.end()
-        }
-        _ => {
-            let entry = [(name, Written(content))];
-            serializer.collect_map(entry)
-        }
-    }
 }

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::keys::stored_key;
 use super::letters::stored_letter;
+use super::queue::batch_bytes;
 use super::slot::{Slot, Slots, stored_record};
 use crate::error::JournalError;
 use crate::id::{ActorNo, MessageId, Position, Sequence};
@@ -125,7 +126,7 @@ impl Checkpoint {
         folded: Position,
     ) -> Result<CheckpointPart, JournalError> {
         let mut part = CheckpointPart::default();
-        let mut bytes = 0;
+        let (mut bytes, most) = (0, batch_bytes(shared.provider.row_bytes()));
         while part.records.len() < PART_RECORDS && bytes < PART_BYTES {
             let Some(no) = self.todo.peek().copied() else {
                 part.checkpoint = (!self.saved).then_some(self.log.tail);
@@ -162,8 +163,12 @@ impl Checkpoint {
             {
                 break;
             }
-            self.todo.next();
             let record = stored_record(shared, folded, no, slot)?;
+            if bytes > 0 && bytes + record.bytes.len() > most {
+                // A store may send a part as one statement.
+                break;
+            }
+            self.todo.next();
             bytes += record.bytes.len();
             self.saving.push((no, slot.changed));
             part.records.push(record);

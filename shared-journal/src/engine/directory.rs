@@ -306,6 +306,8 @@ impl Directory {
             state: record.state.clone(),
             pending: record.pending.iter().cloned().collect(),
             steps: record.steps.clone(),
+            newest: [&record.window, &record.generated]
+                .map(|window| window.iter().next_back().map_or(0, |newest| newest.outcome.size())),
             aged_ms: record.aged.newest_ms(),
             window: {
                 let callers = record.window.iter();

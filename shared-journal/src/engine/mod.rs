@@ -29,6 +29,8 @@ mod open;
 mod pace;
 mod patient;
 mod queue;
+#[cfg(test)]
+mod queue_tests;
 mod recover;
 mod request;
 mod retry;

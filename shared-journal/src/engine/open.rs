@@ -9,7 +9,7 @@ use super::gauges::{self, Gauges};
 use super::inbox::Inbox;
 use super::letters::Changes;
 use super::patient::Patient;
-use super::queue::Queue;
+use super::queue::{Queue, batch_bytes};
 use super::recover::recover;
 use super::watch::Watch;
 use super::writer::Writer;
@@ -89,6 +89,7 @@ pub(super) fn shared(
         queue: Queue::new(
             limits.waiting_bytes,
             limits.tail_bytes.max(limits.checkpoint_bytes.saturating_mul(2)),
+            batch_bytes(provider.row_bytes()),
         ),
         gates: Gates::default(),
         closing: Arc::default(),

@@ -55,6 +55,10 @@ impl ActorProvider for Patient {
         self.store.location()
     }
 
+    fn row_bytes(&self) -> usize {
+        self.store.row_bytes()
+    }
+
     fn cluster(self: Arc<Self>) -> Option<Arc<dyn ClusterStore>> {
         self.store.clone().cluster()
     }

@@ -1,6 +1,7 @@
 //! Where runs wait for the writer: everything that arrives while one commit is being written
-//! forms the next.
+//! forms the next, or the next few, if it is more than is good to have in one row.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Notify;
@@ -25,10 +26,14 @@ pub(crate) struct Batch {
     pub(crate) checkpoint: Option<CheckpointPart>,
 }
 
-impl Batch {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0 && self.checkpoint.is_none()
-    }
+/// A commit takes no more submissions when it would have more bytes of entries than this: it is one row
+/// of the store, and the next commit is not to wait long for it. A submission that is larger is a commit
+/// of its own.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// The bytes of a batch in a store with rows of this size.
+pub(crate) fn batch_bytes(row_bytes: usize) -> usize {
+    BATCH_BYTES.min(row_bytes / 2)
 }
 
 pub(crate) struct Queue {
@@ -42,6 +47,7 @@ pub(crate) struct Queue {
     /// Bytes submitted and not yet durable.
     waiting: AtomicUsize,
     waiting_limit: usize,
+    batch_limit: usize,
     room: Notify,
     /// Bytes of log since the last finished checkpoint.
     tail: AtomicUsize,
@@ -51,7 +57,11 @@ pub(crate) struct Queue {
 }
 
 struct Open {
+    /// Those that take no more, the oldest first.
+    full: VecDeque<Batch>,
+    /// The one that forms. It is empty only if there are no full ones.
     batch: Batch,
+    part: Option<CheckpointPart>,
     ticket: Ticket,
     state: State,
     /// The writer waits to be woken.
@@ -65,11 +75,40 @@ enum State {
     Stopped(Arc<JournalError>),
 }
 
+impl Open {
+    fn is_empty(&self) -> bool {
+        self.batch.count == 0 && self.part.is_none()
+    }
+
+    /// See [`Queue::gathered`].
+    fn gathered(&self) -> u64 {
+        if self.part.is_some() || !self.full.is_empty() { u64::MAX } else { self.batch.count }
+    }
+
+    /// What is written next. A part of a checkpoint goes with the events, or before them if both would be
+    /// too much at once: a store may send them to its server as one statement.
+    fn next(&mut self, limit: usize) -> Batch {
+        let events = self.full.front().unwrap_or(&self.batch);
+        let part = self.part.as_ref().map_or(0, CheckpointPart::bytes);
+        let alone = part > 0 && events.entries.len().saturating_add(part) > limit;
+        let mut batch = if alone {
+            Batch::default()
+        } else {
+            self.full.pop_front().unwrap_or_else(|| std::mem::take(&mut self.batch))
+        };
+        batch.checkpoint = self.part.take();
+        batch
+    }
+}
+
 impl Queue {
-    pub(crate) fn new(waiting_limit: usize, tail_limit: usize) -> Self {
+    /// `batch_limit` is that of [`batch_bytes`].
+    pub(crate) fn new(waiting_limit: usize, tail_limit: usize, batch_limit: usize) -> Self {
         Self {
             open: Mutex::new(Open {
+                full: VecDeque::new(),
                 batch: Batch::default(),
+                part: None,
                 ticket: 0,
                 state: State::Open,
                 asleep: false,
@@ -79,6 +118,7 @@ impl Queue {
             durable: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             waiting_limit,
+            batch_limit,
             room: Notify::new(),
             tail: AtomicUsize::new(0),
             tail_limit,
@@ -108,12 +148,17 @@ impl Queue {
         }
         open.ticket += 1;
         let ticket = open.ticket;
+        let waiting = open.batch.entries.len();
+        if waiting > 0 && waiting.saturating_add(entries.len()) > self.batch_limit {
+            let full = std::mem::take(&mut open.batch);
+            open.full.push_back(full);
+        }
         let batch = &mut open.batch;
         batch.entries.extend_from_slice(entries);
         batch.count += count;
         batch.releases.push(gate, release);
         batch.ticket = ticket;
-        self.gathered.store(batch.count, Ordering::Release);
+        self.gathered.store(open.gathered(), Ordering::Release);
         self.hold(entries.len());
         self.wake(open);
         Ok(ticket)
@@ -122,12 +167,13 @@ impl Queue {
     /// Hands a part of a checkpoint to the writer. At most one is on its way at a time.
     pub(crate) fn offer_part(&self, part: CheckpointPart) {
         let mut open = self.lock();
-        open.batch.checkpoint = Some(part);
-        self.gathered.store(u64::MAX, Ordering::Release);
+        open.part = Some(part);
+        self.gathered.store(open.gathered(), Ordering::Release);
         self.wake(open);
     }
 
-    /// The events that wait for the writer; everything, if something else than events waits.
+    /// The events that wait for the writer; everything, if something else than events waits, or a batch
+    /// that takes no more.
     pub(crate) fn gathered(&self) -> u64 {
         self.gathered.load(Ordering::Acquire)
     }
@@ -148,13 +194,14 @@ impl Queue {
                 return None;
             }
             // Too long a tail: only the checkpoint that shortens it goes on.
-            let stalled = self.tail.load(Ordering::Acquire) > self.tail_limit
-                && open.batch.checkpoint.is_none();
-            if !open.batch.is_empty() && !stalled {
-                self.gathered.store(0, Ordering::Release);
-                return Some(std::mem::take(&mut open.batch));
+            let stalled =
+                self.tail.load(Ordering::Acquire) > self.tail_limit && open.part.is_none();
+            if !open.is_empty() && !stalled {
+                let batch = open.next(self.batch_limit);
+                self.gathered.store(open.gathered(), Ordering::Release);
+                return Some(batch);
             }
-            if matches!(open.state, State::Closing) && open.batch.is_empty() {
+            if matches!(open.state, State::Closing) && open.is_empty() {
                 return None;
             }
             open.asleep = true;
@@ -202,10 +249,14 @@ impl Queue {
             open.state = State::Stopped(error.clone());
         }
         self.stopped.store(1, Ordering::Release);
-        let batch = std::mem::take(&mut open.batch);
+        let mut batches = std::mem::take(&mut open.full);
+        batches.push_back(std::mem::take(&mut open.batch));
+        open.part = None;
         self.gathered.store(u64::MAX, Ordering::Release);
         self.wake(open);
-        batch.releases.fail(error);
+        for batch in batches {
+            batch.releases.fail(error);
+        }
         self.room.notify_waiters();
     }
 

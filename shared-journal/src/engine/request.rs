@@ -155,6 +155,8 @@ pub(crate) struct Activation {
     pub(crate) steps: Vec<RecordedStep>,
     /// The ids of the dedup windows, when they got in and what they are about, oldest first.
     pub(crate) window: Vec<(MessageKey, u64, Option<u64>)>,
+    /// The sizes of the newest outcomes, of a caller's id and of a generated one, in bytes.
+    pub(crate) newest: [usize; 2],
     /// When the newest key was recorded that is in no window any more; 0 if there is none.
     pub(crate) aged_ms: u64,
 }

@@ -251,12 +251,16 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// Whether what waits, and what is handled, has less than
-    /// [`Limits::pending_bytes`](crate::Limits::pending_bytes). If not, take no more for now.
+    /// [`Limits::pending_bytes`](crate::Limits::pending_bytes), and whether with the actor's state there is
+    /// room for one message more in a row of the store. If not, take no more for now.
     #[must_use]
     pub fn has_room(&self) -> bool {
+        let limits = &self.session.engine().shared().limits;
         let in_progress = self.in_progress.as_ref().map_or(0, Delivery::size);
-        self.queue.bytes() + self.arrivals.bytes() + in_progress
-            < self.session.engine().shared().limits.pending_bytes.max(1)
+        let waiting = self.queue.bytes() + self.arrivals.bytes() + in_progress;
+        // If nothing waits there will not be more room: what does not fit is refused.
+        waiting < limits.pending_bytes.max(1)
+            && (waiting == 0 || self.check_room(limits.message_bytes).is_ok())
     }
 
     /// Whether a message under this key may be taken. Ask before [`accept`](Self::accept), but not
@@ -349,7 +353,8 @@ impl<W: Work> Mailbox<W> {
     ///
     /// One whose id was received before does not wait for a turn: when its first is done, it is
     /// resolved with what became of that, [`Resolution::Recorded`]. With another message under the id
-    /// it is [`Resolution::IdReused`], at once.
+    /// it is [`Resolution::IdReused`], at once. One that is new, and for which there is no room in a row of
+    /// the store, is [`Resolution::Refused`].
     ///
     /// # Errors
     /// The journal has stopped.
@@ -370,7 +375,8 @@ impl<W: Work> Mailbox<W> {
     /// have sent.
     ///
     /// # Errors
-    /// The journal has stopped.
+    /// The journal has stopped. [`JournalError::TooLarge`], if there is no room in a row of the store: then
+    /// the actor must stop, and what made it send that is handled again.
     pub fn accept_own(
         &mut self,
         kind: &'static str,
@@ -378,12 +384,19 @@ impl<W: Work> Mailbox<W> {
         work: W,
     ) -> Result<(), Arc<JournalError>> {
         let (key, fingerprint, acknowledge) = (MessageKey::Anonymous, None, None);
+        self.check_room(payload.bytes().len())?;
         self.admit(Arrival { work, key, kind, payload, fingerprint, acknowledge })
     }
 
     /// Gives a message its place in the receipt order, unless its key is known.
     pub(super) fn admit(&mut self, arrival: Arrival<W>) -> Result<(), Arc<JournalError>> {
         let Arrival { work, key, kind, payload, fingerprint, acknowledge } = arrival;
+        if let Err(error) = self.check_room(payload.bytes().len())
+            && self.session.is_new(key)
+        {
+            work.resolve(Resolution::Refused(Arc::new(error)));
+            return Ok(());
+        }
         let sequence = match (self.session.admit(key, fingerprint), key.id()) {
             (Ok(sequence), _) => sequence,
             (Err(Seen::Known { first }), Some(id)) => {

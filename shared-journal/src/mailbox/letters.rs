@@ -11,6 +11,7 @@ use super::run::release_of_receipts;
 use crate::engine::Batch;
 use crate::error::JournalError;
 use crate::id::MessageKey;
+use crate::record::DeadLetter;
 use crate::resend::push_receipt;
 
 impl<W: Work> Mailbox<W> {
@@ -60,6 +61,13 @@ impl<W: Work> Mailbox<W> {
         if let Some(letter) = batch.letters.front().filter(|letter| !known(&letter.kind)) {
             let place = self.session.place().message(letter.sequence);
             let error = JournalError::UnknownMessage { place, kind: letter.kind.clone() };
+            let _ = batch.durable.send(Err(Arc::new(error)));
+            return Ok(false);
+        }
+        let no_room = |letter: &DeadLetter| self.check_room(letter.size()).err();
+        if self.is_empty()
+            && let Some(error) = batch.letters.front().and_then(no_room)
+        {
             let _ = batch.durable.send(Err(Arc::new(error)));
             return Ok(false);
         }

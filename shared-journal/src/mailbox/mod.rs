@@ -35,6 +35,7 @@ mod failure;
 mod intake;
 mod letters;
 mod reopen;
+mod room;
 mod run;
 mod state;
 mod steps;

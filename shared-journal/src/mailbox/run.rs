@@ -200,6 +200,9 @@ impl<W: Work> Mailbox<W> {
 
     fn submit(&mut self, sealed: Sealed, receive: bool) -> Result<Ended, Arc<JournalError>> {
         let state = sealed.state;
+        // Again: what the actor sends to itself came after it was sealed.
+        let size = state.as_ref().map(|state| state.bytes().len());
+        let room = size.map_or(Ok(()), |size| self.check_room_for_state(size));
         let run = std::mem::take(&mut self.run);
         self.run_bytes = 0;
         if let Some(done) = last_of(&run) {
@@ -207,8 +210,8 @@ impl<W: Work> Mailbox<W> {
         }
         self.steps.forget(run.iter().map(|handled| handled.delivery.sequence));
         let mut acknowledge = Vec::new();
-        let sent = self.outbox.take();
-        let mut result = self.write_run(&run, &sent, state);
+        let sent = if room.is_ok() { self.outbox.take() } else { Vec::new() };
+        let mut result = room.and_then(|()| self.write_run(&run, &sent, state));
         if receive && result.is_ok() {
             result = self.write_queue(&mut acknowledge);
         }
@@ -281,9 +284,11 @@ impl<W: Work> Mailbox<W> {
             push_receipt(&mut self.session, delivery)?;
             let sequence = delivery.sequence;
             match result {
-                Ok(reply) => self
-                    .session
-                    .push(&ActorEvent::MessageProcessed { sequence, reply: reply.as_borrowed() })?,
+                Ok(reply) => {
+                    let reply = reply.as_borrowed();
+                    self.session.replied(delivery.key, reply.bytes().len());
+                    self.session.push(&ActorEvent::MessageProcessed { sequence, reply })?;
+                }
                 Err(error) => self.session.push(&ActorEvent::MessageFailed {
                     sequence,
                     attempts: delivery.attempts,

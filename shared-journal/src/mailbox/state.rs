@@ -63,6 +63,7 @@ impl<W: Work> Mailbox<W> {
             source,
         })?;
         self.session.check_state(&state)?;
+        self.check_room_for_state(state.bytes().len())?;
         Ok(state)
     }
 }

@@ -14,6 +14,7 @@ use crate::codec::{CodecError, Payload};
 use crate::engine::{Engine, Station};
 use crate::error::JournalError;
 use crate::id::{ActorNo, Sequence};
+use crate::limits::steps_room;
 use crate::record::RecordedStep;
 use crate::session::Session;
 
@@ -72,7 +73,10 @@ pub enum StepError {
         /// Why not.
         source: CodecError,
     },
-    /// The result is larger than [`Limits::reply_bytes`](crate::Limits::reply_bytes).
+    /// The result is larger than [`Limits::reply_bytes`](crate::Limits::reply_bytes), or than what those
+    /// before it have left of a sixteenth of the store's largest row
+    /// ([`row_bytes`](crate::provider::ActorProvider::row_bytes)), 56 MB, for all results that are kept for
+    /// the messages of one actor.
     #[error("the result of the step {step:?} has {size} bytes, the limit is {limit}")]
     TooLarge {
         /// The name of the step.
@@ -169,7 +173,7 @@ impl Steps {
                     Ok((payload, result))
                 })
                 .map_err(|source| StepError::Codec { step: step.clone(), source })?;
-            let (size, limit) = (payload.bytes().len(), shared.engine.shared().limits.reply_bytes);
+            let (size, limit) = (payload.bytes().len(), shared.limit());
             if size > limit {
                 return Err(StepError::TooLarge { step, size, limit });
             }
@@ -234,6 +238,14 @@ impl Shared {
     fn refuse_in_rehearsal(&self, step: &str) {
         let is_rehearsal = self.engine.shared().rehearsal.get().is_some();
         assert!(!is_rehearsal, "{} {step:?}", crate::test_util::UNRECORDED_STEP);
+    }
+
+    /// The next result may have so many bytes.
+    fn limit(&self) -> usize {
+        let shared = self.engine.shared();
+        let all = steps_room(shared.provider.row_bytes());
+        let recorded = self.lock().recorded.values().map(|it| it.bytes().len()).sum();
+        shared.limits.reply_bytes.min(all.saturating_sub(recorded))
     }
 
     fn message(&self) -> Option<Sequence> {

@@ -23,6 +23,10 @@ impl ActorProvider for Interloper {
         self.0.location()
     }
 
+    fn row_bytes(&self) -> usize {
+        self.0.row_bytes()
+    }
+
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
         let head = self.0.open_shard(shard).await?;
         let rival = self.0.open_shard(shard).await?;

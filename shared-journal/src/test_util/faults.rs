@@ -143,6 +143,10 @@ impl ActorProvider for FaultyActorProvider {
         self.inner.location()
     }
 
+    fn row_bytes(&self) -> usize {
+        self.inner.row_bytes()
+    }
+
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
         self.read("open shard")?.open_shard(shard).await
     }

@@ -144,6 +144,10 @@ impl ActorProvider for MemoryActorProvider {
         "memory".to_owned()
     }
 
+    fn row_bytes(&self) -> usize {
+        usize::MAX
+    }
+
     async fn open_shard(&self, shard: ShardId) -> Result<ShardHead, JournalError> {
         let mut disk = self.disk();
         disk.apply(Step::Opened(shard));

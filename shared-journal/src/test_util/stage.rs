@@ -17,7 +17,7 @@ use crate::envelope::{RecordHeader, encode_record};
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, ShardId};
 use crate::journal::EventJournal;
-use crate::limits::{Limits, MAX_VALUE_BYTES};
+use crate::limits::{Limits, MAX_OUTCOME_BYTES, MAX_VALUE_BYTES};
 use crate::mailbox::error_text;
 use crate::provider::{ActorProvider, CheckpointPart, StoredRecord, Write};
 use crate::record::{ActorRecord, DeadLetter};
@@ -295,7 +295,7 @@ fn limits(rehearsal: bool) -> Limits {
     let default = Limits {
         history_commits: u64::MAX,
         dedup_count: 1 << 20,
-        dedup_bytes: usize::MAX,
+        dedup_bytes: usize::try_from(MAX_OUTCOME_BYTES).unwrap_or(usize::MAX),
         dedup_age: std::time::Duration::MAX,
         ..Limits::default()
     };

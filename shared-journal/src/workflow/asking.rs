@@ -110,7 +110,7 @@ impl Answer {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WorkflowError {
-    /// The message was not accepted and will not be handled.
+    /// The message was not accepted: this call is no reason that it is handled.
     #[error("the message was not accepted: {reason}")]
     NotAccepted {
         /// Why not.

@@ -103,7 +103,7 @@ impl Shared {
             shard: ShardId(0),
             epoch: Epoch(1),
             limits,
-            queue: Queue::new(waiting_limit, tail_limit),
+            queue: Queue::new(waiting_limit, tail_limit, BATCH_BYTES),
             directory: Inbox::new(tail_limit / 2),
             gauges: Gauges::default(),
         })
@@ -148,6 +148,9 @@ impl Shared {
         Writer::new(self, shared_journal::Position(0)).run();
     }
 }
+
+/// A batch takes two entries, so that there are some that take no more.
+const BATCH_BYTES: usize = 2;
 
 fn now_ms() -> u64 {
     0

@@ -110,6 +110,39 @@ fn what_serialize_says_wrong_is_refused() {
 }
 
 #[test]
+fn a_map_that_leaves_out_a_key_or_a_value_is_refused() {
+    /// Keys are true, values false. With the number of entries that it announces.
+    struct Halves(Option<usize>, &'static [bool]);
+    impl Serialize for Halves {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeMap;
+            let mut map = serializer.serialize_map(self.0)?;
+            for is_key in self.1 {
+                if *is_key { map.serialize_key("a")? } else { map.serialize_value(&1)? }
+            }
+            map.end()
+        }
+    }
+    let no_value = ("v[\"a\"]", "a key without a value");
+    for (halves, (path, reason)) in [
+        (&[true][..], no_value),
+        (&[true, true], no_value),
+        (&[true, true, false], no_value),
+        (&[true, false, true], no_value),
+        (&[false, false], ("v", "a value without a key")),
+        (&[true, false, false, true], ("v", "a value without a key")),
+    ] {
+        for (codec, announced) in CODECS.into_iter().flat_map(|it| [(it, None), (it, Some(1))]) {
+            let value = Plain { v: Halves(announced, halves) };
+            assert_eq!(refused(codec, &value), (path.into(), reason.into()), "{halves:?}");
+        }
+    }
+    for codec in CODECS {
+        Payload::encode(codec, &Halves(Some(1), &[true, false])).unwrap();
+    }
+}
+
+#[test]
 fn a_panic_is_an_error_with_its_text_and_leaves_nothing() {
     #[derive(Debug)]
     struct Panics;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{CODECS, Codec, Payload};
@@ -89,6 +89,26 @@ fn what_no_decoder_reads_is_found_without_a_type() {
     check(format!("[\"\\\"{}\"]", "[".repeat(200))).unwrap();
 }
 
+/// The tag comes before what is tagged, and stays there.
+#[test]
+fn integers_of_128_bits_in_tagged_enums_come_back_by_way_of_text() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "t", content = "c")]
+    enum Money {
+        Signed(i128),
+        Unsigned { z: u128, a: Vec<i128> },
+    }
+    let unsigned = Money::Unsigned { z: u128::MAX, a: vec![-1, 1] };
+    for codec in CODECS {
+        for value in [&Money::Signed(i128::MIN), &unsigned] {
+            let payload = Payload::encode(codec, value).unwrap();
+            let again = Payload::from_text(codec, &payload.to_text()).unwrap();
+            assert_eq!(again, payload);
+            assert_eq!(again.decode::<Money>().unwrap(), *value);
+        }
+    }
+}
+
 #[test]
 fn a_text_that_was_edited_is_a_payload() {
     for codec in CODECS {
@@ -106,6 +126,7 @@ fn a_text_that_was_edited_is_a_payload() {
         r#"{"$float": "1,5"}"#,
         r#"{"$float": "NaN:7"}"#,
         r#"{"$map": {}}"#,
+        r#"{"a": 1, "a": 2}"#,
         r#"{"$map": [[1]]}"#,
         r#"{"$ext": [1000, "AAE="]}"#,
         r#"{"a": 99999999999999999999}"#,
