@@ -1,16 +1,18 @@
 //! Repair: what is stuck is seen and mended by hand, without the types of the application.
 
+mod letters;
+
 use std::borrow::Cow;
 
 use tokio::sync::oneshot;
 
 use crate::codec::{CodecError, Payload};
-use crate::engine::{Activation, Engine, Keep, Letters, Ticket, unshare};
+use crate::engine::{Activation, Engine, Keep, unshare};
 use crate::error::JournalError;
 use crate::event::{ActorEvent, RepairAction};
 use crate::id::{ActorId, ActorNo, MessageId, Sequence};
 use crate::journal::EventJournal;
-use crate::record::{DeadLetter, PendingMessage};
+use crate::record::PendingMessage;
 use crate::session::Session;
 
 /// Longest name of who repairs, in bytes.
@@ -157,74 +159,6 @@ impl Repair {
         Ok(())
     }
 
-    /// A dead letter as text.
-    ///
-    /// # Errors
-    /// [`JournalError::NoSuchDeadLetter`]; [`JournalError::Encode`] if it is no text; the journal has
-    /// stopped.
-    pub async fn dead_letter_text(
-        &self,
-        actor: &ActorId,
-        sequence: Sequence,
-    ) -> Result<String, JournalError> {
-        let (letter, _) = self.letter(&self.journal.engine(), actor, sequence).await?;
-        Ok(letter.payload.to_text().into_owned())
-    }
-
-    /// Gives a dead letter another content; its type stays. Of a running actor, too.
-    ///
-    /// # Errors
-    /// [`JournalError::NoSuchDeadLetter`]; [`JournalError::Encode`] if `text` is not JSON;
-    /// [`JournalError::TooLarge`]; the journal has stopped.
-    pub async fn edit_dead_letter(
-        &self,
-        actor: &ActorId,
-        sequence: Sequence,
-        text: &str,
-    ) -> Result<(), JournalError> {
-        self.change(actor, sequence, |mut letter| {
-            let codec = letter.payload.codec();
-            let payload =
-                Payload::from_text(codec, text).map_err(|source| encode(actor, source))?;
-            let limit = self.journal.limits().message_bytes;
-            self.fits(actor, "the message", &payload, limit)?;
-            letter.payload = payload.into_owned();
-            let letter = Box::new(letter);
-            Ok(vec![self.event(RepairAction::DeadLetterEdited { letter })])
-        })
-        .await
-    }
-
-    /// As [`EventJournal::resend_dead_letter`]. That it was asked for is in the history first.
-    ///
-    /// # Errors
-    /// As [`EventJournal::resend_dead_letter`].
-    pub async fn resend_dead_letter(
-        &self,
-        actor: &ActorId,
-        sequence: Sequence,
-    ) -> Result<(), JournalError> {
-        self.letter(&self.journal.engine(), actor, sequence).await?;
-        self.write(actor, &[self.event(RepairAction::DeadLetterResent { sequence })]).await?;
-        self.journal.resend_dead_letter(actor, sequence).await
-    }
-
-    /// Throws a dead letter away. Of a running actor, too.
-    ///
-    /// # Errors
-    /// [`JournalError::NoSuchDeadLetter`], or the journal has stopped.
-    pub async fn discard_dead_letter(
-        &self,
-        actor: &ActorId,
-        sequence: Sequence,
-    ) -> Result<(), JournalError> {
-        self.change(actor, sequence, |_| {
-            let repaired = self.event(RepairAction::DeadLetterDiscarded { sequence });
-            Ok(vec![repaired, ActorEvent::DeadLetterDiscarded { sequence }])
-        })
-        .await
-    }
-
     /// Stops an actor and holds it: it cannot be started, in this process or a later one, until
     /// [`release`](Self::release); the attempt is a [`JournalError::Held`]. What is sent to it
     /// meanwhile is not accepted, or waits in the inbox of its shard.
@@ -317,25 +251,6 @@ impl Repair {
         engine.write(no, events).await
     }
 
-    /// Changes a dead letter, of an actor that may run, as it is then.
-    async fn change<'e>(
-        &'e self,
-        actor: &ActorId,
-        sequence: Sequence,
-        change: impl Fn(DeadLetter) -> Result<Vec<ActorEvent<'e>>, JournalError>,
-    ) -> Result<(), JournalError> {
-        let engine = self.journal.engine();
-        loop {
-            let (letter, read_at) = self.letter(&engine, actor, sequence).await?;
-            let events = change(letter)?;
-            let no = self.number(&engine, actor).await?;
-            if engine.write_letters(no, read_at, &events).await? {
-                self.log_first(actor, &events);
-                return Ok(());
-            }
-        }
-    }
-
     async fn number(&self, engine: &Engine, actor: &ActorId) -> Result<ActorNo, JournalError> {
         let missing = || JournalError::NoSuchActor { actor: actor.clone() };
         engine.number(actor.clone()).await?.ok_or_else(missing)
@@ -356,20 +271,6 @@ impl Repair {
         let seen = engine.look(actor.clone(), |record| record.spawned.then(|| look(record)));
         let missing = || JournalError::NoSuchActor { actor: actor.clone() };
         seen.await?.flatten().ok_or_else(missing)
-    }
-
-    /// A dead letter, and when it was read.
-    async fn letter(
-        &self,
-        engine: &Engine,
-        actor: &ActorId,
-        sequence: Sequence,
-    ) -> Result<(DeadLetter, Ticket), JournalError> {
-        let before = Sequence(sequence.0.saturating_sub(1));
-        let Letters { letters, read_at } = engine.dead_letters(actor.clone(), before, 1).await?;
-        let letter = letters.into_iter().find(|letter| letter.sequence == sequence);
-        let missing = || JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence };
-        Ok((letter.ok_or_else(missing)?, read_at))
     }
 
     fn fits(
