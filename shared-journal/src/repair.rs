@@ -3,11 +3,12 @@
 mod letters;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::codec::{CodecError, Payload};
-use crate::engine::{Activation, Engine, Keep, unshare};
+use crate::engine::{Activation, Engine, GiveUp, Keep, Receiver, unshare};
 use crate::error::JournalError;
 use crate::event::{ActorEvent, RepairAction};
 use crate::id::{ActorId, ActorNo, MessageId, Sequence};
@@ -38,8 +39,9 @@ pub const MAX_REPAIR_WHY_BYTES: usize = 1024;
 /// message that is not becomes a dead letter again.
 ///
 /// What changes an actor is durable when the call returns `Ok`. A call that is dropped may or may not
-/// have been done. What a running actor has in its memory is not changed behind its back:
-/// those calls answer with [`JournalError::AlreadyActive`], and [`stop`](Self::stop) comes first.
+/// have been done. What a running actor has in its memory is not changed behind its back: what waits
+/// there it [gives up](Self::give_up) itself; the other calls answer with
+/// [`JournalError::AlreadyActive`], and [`stop`](Self::stop) comes first.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -142,21 +144,46 @@ impl Repair {
     }
 
     /// Gives up one message that waits, the oldest or any other: it becomes a dead letter. Its sender
-    /// gets the outcome of one, if it asks. For an actor that does not run.
+    /// gets the outcome of one, if it asks or waits. Of a running actor, too: the call waits until that
+    /// looks, between two messages or while a handler awaits something.
+    ///
+    /// One commit has all of it: after a crash the message waits or is a dead letter.
     ///
     /// # Errors
-    /// [`JournalError::NoSuchActor`], [`JournalError::NoSuchMessage`];
-    /// [`JournalError::AlreadyActive`]; the journal has stopped.
+    /// [`JournalError::BeingHandled`]: the running actor has begun with it, so [`stop`](Self::stop) comes
+    /// first. [`JournalError::NoSuchActor`], [`JournalError::NoSuchMessage`]; the journal has stopped.
     pub async fn give_up(&self, actor: &ActorId, sequence: Sequence) -> Result<(), JournalError> {
-        self.apply(actor, |activation| {
-            if !activation.pending.iter().any(|message| message.sequence == sequence) {
-                return Err(JournalError::NoSuchMessage { actor: actor.clone(), sequence });
+        let engine = self.journal.engine();
+        loop {
+            let given_up = match engine.receiver(actor.clone()).await? {
+                Receiver::Running(halt) => {
+                    let (durable, given_up) = oneshot::channel();
+                    let (by, why) = (self.by.clone(), self.why.clone());
+                    halt.give_up(GiveUp { sequence, by, why, durable });
+                    given_up
+                }
+                Receiver::Asker(activation) => {
+                    let decide = |activation: &Activation| {
+                        if !activation.pending.iter().any(|it| it.sequence == sequence) {
+                            return Err(JournalError::NoSuchMessage {
+                                actor: actor.clone(),
+                                sequence,
+                            });
+                        }
+                        Ok(RepairAction::GivenUp { sequence })
+                    };
+                    self.apply_to(&engine, actor, *activation, decide).await?;
+                    engine.shared().count_dead_letter();
+                    return Ok(());
+                }
+            };
+            // If it is dropped, the actor has ended.
+            if let Ok(outcome) = given_up.await {
+                outcome.map_err(unshare)?;
+                self.log(actor, &RepairAction::GivenUp { sequence });
+                return Ok(());
             }
-            Ok(RepairAction::GivenUp { sequence })
-        })
-        .await?;
-        self.journal.engine().shared().count_dead_letter();
-        Ok(())
+        }
     }
 
     /// Stops an actor and holds it: it cannot be started, in this process or a later one, until
@@ -224,6 +251,16 @@ impl Repair {
     ) -> Result<(), JournalError> {
         let engine = self.journal.engine();
         let activation = engine.activate_for_repair(actor.clone()).await?;
+        self.apply_to(&engine, actor, activation, decide).await
+    }
+
+    async fn apply_to(
+        &self,
+        engine: &Arc<Engine>,
+        actor: &ActorId,
+        activation: Activation,
+        decide: impl FnOnce(&Activation) -> Result<RepairAction<'static>, JournalError>,
+    ) -> Result<(), JournalError> {
         if !activation.spawned {
             return Err(JournalError::NoSuchActor { actor: actor.clone() });
         }

@@ -124,7 +124,7 @@ async fn any_message_that_waits_is_given_up_edited_and_sent_again() {
         let journal = store.open().await;
         let mut mailbox = journal.activate(&actor()).await.unwrap();
         receive(&mut mailbox, [1, 2, 3, 4]).await;
-        let refused = repair(&journal).give_up(&actor(), Sequence(3)).await.unwrap_err();
+        let refused = repair(&journal).replace_state(&actor(), "7").await.unwrap_err();
         assert!(matches!(refused, JournalError::AlreadyActive { .. }), "{refused}");
         let waiting = repair(&journal).pending(&actor(), Sequence(1), 2).await.unwrap();
         let texts: Vec<_> = waiting.iter().map(|it| it.text.as_str()).collect();
