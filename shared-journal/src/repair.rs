@@ -213,7 +213,7 @@ impl Repair {
     /// outcomes, what it sent and has not arrived, a hold. One that is started under its name begins
     /// empty.
     ///
-    /// Two things stay: its name, and the numbers of its last received and sent message, so that no id
+    /// Two things stay: its name ([`EventJournal::deleted`]), and the numbers of its last received and sent message, so that no id
     /// that is derived from them is ever used twice. Its earlier events stay in the log until that is
     /// truncated ([`Limits::history_commits`](crate::Limits::history_commits)), which
     /// [`purge_history`](Self::purge_history) does at once. After that the store does not return
