@@ -24,8 +24,8 @@ use crate::record_v2::RecordV2;
 
 const MAGIC: &[u8; 3] = b"DXJ";
 /// The newest version. 2: steps. 3: the journal's clock, attempts, fingerprints, transient outcomes.
-/// 4: keys in rows. The others are still as in version 1.
-pub(crate) const VERSION: u8 = 4;
+/// 4: keys in rows. 5: repairs of many dead letters. The others are still as in version 1.
+pub(crate) const VERSION: u8 = 5;
 const PREFIX: usize = MAGIC.len() + 2;
 const CHECKSUM: usize = 4;
 /// The kind of a commit.

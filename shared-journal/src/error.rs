@@ -247,6 +247,17 @@ pub enum JournalError {
         /// The message.
         sequence: Sequence,
     },
+    /// The message is being handled, or its outcome is being written.
+    #[error(
+        "{actor} is at work on message {sequence}; to give that up, stop the actor first \
+         (Repair::stop)"
+    )]
+    BeingHandled {
+        /// The actor.
+        actor: ActorId,
+        /// The message.
+        sequence: Sequence,
+    },
     /// Who repairs, and why, cannot be written into the history.
     #[error("{what} of a repair has {size} bytes; it needs one at least and {limit} at most")]
     InvalidRepair {

@@ -173,6 +173,26 @@ pub enum RepairAction<'a> {
     Released,
     /// Everything that the journal knew of the actor is gone, but for its name and its counters.
     Deleted,
+    /// Dead letters are to be sent again. Each `MessageReceived` that does so follows, unless the actor,
+    /// the process or somebody else was in the way.
+    DeadLettersResent {
+        /// The first of them.
+        first: Sequence,
+        /// The last of them.
+        last: Sequence,
+        /// How many there were from the first to the last.
+        count: u64,
+    },
+    /// Dead letters are to be thrown away. Each `DeadLetterDiscarded` that does so follows, unless the
+    /// process or somebody else was in the way.
+    DeadLettersDiscarded {
+        /// The first of them.
+        first: Sequence,
+        /// The last of them.
+        last: Sequence,
+        /// How many there were from the first to the last.
+        count: u64,
+    },
 }
 
 impl RepairAction<'_> {
@@ -188,6 +208,8 @@ impl RepairAction<'_> {
             Self::Held => "Held",
             Self::Released => "Released",
             Self::Deleted => "Deleted",
+            Self::DeadLettersResent { .. } => "DeadLettersResent",
+            Self::DeadLettersDiscarded { .. } => "DeadLettersDiscarded",
         }
     }
 
@@ -205,6 +227,12 @@ impl RepairAction<'_> {
             Self::Held => RepairAction::Held,
             Self::Released => RepairAction::Released,
             Self::Deleted => RepairAction::Deleted,
+            Self::DeadLettersResent { first, last, count } => {
+                RepairAction::DeadLettersResent { first, last, count }
+            }
+            Self::DeadLettersDiscarded { first, last, count } => {
+                RepairAction::DeadLettersDiscarded { first, last, count }
+            }
         }
     }
 }

@@ -132,7 +132,8 @@ impl EventJournal {
         self.engine().outcome(actor.clone(), id).await
     }
 
-    /// All actors, in the order in which they were first spawned.
+    /// All actors, in the order in which they were first spawned. Also the names that those have left
+    /// which are [`deleted`](Self::deleted).
     ///
     /// # Errors
     /// The store cannot be read, or the journal has stopped.
@@ -155,6 +156,20 @@ impl EventJournal {
     /// As [`actors`](Self::actors).
     pub async fn with_dead_letters(&self) -> Result<Vec<ActorId>, JournalError> {
         self.list(RecordFilter::DeadLetters).await
+    }
+
+    /// The names of actors that were deleted ([`Repair::delete`]) and not spawned again. Reads the record of
+    /// every actor, one after the other: of many this takes its time.
+    ///
+    /// # Errors
+    /// As [`actors`](Self::actors).
+    pub async fn deleted(&self) -> Result<Vec<ActorId>, JournalError> {
+        let (engine, mut deleted) = (self.engine(), Vec::new());
+        for actor in self.actors().await? {
+            let looked = engine.look(actor.clone(), |record| record.deleted).await?;
+            deleted.extend(looked.filter(|deleted| *deleted).map(|_| actor));
+        }
+        Ok(deleted)
     }
 
     async fn list(&self, filter: RecordFilter) -> Result<Vec<ActorId>, JournalError> {

@@ -205,7 +205,8 @@ impl JournalView {
         self.epoch
     }
 
-    /// All actors, in the order in which they were first spawned.
+    /// All actors, in the order in which they were first spawned. Also the names that deleted ones have
+    /// left.
     ///
     /// # Errors
     /// The store cannot be read.

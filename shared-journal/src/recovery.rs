@@ -189,8 +189,11 @@ impl ActorRecord {
                 }
             }
             RepairAction::DeadLetterEdited { letter } => self.dead.replace(*letter),
-            // Done by the event that follows.
-            RepairAction::DeadLetterResent { .. } | RepairAction::DeadLetterDiscarded { .. } => {}
+            // Done by the events that follow.
+            RepairAction::DeadLetterResent { .. }
+            | RepairAction::DeadLetterDiscarded { .. }
+            | RepairAction::DeadLettersResent { .. }
+            | RepairAction::DeadLettersDiscarded { .. } => {}
             RepairAction::Held => {
                 self.held = Some(Held { by: by.to_owned(), why: why.to_owned() });
             }

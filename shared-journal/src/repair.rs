@@ -1,16 +1,19 @@
 //! Repair: what is stuck is seen and mended by hand, without the types of the application.
 
+mod letters;
+
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::codec::{CodecError, Payload};
-use crate::engine::{Activation, Engine, Keep, Letters, Ticket, unshare};
+use crate::engine::{Activation, Engine, GiveUp, Keep, Receiver, unshare};
 use crate::error::JournalError;
 use crate::event::{ActorEvent, RepairAction};
 use crate::id::{ActorId, ActorNo, MessageId, Sequence};
 use crate::journal::EventJournal;
-use crate::record::{DeadLetter, PendingMessage};
+use crate::record::PendingMessage;
 use crate::session::Session;
 
 /// Longest name of who repairs, in bytes.
@@ -36,8 +39,9 @@ pub const MAX_REPAIR_WHY_BYTES: usize = 1024;
 /// message that is not becomes a dead letter again.
 ///
 /// What changes an actor is durable when the call returns `Ok`. A call that is dropped may or may not
-/// have been done. What a running actor has in its memory is not changed behind its back:
-/// those calls answer with [`JournalError::AlreadyActive`], and [`stop`](Self::stop) comes first.
+/// have been done. What a running actor has in its memory is not changed behind its back: what waits
+/// there it [gives up](Self::give_up) itself; the other calls answer with
+/// [`JournalError::AlreadyActive`], and [`stop`](Self::stop) comes first.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -143,89 +147,46 @@ impl Repair {
     }
 
     /// Gives up one message that waits, the oldest or any other: it becomes a dead letter. Its sender
-    /// gets the outcome of one, if it asks. For an actor that does not run.
+    /// gets the outcome of one, if it asks or waits. Of a running actor, too: the call waits until that
+    /// looks, between two messages or while a handler awaits something.
+    ///
+    /// One commit has all of it: after a crash the message waits or is a dead letter.
     ///
     /// # Errors
-    /// [`JournalError::NoSuchActor`], [`JournalError::NoSuchMessage`];
-    /// [`JournalError::AlreadyActive`]; the journal has stopped.
+    /// [`JournalError::BeingHandled`]: the running actor has begun with it, so [`stop`](Self::stop) comes
+    /// first. [`JournalError::NoSuchActor`], [`JournalError::NoSuchMessage`]; the journal has stopped.
     pub async fn give_up(&self, actor: &ActorId, sequence: Sequence) -> Result<(), JournalError> {
-        self.apply(actor, |activation| {
-            if !activation.pending.iter().any(|message| message.sequence == sequence) {
-                return Err(JournalError::NoSuchMessage { actor: actor.clone(), sequence });
+        let engine = self.journal.engine();
+        loop {
+            let given_up = match engine.receiver(actor.clone()).await? {
+                Receiver::Running(halt) => {
+                    let (durable, given_up) = oneshot::channel();
+                    let (by, why) = (self.by.clone(), self.why.clone());
+                    halt.give_up(GiveUp { sequence, by, why, durable });
+                    given_up
+                }
+                Receiver::Asker(activation) => {
+                    let decide = |activation: &Activation| {
+                        if !activation.pending.iter().any(|it| it.sequence == sequence) {
+                            return Err(JournalError::NoSuchMessage {
+                                actor: actor.clone(),
+                                sequence,
+                            });
+                        }
+                        Ok(RepairAction::GivenUp { sequence })
+                    };
+                    self.apply_to(&engine, actor, *activation, decide).await?;
+                    engine.shared().count_dead_letter();
+                    return Ok(());
+                }
+            };
+            // If it is dropped, the actor has ended.
+            if let Ok(outcome) = given_up.await {
+                outcome.map_err(unshare)?;
+                self.log(actor, &RepairAction::GivenUp { sequence });
+                return Ok(());
             }
-            Ok(RepairAction::GivenUp { sequence })
-        })
-        .await?;
-        self.journal.engine().shared().count_dead_letter();
-        Ok(())
-    }
-
-    /// A dead letter as text.
-    ///
-    /// # Errors
-    /// [`JournalError::NoSuchDeadLetter`]; [`JournalError::Encode`] if it is no text; the journal has
-    /// stopped.
-    pub async fn dead_letter_text(
-        &self,
-        actor: &ActorId,
-        sequence: Sequence,
-    ) -> Result<String, JournalError> {
-        let (letter, _) = self.letter(&self.journal.engine(), actor, sequence).await?;
-        Ok(letter.payload.to_text().into_owned())
-    }
-
-    /// Gives a dead letter another content; its type stays. Of a running actor, too.
-    ///
-    /// # Errors
-    /// [`JournalError::NoSuchDeadLetter`]; [`JournalError::Encode`] if `text` is not JSON;
-    /// [`JournalError::TooLarge`]; the journal has stopped.
-    pub async fn edit_dead_letter(
-        &self,
-        actor: &ActorId,
-        sequence: Sequence,
-        text: &str,
-    ) -> Result<(), JournalError> {
-        self.change(actor, sequence, |mut letter| {
-            let codec = letter.payload.codec();
-            let payload =
-                Payload::from_text(codec, text).map_err(|source| encode(actor, source))?;
-            let limit = self.journal.limits().message_bytes;
-            self.fits(actor, "the message", &payload, limit)?;
-            letter.payload = payload.into_owned();
-            let letter = Box::new(letter);
-            Ok(vec![self.event(RepairAction::DeadLetterEdited { letter })])
-        })
-        .await
-    }
-
-    /// As [`EventJournal::resend_dead_letter`]. That it was asked for is in the history first.
-    ///
-    /// # Errors
-    /// As [`EventJournal::resend_dead_letter`].
-    pub async fn resend_dead_letter(
-        &self,
-        actor: &ActorId,
-        sequence: Sequence,
-    ) -> Result<(), JournalError> {
-        self.letter(&self.journal.engine(), actor, sequence).await?;
-        self.write(actor, &[self.event(RepairAction::DeadLetterResent { sequence })]).await?;
-        self.journal.resend_dead_letter(actor, sequence).await
-    }
-
-    /// Throws a dead letter away. Of a running actor, too.
-    ///
-    /// # Errors
-    /// [`JournalError::NoSuchDeadLetter`], or the journal has stopped.
-    pub async fn discard_dead_letter(
-        &self,
-        actor: &ActorId,
-        sequence: Sequence,
-    ) -> Result<(), JournalError> {
-        self.change(actor, sequence, |_| {
-            let repaired = self.event(RepairAction::DeadLetterDiscarded { sequence });
-            Ok(vec![repaired, ActorEvent::DeadLetterDiscarded { sequence }])
-        })
-        .await
+        }
     }
 
     /// Stops an actor and holds it: it cannot be started, in this process or a later one, until
@@ -255,7 +216,7 @@ impl Repair {
     /// outcomes, what it sent and has not arrived, a hold. One that is started under its name begins
     /// empty.
     ///
-    /// Two things stay: its name, and the numbers of its last received and sent message, so that no id
+    /// Two things stay: its name ([`EventJournal::deleted`]), and the numbers of its last received and sent message, so that no id
     /// that is derived from them is ever used twice. Its earlier events stay in the log until that is
     /// truncated ([`Limits::history_commits`](crate::Limits::history_commits)), which
     /// [`purge_history`](Self::purge_history) does at once. After that the store does not return
@@ -293,6 +254,16 @@ impl Repair {
     ) -> Result<(), JournalError> {
         let engine = self.journal.engine();
         let activation = engine.activate_for_repair(actor.clone()).await?;
+        self.apply_to(&engine, actor, activation, decide).await
+    }
+
+    async fn apply_to(
+        &self,
+        engine: &Arc<Engine>,
+        actor: &ActorId,
+        activation: Activation,
+        decide: impl FnOnce(&Activation) -> Result<RepairAction<'static>, JournalError>,
+    ) -> Result<(), JournalError> {
         if !activation.spawned {
             return Err(JournalError::NoSuchActor { actor: actor.clone() });
         }
@@ -320,25 +291,6 @@ impl Repair {
         engine.write(no, events).await
     }
 
-    /// Changes a dead letter, of an actor that may run, as it is then.
-    async fn change<'e>(
-        &'e self,
-        actor: &ActorId,
-        sequence: Sequence,
-        change: impl Fn(DeadLetter) -> Result<Vec<ActorEvent<'e>>, JournalError>,
-    ) -> Result<(), JournalError> {
-        let engine = self.journal.engine();
-        loop {
-            let (letter, read_at) = self.letter(&engine, actor, sequence).await?;
-            let events = change(letter)?;
-            let no = self.number(&engine, actor).await?;
-            if engine.write_letters(no, read_at, &events).await? {
-                self.log_first(actor, &events);
-                return Ok(());
-            }
-        }
-    }
-
     async fn number(&self, engine: &Engine, actor: &ActorId) -> Result<ActorNo, JournalError> {
         let missing = || JournalError::NoSuchActor { actor: actor.clone() };
         engine.number(actor.clone()).await?.ok_or_else(missing)
@@ -359,20 +311,6 @@ impl Repair {
         let seen = engine.look(actor.clone(), |record| record.spawned.then(|| look(record)));
         let missing = || JournalError::NoSuchActor { actor: actor.clone() };
         seen.await?.flatten().ok_or_else(missing)
-    }
-
-    /// A dead letter, and when it was read.
-    async fn letter(
-        &self,
-        engine: &Engine,
-        actor: &ActorId,
-        sequence: Sequence,
-    ) -> Result<(DeadLetter, Ticket), JournalError> {
-        let before = Sequence(sequence.0.saturating_sub(1));
-        let Letters { letters, read_at } = engine.dead_letters(actor.clone(), before, 1).await?;
-        let letter = letters.into_iter().find(|letter| letter.sequence == sequence);
-        let missing = || JournalError::NoSuchDeadLetter { actor: actor.clone(), sequence };
-        Ok((letter.ok_or_else(missing)?, read_at))
     }
 
     fn fits(

@@ -124,7 +124,7 @@ async fn any_message_that_waits_is_given_up_edited_and_sent_again() {
         let journal = store.open().await;
         let mut mailbox = journal.activate(&actor()).await.unwrap();
         receive(&mut mailbox, [1, 2, 3, 4]).await;
-        let refused = repair(&journal).give_up(&actor(), Sequence(3)).await.unwrap_err();
+        let refused = repair(&journal).replace_state(&actor(), "7").await.unwrap_err();
         assert!(matches!(refused, JournalError::AlreadyActive { .. }), "{refused}");
         let waiting = repair(&journal).pending(&actor(), Sequence(1), 2).await.unwrap();
         let texts: Vec<_> = waiting.iter().map(|it| it.text.as_str()).collect();
@@ -252,9 +252,16 @@ async fn a_deleted_actor_leaves_nothing_and_begins_empty() {
     let refused = repair(&journal).delete(&actor()).await.unwrap_err();
     assert!(matches!(refused, JournalError::AlreadyActive { .. }), "{refused}");
     drop(running);
+    assert_eq!(journal.deleted().await.unwrap(), []);
     repair(&journal).delete(&actor()).await.unwrap();
     let gone = repair(&journal).delete(&actor()).await.unwrap_err();
     assert!(matches!(gone, JournalError::NoSuchActor { .. }), "{gone}");
+    // Its name stays; in memory, and in its record.
+    for _ in 0..2 {
+        assert_eq!(journal.actors().await.unwrap(), [actor()]);
+        assert_eq!(journal.deleted().await.unwrap(), [actor()]);
+        journal.checkpoint().await.unwrap();
+    }
 
     let journal = store.open().await;
     assert_eq!(journal.outcome(&actor(), MessageId::from(2)).await.unwrap(), None);
@@ -269,6 +276,7 @@ async fn a_deleted_actor_leaves_nothing_and_begins_empty() {
     assert!(mailbox.state().is_none() && mailbox.is_empty());
     // The same id is a new message now; the place in the order goes on.
     receive(&mut mailbox, [2]).await;
+    assert_eq!(journal.deleted().await.unwrap(), []);
     drop(mailbox);
     let journal = store.open().await;
     let waiting = repair(&journal).pending(&actor(), Sequence(0), 9).await.unwrap();

@@ -458,7 +458,8 @@ impl Directory {
         let in_page = |no: ActorNo| no > after && next.is_none_or(|next| no <= next);
         for (no, slot) in self.slots.iter().filter(|(no, _)| in_page(*no)) {
             let matches = match filter {
-                RecordFilter::All => slot.record.spawned,
+                // The store lists both.
+                RecordFilter::All => slot.record.spawned || slot.record.deleted,
                 RecordFilter::Pending => {
                     !slot.record.pending.is_empty() || !slot.record.outbox.is_empty()
                 }

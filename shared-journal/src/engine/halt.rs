@@ -1,4 +1,5 @@
-//! How a running actor is asked from outside: to stop, and to receive dead letters again.
+//! How a running actor is asked from outside: to stop, to receive dead letters again, and to give up
+//! messages that wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -6,11 +7,11 @@ use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 
-use super::letters::{Batch, Letterbox};
+use super::letters::{Batch, GiveUp, Letterbox};
 use crate::error::JournalError;
 
-/// Of one activation. The directory asks it to stop, and whoever sends dead letters again gives it
-/// those; the adapter listens.
+/// Of one activation. The directory asks it to stop; whoever sends dead letters again gives it those, and
+/// an operator what it is to give up; the adapter listens.
 #[derive(Debug, Default)]
 pub(crate) struct Halt {
     asked: OnceLock<Arc<JournalError>>,
@@ -47,10 +48,23 @@ impl Halt {
         self.waker.wake();
     }
 
+    /// Asks it to give a message up.
+    pub(crate) fn give_up(&self, give_up: GiveUp) {
+        self.letters.push_give_up(give_up);
+        self.empty_if_asked();
+        self.waker.wake();
+    }
+
+    /// What it is to give up, if there is something. To be woken for that, poll
+    /// [`poll_asked`](Self::poll_asked) first.
+    pub(crate) fn take_give_ups(&self) -> Vec<GiveUp> {
+        if self.letters.has_give_ups() { self.letters.take_give_ups() } else { Vec::new() }
+    }
+
     /// Whether it has such letters; registers the task in any case.
     pub(crate) fn has_letters(&self, cx: &Context<'_>) -> bool {
         self.waker.register(cx.waker());
-        self.letters.is_filled()
+        self.letters.has_letters()
     }
 
     /// Those that come next.

@@ -34,7 +34,7 @@ pub(crate) struct Letters {
     pub(crate) letters: Vec<DeadLetter>,
 }
 
-/// Who receives letters that are sent again.
+/// Who receives letters that are sent again, or gives a message up.
 pub(crate) enum Receiver {
     /// The actor, which runs.
     Running(Arc<Halt>),
@@ -65,57 +65,94 @@ impl Batch {
     }
 }
 
-/// Where a running actor finds letters that it is to receive again.
+/// A message that somebody wants a running actor to give up.
+pub(crate) struct GiveUp {
+    pub(crate) sequence: Sequence,
+    /// Who wants it.
+    pub(crate) by: String,
+    pub(crate) why: String,
+    /// Told when it is a dead letter, durably, or why it is not. If it is dropped, the actor has ended.
+    pub(crate) durable: oneshot::Sender<Result<(), Arc<JournalError>>>,
+}
+
+/// Where a running actor finds letters that it is to receive again, and what it is to give up.
 #[derive(Default)]
 pub(super) struct Letterbox {
     /// Known without the lock.
-    is_filled: AtomicBool,
-    batches: Mutex<VecDeque<Batch>>,
+    has_letters: AtomicBool,
+    has_give_ups: AtomicBool,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Default)]
+struct Inside {
+    batches: VecDeque<Batch>,
+    give_ups: Vec<GiveUp>,
 }
 
 impl Letterbox {
-    pub(super) fn is_filled(&self) -> bool {
-        self.is_filled.load(Ordering::Acquire)
+    pub(super) fn has_letters(&self) -> bool {
+        self.has_letters.load(Ordering::Acquire)
+    }
+
+    pub(super) fn has_give_ups(&self) -> bool {
+        self.has_give_ups.load(Ordering::Acquire)
     }
 
     pub(super) fn push_back(&self, batch: Batch) {
-        let mut batches = self.lock();
-        batches.push_back(batch);
-        self.is_filled.store(true, Ordering::Release);
+        let mut inside = self.lock();
+        inside.batches.push_back(batch);
+        self.has_letters.store(true, Ordering::Release);
     }
 
     pub(super) fn push_front(&self, batch: Batch) {
-        let mut batches = self.lock();
-        batches.push_front(batch);
-        self.is_filled.store(true, Ordering::Release);
+        let mut inside = self.lock();
+        inside.batches.push_front(batch);
+        self.has_letters.store(true, Ordering::Release);
+    }
+
+    pub(super) fn push_give_up(&self, give_up: GiveUp) {
+        let mut inside = self.lock();
+        inside.give_ups.push(give_up);
+        self.has_give_ups.store(true, Ordering::Release);
     }
 
     /// Those that come next, and that somebody still waits for.
     pub(super) fn take(&self) -> Option<Batch> {
-        let mut batches = self.lock();
+        let batches = &mut self.lock().batches;
         let mut next = batches.pop_front();
         while next.as_ref().is_some_and(|batch| batch.durable.is_closed()) {
             next = batches.pop_front();
         }
-        self.is_filled.store(!batches.is_empty(), Ordering::Release);
+        self.has_letters.store(!batches.is_empty(), Ordering::Release);
         next
     }
 
-    /// Whoever sends them has to look for another receiver.
-    pub(super) fn empty(&self) {
-        let mut batches = self.lock();
-        self.is_filled.store(false, Ordering::Release);
-        batches.clear();
+    pub(super) fn take_give_ups(&self) -> Vec<GiveUp> {
+        let mut inside = self.lock();
+        self.has_give_ups.store(false, Ordering::Release);
+        std::mem::take(&mut inside.give_ups)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Batch>> {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whoever sends or wants something has to look for another receiver.
+    pub(super) fn empty(&self) {
+        let mut inside = self.lock();
+        self.has_letters.store(false, Ordering::Release);
+        self.has_give_ups.store(false, Ordering::Release);
+        *inside = Inside::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Letterbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Letterbox").field("is_filled", &self.is_filled()).finish_non_exhaustive()
+        f.debug_struct("Letterbox")
+            .field("has_letters", &self.has_letters())
+            .field("has_give_ups", &self.has_give_ups())
+            .finish_non_exhaustive()
     }
 }
 
@@ -305,7 +342,7 @@ impl Engine {
         self.shared.ask(|reply| Request::DeadLetters { actor, after, limit, reply }).await?
     }
 
-    /// Who can receive dead letters of an actor again.
+    /// Who can receive dead letters of an actor again, or give up what it has received.
     pub(crate) async fn receiver(&self, actor: ActorId) -> Result<Receiver, JournalError> {
         self.shared.ask(|reply| Request::Receiver { actor, reply }).await?
     }

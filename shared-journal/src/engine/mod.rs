@@ -58,7 +58,7 @@ pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 pub(crate) use self::keys::{read_key, stored_key};
 use self::letters::Changes;
-pub(crate) use self::letters::{Batch, Letters, Receiver, read_letter, stored_letter};
+pub(crate) use self::letters::{Batch, GiveUp, Letters, Receiver, read_letter, stored_letter};
 pub(crate) use self::look::{Look, reading};
 pub(crate) use self::open::Opening;
 use self::open::{no_thread, spawn, start};

@@ -112,7 +112,13 @@ fn sample(version: u8) -> Vec<u8> {
         repaired(RepairAction::StateReplaced { state: json("7") }),
         repaired(RepairAction::Held),
     ];
+    let (first, last, count) = (Sequence(2), Sequence(8), 3);
+    let since_version_5 = [
+        repaired(RepairAction::DeadLettersResent { first, last, count }),
+        repaired(RepairAction::DeadLettersDiscarded { first, last, count }),
+    ];
     let events = events.chain(since_version_3.into_iter().filter(|_| version > 2));
+    let events = events.chain(since_version_5.into_iter().filter(|_| version > 4));
     let mut bytes = Vec::new();
     let mut count = 0;
     for event in events {

@@ -64,7 +64,7 @@ pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Resul
 
 fn repair<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Result<RepairAction<'a>> {
     let letter = Sequence(u.int_in_range(0..=9)?);
-    Ok(match u.int_in_range(0..=9)? {
+    Ok(match u.int_in_range(0..=11)? {
         0 => RepairAction::StateReplaced { state: payload(u)? },
         1..=3 => RepairAction::GivenUp { sequence: Sequence(near(u, record.received.0)?) },
         4 | 5 => {
@@ -82,7 +82,9 @@ fn repair<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Result<RepairAc
         6 => RepairAction::DeadLetterResent { sequence: letter },
         7 => RepairAction::Held,
         8 => RepairAction::Released,
-        _ => RepairAction::Deleted,
+        9 => RepairAction::Deleted,
+        10 => RepairAction::DeadLettersResent { first: letter, last: letter, count: 1 },
+        _ => RepairAction::DeadLettersDiscarded { first: letter, last: letter, count: 1 },
     })
 }
 

@@ -200,7 +200,10 @@ impl Books {
                 let Self { received, sent, .. } = *self;
                 *self = Self { received, sent, done: received, ..Self::default() };
             }
-            RepairAction::DeadLetterResent { .. } | RepairAction::DeadLetterDiscarded { .. } => {}
+            RepairAction::DeadLetterResent { .. }
+            | RepairAction::DeadLetterDiscarded { .. }
+            | RepairAction::DeadLettersResent { .. }
+            | RepairAction::DeadLettersDiscarded { .. } => {}
         }
     }
 

@@ -282,12 +282,18 @@ impl<W: Work> Mailbox<W> {
 
     /// Ready with an error when somebody has stopped the actor ([`asked_to_stop`](Self::asked_to_stop)) or
     /// the journal has stopped, and without one when messages were taken in that had to wait for an answer
-    /// of the journal: go on with [`next`](Self::next). Registers the task, the last one to ask. An adapter
-    /// that does not call this wherever it waits cannot be asked to stop, and its messages may wait for ever.
+    /// of the journal, or one that waited was given up by hand ([`Repair::give_up`](crate::Repair::give_up)):
+    /// go on with [`next`](Self::next). Registers the task, the last one to ask. An adapter that does not
+    /// call this wherever it waits cannot be asked to stop, its messages may wait for ever, and so may whoever
+    /// wants one of them given up.
     pub fn poll_news(&mut self, cx: &Context<'_>) -> Poll<Result<(), Arc<JournalError>>> {
-        match self.session.halt().poll_asked(cx) {
-            Poll::Ready(reason) => Poll::Ready(Err(reason)),
-            Poll::Pending => self.poll_arrivals(cx),
+        if let Poll::Ready(reason) = self.session.halt().poll_asked(cx) {
+            return Poll::Ready(Err(reason));
+        }
+        match self.give_up_by_hand() {
+            Ok(false) => self.poll_arrivals(cx),
+            Ok(true) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 

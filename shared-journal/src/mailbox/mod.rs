@@ -28,6 +28,7 @@
 
 mod arrivals;
 mod attempts;
+mod by_hand;
 mod closing;
 mod delivery;
 mod duplicates;

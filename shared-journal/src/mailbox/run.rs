@@ -63,6 +63,7 @@ impl<W: Work> Mailbox<W> {
     /// The journal has stopped.
     #[expect(clippy::should_implement_trait, reason = "an iterator would have to end")]
     pub fn next(&mut self) -> Result<Option<Delivery<W>>, Arc<JournalError>> {
+        self.give_up_by_hand()?;
         let Some(front) = self.queue.front() else { return Ok(None) };
         let full = self.run.len() >= self.session.engine().shared().limits.run_messages
             || self.run_bytes + self.outbox.bytes() >= RUN_BYTES;
@@ -378,7 +379,7 @@ fn push_receipt<W>(session: &mut Session, delivery: &Delivery<W>) -> Result<(), 
 }
 
 /// What happens when the commit of a run is durable.
-fn release_of<W: Work>(
+pub(super) fn release_of<W: Work>(
     run: Vec<Handled<W>>,
     relay: impl FnOnce() + Send + 'static,
     acknowledge: Vec<Acknowledge>,

@@ -65,12 +65,32 @@ impl<W> Waiting<W> {
         first: Sequence,
         follower: Follower<W>,
     ) -> Result<Option<Acknowledge>, Follower<W>> {
-        let index = self.deliveries.binary_search_by_key(&first, |delivery| delivery.sequence);
-        let Some(delivery) = index.ok().and_then(|index| self.deliveries.get_mut(index)) else {
+        let index = self.index(first);
+        let Some(delivery) = index.and_then(|index| self.deliveries.get_mut(index)) else {
             return Err(follower);
         };
         self.bytes += FOLLOWER_BYTES;
         Ok(delivery.follow(follower))
+    }
+
+    /// Whether this message waits.
+    pub(super) fn has(&self, sequence: Sequence) -> bool {
+        self.index(sequence).is_some()
+    }
+
+    /// Takes a message out of the order, if it waits.
+    pub(super) fn remove(&mut self, sequence: Sequence) -> Option<Delivery<W>> {
+        let index = self.index(sequence)?;
+        if index == 0 {
+            return self.pop_front();
+        }
+        let delivery = self.deliveries.remove(index)?;
+        self.bytes -= delivery.size();
+        Some(delivery)
+    }
+
+    fn index(&self, sequence: Sequence) -> Option<usize> {
+        self.deliveries.binary_search_by_key(&sequence, |delivery| delivery.sequence).ok()
     }
 }
 

@@ -1,0 +1,175 @@
+//! Messages that an operator gives up while they wait.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::delivery::{Delivery, Work};
+use super::intake::Mailbox;
+use super::run::{Handled, release_of};
+use crate::engine::GiveUp;
+use crate::error::JournalError;
+use crate::event::{ActorEvent, RepairAction};
+use crate::id::Sequence;
+use crate::recovery::given_up;
+
+impl<W: Work> Mailbox<W> {
+    /// Gives up what somebody wants to be given up ([`Repair::give_up`](crate::Repair::give_up)). Whether
+    /// something was.
+    pub(super) fn give_up_by_hand(&mut self) -> Result<bool, Arc<JournalError>> {
+        let mut any = false;
+        for wanted in self.session.halt().take_give_ups() {
+            // Else nobody waits for it any more.
+            if !wanted.durable.is_closed() {
+                any |= self.give_up_waiting(wanted)?;
+            }
+        }
+        Ok(any)
+    }
+
+    /// One commit has the message's end, and its receipt if that is not written. Whoever waits for its
+    /// outcome gets that of a dead letter.
+    fn give_up_waiting(&mut self, wanted: GiveUp) -> Result<bool, Arc<JournalError>> {
+        let GiveUp { sequence, by, why, durable } = wanted;
+        if !self.queue.has(sequence) {
+            let _ = durable.send(Err(Arc::new(self.not_waiting(sequence))));
+            return Ok(false);
+        }
+        let mut acknowledge = Vec::new();
+        // What was received before it comes before it.
+        self.push_receipts(&mut acknowledge)?;
+        let Some(mut delivery) = self.queue.remove(sequence) else { return Ok(false) };
+        let counted = std::mem::take(&mut delivery.counted);
+        self.attempt_ended(counted);
+        let attempts = delivery.attempts;
+        if counted || attempts > 0 {
+            // The journal may know of another number.
+            self.session.push(&ActorEvent::AttemptsCounted { sequence, attempts })?;
+        }
+        let error = given_up(&by, &why);
+        let (by, why) = (Cow::Owned(by), Cow::Owned(why));
+        let action = RepairAction::GivenUp { sequence };
+        self.session.push(&ActorEvent::Repaired { by, why, action })?;
+        self.steps.forget(std::iter::once(sequence));
+        self.session.engine().shared().count_dead_letter();
+        let given_up = vec![Handled { delivery, result: Err(error.into()) }];
+        let release = release_of(given_up, || {}, acknowledge);
+        self.session.submit(Box::new(move |outcome| {
+            release(outcome.clone());
+            let _ = durable.send(outcome);
+        }))?;
+        Ok(true)
+    }
+
+    /// Why a message cannot be given up.
+    fn not_waiting(&self, sequence: Sequence) -> JournalError {
+        let actor = self.actor().clone();
+        let in_run = self.run.iter().map(|handled| &handled.delivery);
+        let mut begun = in_run.chain(&self.in_progress).map(Delivery::sequence);
+        match begun.any(|begun| begun == sequence) {
+            true => JournalError::BeingHandled { actor, sequence },
+            false => JournalError::NoSuchMessage { actor, sequence },
+        }
+    }
+}
+
+#[cfg(feature = "test-util")]
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::future::poll_fn;
+    use std::pin::pin;
+
+    use super::*;
+    use crate::mailbox::{MESSAGE, Resolution};
+    use crate::test_util::MemoryActorProvider;
+    use crate::{ActorId, DurableState, EventJournal};
+
+    const COUNT: u64 = 12;
+
+    struct Nobody;
+
+    impl Work for Nobody {
+        fn resolve(self, _: Resolution) {}
+    }
+
+    /// The numbers that were handled.
+    #[derive(Default)]
+    struct Seen(Vec<u64>);
+
+    impl DurableState for Seen {
+        const ACTOR_TYPE: &'static str = "seen";
+        type State = Vec<u64>;
+        fn snapshot(&self) -> impl serde::Serialize {
+            &self.0
+        }
+        fn restore(&mut self, seen: Vec<u64>) {
+            self.0 = seen;
+        }
+    }
+
+    async fn open(store: Arc<MemoryActorProvider>) -> EventJournal {
+        EventJournal::builder().open_on(store).await.unwrap()
+    }
+
+    fn end(mailbox: &mut Mailbox<Nobody>, seen: &mut Seen, delivery: Delivery<Nobody>) {
+        let number: u64 = delivery.payload().decode().unwrap();
+        seen.0.push(number);
+        let reply = mailbox.encode("the reply", &number).unwrap();
+        mailbox.processed(delivery, reply);
+        let _ = mailbox.end_run(seen).unwrap();
+    }
+
+    /// Each number waits, is handled or is a dead letter; and once it is a letter, it stays one.
+    #[tokio::test]
+    async fn after_a_crash_at_any_moment_each_waits_or_is_a_letter() {
+        let (store, actor) = (MemoryActorProvider::new(), ActorId::new("seen", "1"));
+        let journal = open(store.clone()).await;
+        let mut mailbox: Mailbox<Nobody> = journal.activate(&actor).await.unwrap();
+        let mut seen = Seen::default();
+        let repair = journal.repair("ada", "a test").unwrap();
+        for number in 1..=COUNT {
+            let payload = mailbox.encode(MESSAGE, &number).unwrap();
+            mailbox.accept(None, "number", payload, None, Nobody, None).unwrap();
+        }
+        // While the first one that is left is being handled.
+        for number in [12, 9, 7, 5] {
+            let delivery = mailbox.next().unwrap().unwrap();
+            mailbox.in_progress(delivery).unwrap();
+            let mut giving_up = pin!(repair.give_up(&actor, Sequence(number)));
+            loop {
+                tokio::select! {
+                    biased;
+                    given_up = &mut giving_up => break given_up.unwrap(),
+                    news = poll_fn(|cx| mailbox.poll_news(cx)) => news.unwrap(),
+                }
+            }
+            let delivery = mailbox.take_in_progress().unwrap();
+            end(&mut mailbox, &mut seen, delivery);
+            journal.checkpoint().await.unwrap();
+        }
+        while let Some(delivery) = mailbox.next().unwrap() {
+            end(&mut mailbox, &mut seen, delivery);
+            journal.actors().await.unwrap();
+        }
+        let (mut letters_before, mut moments) = (0, BTreeSet::new());
+        for moment in 0..=store.writes() {
+            let journal = open(store.as_of(moment)).await;
+            let letters = journal.dead_letters(&actor).await.unwrap();
+            let letters: Vec<u64> = letters.iter().map(|it| it.payload.decode().unwrap()).collect();
+            let mailbox: Mailbox<Nobody> = journal.activate(&actor).await.unwrap();
+            let state = mailbox.state().map(|it| it.decode::<Vec<u64>>().unwrap());
+            let handled = state.unwrap_or_default();
+            let waiting: Vec<u64> =
+                mailbox.queued().map(|it| it.payload().decode().unwrap()).collect();
+            assert!(letters.len() >= letters_before, "{moment}");
+            letters_before = letters.len();
+            moments.insert((handled.len(), letters.len()));
+            let mut all = [handled, waiting, letters].concat();
+            all.sort_unstable();
+            assert!(all.is_empty() || all.into_iter().eq(1..=COUNT), "{moment}");
+            assert!(journal.verify().await.unwrap().is_clean(), "{moment}");
+        }
+        assert_eq!(letters_before, 4);
+        assert!(moments.len() >= 12, "{moments:?}");
+    }
+}
