@@ -384,13 +384,19 @@ impl<W: Work> Mailbox<W> {
     /// Gives a message its place in the receipt order, unless its key is known.
     pub(super) fn admit(&mut self, arrival: Arrival<W>) -> Result<(), Arc<JournalError>> {
         let Arrival { work, key, kind, payload, fingerprint, acknowledge } = arrival;
-        let sequence = match (self.session.admit(key, fingerprint), key.id()) {
-            (Ok(sequence), _) => sequence,
-            (Err(Seen::Known { first }), Some(id)) => {
-                self.follow(id, first, Follower { work, acknowledge });
+        let sequence = match self.session.admit(key, fingerprint) {
+            Ok(sequence) => sequence,
+            Err(Seen::Known { first }) => {
+                self.follow(key.id(), first, Follower { work, acknowledge });
                 return Ok(());
             }
-            (Err(_), _) => {
+            Err(Seen::Early { missing }) => {
+                let actor = self.actor().clone();
+                let early = JournalError::EarlyMessage { actor, kind: kind.to_owned(), missing };
+                work.resolve(Resolution::Refused(Arc::new(early)));
+                return Ok(());
+            }
+            Err(_) => {
                 work.resolve(Resolution::IdReused);
                 return Ok(());
             }

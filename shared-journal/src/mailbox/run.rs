@@ -12,7 +12,7 @@ use crate::durable::DurableState;
 use crate::engine::Release;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
-use crate::record::OutgoingMessage;
+use crate::outbox::Addressed;
 use crate::session::Session;
 
 /// A run ends after so many bytes of messages and replies, so that commits stay of a size that
@@ -207,7 +207,7 @@ impl<W: Work> Mailbox<W> {
         }
         self.steps.forget(run.iter().map(|handled| handled.delivery.sequence));
         let mut acknowledge = Vec::new();
-        let sent = self.outbox.take();
+        let sent = self.session.address(self.outbox.take());
         let mut result = self.write_run(&run, &sent, state);
         if receive && result.is_ok() {
             result = self.write_queue(&mut acknowledge);
@@ -274,7 +274,7 @@ impl<W: Work> Mailbox<W> {
     fn write_run(
         &mut self,
         run: &[Handled<W>],
-        sent: &[OutgoingMessage],
+        sent: &[Addressed],
         state: Option<Payload<'static>>,
     ) -> Result<(), JournalError> {
         for Handled { delivery, result } in run {
