@@ -143,6 +143,8 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             MessageKey::Caller(id) | MessageKey::Generated(id) | MessageKey::Transient(id) => {
                 (key, id)
             }
+            // Nobody asks for it under an id.
+            MessageKey::Line { line, .. } => (key, line),
         };
         let work = Pending {
             id,

@@ -298,6 +298,20 @@ pub enum JournalError {
         /// Their bytes.
         bytes: u64,
     },
+    /// A message that another actor has sent comes before one that was sent earlier and was not accepted
+    /// here. It is not received; its sender sends both again, in their order.
+    #[error(
+        "{actor} has not received message {missing} of its sender, so it does not receive a \
+         {kind} that was sent after it"
+    )]
+    EarlyMessage {
+        /// The receiver.
+        actor: ActorId,
+        /// The stable name of the type of the later message.
+        kind: String,
+        /// The first that is missing, by its place among what the sender has sent to this actor.
+        missing: u64,
+    },
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,

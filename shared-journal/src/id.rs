@@ -108,6 +108,11 @@ impl MessageId {
         Self(Uuid::new_v5(&NAMESPACE, key.as_bytes()).as_u128())
     }
 
+    /// The id of no message.
+    pub(crate) const fn nil() -> Self {
+        Self(0)
+    }
+
     /// The id as a number.
     #[must_use]
     pub const fn as_u128(self) -> u128 {
@@ -154,6 +159,14 @@ pub enum MessageKey {
     /// unknown. Recorded until the sender must have its reply: with the next commit of the same
     /// owner that has an outcome of this actor.
     Transient(MessageId),
+    /// It is one of those that an actor sends to another: they are numbered, and the receiver knows the
+    /// last number that it received, for ever. Its outcome is not recorded.
+    Line {
+        /// The line: the sender, until it is deleted.
+        line: MessageId,
+        /// Its place among what the sender has sent to this receiver, counted from 1.
+        number: u64,
+    },
 }
 
 impl MessageKey {
@@ -161,7 +174,7 @@ impl MessageKey {
     #[must_use]
     pub const fn id(self) -> Option<MessageId> {
         match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::Line { .. } => None,
             Self::Caller(id) | Self::Generated(id) | Self::Transient(id) => Some(id),
         }
     }

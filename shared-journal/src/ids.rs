@@ -21,6 +21,11 @@ pub(crate) enum Seen {
     },
     /// It was received with another message.
     Reused,
+    /// What comes before it on its line was not received.
+    Early {
+        /// The first number that is missing.
+        missing: u64,
+    },
 }
 
 /// The ids that were received lately, and what their messages were about. Forgets an id no later
@@ -105,7 +110,7 @@ impl Ids {
     ) {
         let (id, order, count) = match key {
             // Nobody knows a transient id before its message is done.
-            MessageKey::Anonymous | MessageKey::Transient(_) => return,
+            MessageKey::Anonymous | MessageKey::Transient(_) | MessageKey::Line { .. } => return,
             MessageKey::Caller(id) => (id, &mut self.callers, self.window.count),
             MessageKey::Generated(id) => (id, &mut self.generated, self.window.generated),
         };

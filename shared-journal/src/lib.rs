@@ -45,6 +45,7 @@ mod ids;
 mod journal;
 mod key_table;
 mod limits;
+mod lines;
 pub mod mailbox;
 mod outbox;
 mod outcomes;

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::codec::{Codec, CodecError, Payload};
-use crate::id::{ActorId, ActorNo, MessageId};
+use crate::id::{ActorId, ActorNo, MessageId, MessageKey};
 use crate::record::OutgoingMessage;
 use crate::undelivered::Undelivered;
 
@@ -254,8 +254,8 @@ impl Outbox {
     }
 
     /// Sends a message of the type with the stable name `kind` to an actor. Messages from one actor
-    /// to another arrive in the order of these calls, unless the receiver's inbox on another node is
-    /// full: what was refused then is sent again, and may come later than what was not.
+    /// to another arrive once and in the order of these calls, whatever dies and however long that takes:
+    /// one that the receiver does not accept is sent again, and what comes after it waits.
     ///
     /// # Errors
     /// See [`OutboxError`]; then nothing is sent.
@@ -399,11 +399,18 @@ pub(crate) fn size_of(message: &OutgoingMessage) -> usize {
     message.payload.bytes().len() + message.kind.len() + ENTRY_BYTES
 }
 
+/// A message that has left the outbox, and the key under which it arrives.
+#[derive(Debug)]
+pub(crate) struct Addressed {
+    pub(crate) key: MessageKey,
+    pub(crate) message: OutgoingMessage,
+}
+
 /// What one actor has sent, durably.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) no: ActorNo,
-    pub(crate) messages: Vec<OutgoingMessage>,
+    pub(crate) messages: Vec<Addressed>,
     pub(crate) undelivered: Arc<Undelivered>,
 }
 

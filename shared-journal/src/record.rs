@@ -9,6 +9,7 @@ use crate::codec::Payload;
 use crate::dead::DeadLetters;
 use crate::error::JournalError;
 use crate::id::{ActorId, Epoch, MessageId, MessageKey, Position, Sequence};
+use crate::lines::Lines;
 use crate::outcomes::Outcomes;
 
 /// What an actor's history adds up to. Checkpoints store it; recovery continues it.
@@ -50,6 +51,8 @@ pub(crate) struct ActorRecord {
     pub(crate) deleted: bool,
     /// The keys that have left `window` by count. Since version 4.
     pub(crate) aged: Aged,
+    /// What it has received from other actors, and sent to them. Since version 5.
+    pub(crate) lines: Lines,
 }
 
 /// Who holds an actor, and why.
@@ -165,11 +168,16 @@ impl DeadLetter {
 pub(crate) struct OutgoingMessage {
     pub(crate) number: u64,
     pub(crate) to: ActorId,
+    /// [`ON_A_LINE`], or the id under which it arrives: what goes to an instance, and what versions
+    /// before 5 sent.
     pub(crate) id: MessageId,
     pub(crate) kind: String,
     #[serde(deserialize_with = "owned")]
     pub(crate) payload: Payload<'static>,
 }
+
+/// The id of a message that has its number on a [line](crate::lines) instead.
+pub(crate) const ON_A_LINE: MessageId = MessageId::nil();
 
 /// An entry of the dedup window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

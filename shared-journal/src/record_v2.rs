@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use crate::aged::Aged;
 use crate::codec::Payload;
 use crate::id::{MessageId, MessageKey, Position, Sequence};
+use crate::lines::Lines;
 use crate::outcomes::Outcomes;
 use crate::record::{
     ActorRecord, DeadLetter, Outcome, OutgoingMessage, PendingMessage, RecordedOutcome,
@@ -88,6 +89,7 @@ impl From<RecordV2<'_>> for ActorRecord {
             held: None,
             deleted: false,
             aged: Aged::default(),
+            lines: Lines::default(),
         }
     }
 }

@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use crate::error::IllegalEvent;
 use crate::event::{ActorEvent, RepairAction};
 use crate::id::{MessageKey, Sequence};
+use crate::lines::Numbered;
 use crate::record::{
-    ActorRecord, DeadLetter, Held, Outcome, OutgoingMessage, PendingMessage, RecordedOutcome,
-    RecordedStep, Stamp, Transient,
+    ActorRecord, DeadLetter, Held, ON_A_LINE, Outcome, OutgoingMessage, PendingMessage,
+    RecordedOutcome, RecordedStep, Stamp, Transient,
 };
 use crate::sabotage::sabotaged;
 
@@ -47,8 +48,11 @@ impl ActorRecord {
             (false, ActorEvent::Spawned { .. }) => (self.spawned, self.deleted) = (true, false),
 
             (true, ActorEvent::MessageReceived { sequence, key, kind, payload, resend_of })
-                if sequence.0.checked_sub(1) == Some(self.received.0) =>
+                if sequence.0.checked_sub(1) == Some(self.received.0) && self.is_next(key) =>
             {
+                if let MessageKey::Line { line, number } = key {
+                    self.lines.receive(line, number);
+                }
                 // Another operator may have discarded it in the same moment.
                 resend_of.into_iter().for_each(|letter| self.dead.remove(letter));
                 self.received = sequence;
@@ -94,6 +98,9 @@ impl ActorRecord {
                 if number > self.sent =>
             {
                 self.sent = number;
+                if id == ON_A_LINE {
+                    self.lines.send(&to);
+                }
                 self.outbox.push_back(OutgoingMessage {
                     number,
                     to,
@@ -202,10 +209,13 @@ impl ActorRecord {
                 let Self { received, sent, .. } = *self;
                 let mut dead = std::mem::take(&mut self.dead);
                 let mut aged = std::mem::take(&mut self.aged);
+                let mut lines = std::mem::take(&mut self.lines);
+                lines.end_life();
                 // Their rows go as well.
                 dead.clear();
                 aged.clear();
-                *self = Self { received, sent, dead, aged, deleted: true, ..Self::default() };
+                let kept = Self { received, sent, dead, aged, lines, ..Self::default() };
+                *self = Self { deleted: true, ..kept };
             }
         }
     }
@@ -236,6 +246,14 @@ impl ActorRecord {
         }
         if self.steps.is_empty() {
             self.steps = Vec::new();
+        }
+    }
+
+    /// On a line nothing is received before what comes before it.
+    fn is_next(&self, key: MessageKey) -> bool {
+        match key {
+            MessageKey::Line { line, number } => self.lines.look(line, number) == Numbered::Next,
+            _ => true,
         }
     }
 

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use crate::codec::Payload;
 use crate::dead::DeadTotals;
 use crate::engine::{
@@ -14,7 +16,8 @@ use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::ids::{Ids, Seen};
-use crate::outbox::{Outbox, Sent};
+use crate::lines::{Lines, Numbered};
+use crate::outbox::{Addressed, Outbox, Sent};
 use crate::record::{ActorRecord, OutgoingMessage, PendingMessage, RecordedOutcome};
 use crate::sabotage::sabotaged;
 use crate::undelivered::Undelivered;
@@ -40,6 +43,9 @@ pub(crate) struct Session {
     sent: u64,
     undelivered: Arc<Undelivered>,
     ids: Ids,
+    lines: Lines,
+    /// The last message of each line that was received in this activation.
+    line_places: FxHashMap<MessageId, Sequence>,
     /// The last message that is done in what was added, and in what was submitted and is not known to be
     /// durable.
     done: Option<Sequence>,
@@ -98,6 +104,8 @@ impl Session {
             sent: activation.sent,
             undelivered: activation.undelivered,
             ids,
+            lines: activation.lines,
+            line_places: FxHashMap::default(),
             done: None,
             submitted: VecDeque::new(),
             captured: activation.state.is_some(),
@@ -132,9 +140,15 @@ impl Session {
             .bounded(limits.outbox_bytes, undelivered)
     }
 
+    /// Gives what is sent its places on its lines.
+    pub(crate) fn address(&mut self, sent: Vec<OutgoingMessage>) -> Vec<Addressed> {
+        self.lines.address(&self.actor, sent)
+    }
+
     /// Adds messages to the run.
-    pub(crate) fn send(&mut self, messages: &[OutgoingMessage]) -> Result<(), JournalError> {
-        for OutgoingMessage { number, to, id, kind, payload } in messages {
+    pub(crate) fn send(&mut self, messages: &[Addressed]) -> Result<(), JournalError> {
+        for Addressed { message, .. } in messages {
+            let OutgoingMessage { number, to, id, kind, payload } = message;
             self.push(&ActorEvent::MessageSent {
                 number: *number,
                 to: to.clone(),
@@ -147,7 +161,7 @@ impl Session {
     }
 
     /// Says that messages are sent, when they are durable.
-    pub(crate) fn relay(&self, messages: Vec<OutgoingMessage>) -> impl FnOnce() + Send + use<> {
+    pub(crate) fn relay(&self, messages: Vec<Addressed>) -> impl FnOnce() + Send + use<> {
         let (relay, no) = (self.engine.shared().relay.get().cloned(), self.lease.no);
         let undelivered = self.undelivered.clone();
         move || {
@@ -177,11 +191,15 @@ impl Session {
         key: MessageKey,
         fingerprint: Option<u64>,
     ) -> Result<Sequence, Seen> {
-        let seen = self.ids.look(key, fingerprint);
+        let seen = self.look(key, fingerprint);
         if seen != Seen::New && !sabotaged("sabotage-known-ids") {
             return Err(seen);
         }
         self.received = self.received.next();
+        if let MessageKey::Line { line, number } = key {
+            self.lines.receive(line, number);
+            self.line_places.insert(line, self.received);
+        }
         let now_ms = self.engine.shared().clock_ms();
         self.ids.insert(key, fingerprint, now_ms, self.received);
         Ok(self.received)
@@ -198,7 +216,22 @@ impl Session {
 
     /// Whether nothing in memory was received under this key.
     pub(crate) fn is_new(&self, key: MessageKey) -> bool {
-        self.ids.look(key, None) == Seen::New
+        self.look(key, None) == Seen::New
+    }
+
+    /// Whether a message under this key was received before.
+    fn look(&self, key: MessageKey, fingerprint: Option<u64>) -> Seen {
+        let MessageKey::Line { line, number } = key else {
+            return self.ids.look(key, fingerprint);
+        };
+        match self.lines.look(line, number) {
+            Numbered::Next => Seen::New,
+            // When the last one's receipt is durable, so are those before it.
+            Numbered::Before => {
+                Seen::Known { first: self.line_places.get(&line).copied().unwrap_or_default() }
+            }
+            Numbered::Early(missing) => Seen::Early { missing },
+        }
     }
 
     /// As [`check_dead`](Self::check_dead), for a message that is new.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use rustc_hash::FxHashMap;
 
 use crate::id::ActorNo;
-use crate::outbox::size_of;
+use crate::outbox::{Addressed, size_of};
 use crate::record::OutgoingMessage;
 
 /// Bytes of messages that an actor has sent and that have not arrived.
@@ -28,8 +28,9 @@ impl Undelivered {
     }
 
     /// They have arrived.
-    pub(crate) fn arrived(&self, messages: &[OutgoingMessage]) {
-        self.0.fetch_sub(messages.iter().map(size_of).sum(), Ordering::Relaxed);
+    pub(crate) fn arrived(&self, messages: &[Addressed]) {
+        let sizes = messages.iter().map(|it| size_of(&it.message));
+        self.0.fetch_sub(sizes.sum(), Ordering::Relaxed);
     }
 }
 
@@ -90,7 +91,9 @@ mod tests {
         // What is taken back is not on its way.
         outbox.take_back();
         assert_eq!(full(&outbox), None);
-        let taken = outbox.take();
+        let key = crate::id::MessageKey::Anonymous;
+        let taken: Vec<_> =
+            outbox.take().into_iter().map(|message| Addressed { key, message }).collect();
         assert_eq!([full(&outbox), full(&outbox)], [None, Some(3 * one)]);
         all.of(ActorNo(1), &VecDeque::new()).arrived(&taken[..1]);
         assert_eq!([full(&outbox), full(&outbox)], [None, Some(3 * one)]);

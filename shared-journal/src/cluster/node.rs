@@ -14,7 +14,7 @@ use super::letter::Letter;
 use super::manager::Manager;
 use super::news::{News, listen};
 use super::replies::Replies;
-use super::router::{Outgoing, Router, Wanted};
+use super::router::{Arrived, Outgoing, Router, Wanted};
 use super::store::{ClusterStore, Founding};
 use super::tenure::Tenure;
 use crate::codec::{Codec, Payload};
@@ -240,9 +240,24 @@ impl Cluster {
         kind: &str,
         payload: Payload<'static>,
     ) -> Result<(), SendError> {
-        let (sender, receipt) = oneshot::channel();
-        let id = self.send(actor, key, kind, payload, Wanted::Receipt(sender)).await?;
-        receipt.await.unwrap_or(Err(SendError::OutcomeUnknown { id, source: None }))
+        let (sender, receipts) = oneshot::channel();
+        let id = self.send(actor, key, kind, payload, Wanted::Receipts(sender)).await?;
+        let unknown = || Err(SendError::OutcomeUnknown { id, source: None });
+        receipts.await.map_or_else(|_| unknown(), |arrived| arrived.error.map_or(Ok(()), Err))
+    }
+
+    /// Sends messages to one actor and waits until their receipts are durable. They are taken in
+    /// order: behind one that is not accepted none is.
+    pub(super) async fn tell_in_order(&self, actor: &ActorId, letters: Vec<Letter>) -> Arrived {
+        let (sender, receipts) = oneshot::channel();
+        let id = MessageId::random();
+        let wanted = Wanted::Receipts(sender);
+        let outgoing = Outgoing { actor: actor.clone(), id, letters, wanted };
+        let unknown = SendError::OutcomeUnknown { id, source: None };
+        match self.router(self.shard_of(actor)).send(outgoing).await {
+            Ok(()) => receipts.await.unwrap_or(Arrived { count: 0, error: Some(unknown) }),
+            Err(_) => Arrived { count: 0, error: Some(unknown) },
+        }
     }
 
     /// Puts a message on its way. It has its place in the order when this was polled once.
@@ -270,7 +285,7 @@ impl Cluster {
         };
         let id = key.id().unwrap_or_else(MessageId::random);
         let letter = Letter { key, kind: kind.to_owned(), payload, reply_to: None };
-        let outgoing = Outgoing { actor: actor.clone(), id, letter, wanted };
+        let outgoing = Outgoing { actor: actor.clone(), id, letters: vec![letter], wanted };
         let router = self.router(self.shard_of(actor));
         // Constrained, one of many sends in a task could be held back while later ones go on.
         match tokio::task::coop::unconstrained(router.send(outgoing)).await {

@@ -16,19 +16,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
+use super::letter::Letter;
 use super::node::WeakCluster;
+use super::router::Arrived;
 use crate::engine::Engine;
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey};
 use crate::journal::EventJournal;
 use crate::mailbox::error_text;
-use crate::outbox::Sent;
+use crate::outbox::{Addressed, Sent};
 use crate::record::OutgoingMessage;
 use crate::sabotage::sabotaged;
 use crate::undelivered::Undelivered;
@@ -68,7 +70,7 @@ pub(super) async fn relay(
 
 /// What waits on a line.
 struct Waiting {
-    messages: VecDeque<OutgoingMessage>,
+    messages: VecDeque<Addressed>,
     /// Of the sender.
     undelivered: Arc<Undelivered>,
 }
@@ -102,7 +104,7 @@ impl Relay {
         metrics::counter!("journal_sent_messages_total").increment(messages.len() as u64);
         let mut idle = Vec::new();
         for message in messages {
-            match self.waiting.entry((no, message.to.clone())) {
+            match self.waiting.entry((no, message.message.to.clone())) {
                 Entry::Occupied(mut line) => line.get_mut().messages.push_back(message),
                 Entry::Vacant(line) => {
                     idle.push(line.key().clone());
@@ -136,7 +138,7 @@ async fn deliver(
     cluster: WeakCluster,
     engine: Arc<Engine>,
     (no, to): Line,
-    batch: Vec<OutgoingMessage>,
+    batch: Vec<Addressed>,
     undelivered: Arc<Undelivered>,
 ) -> Option<Line> {
     fail_point!("before-relay");
@@ -146,7 +148,7 @@ async fn deliver(
         tell(&cluster, &to, messages).await?;
     }
     fail_point!("before-delivered");
-    let numbers: Vec<u64> = batch.iter().map(|message| message.number).collect();
+    let numbers: Vec<u64> = batch.iter().map(|it| it.message.number).collect();
     match engine.delivered(no, &numbers).await {
         Ok(()) => {
             fail_point!("after-delivered");
@@ -162,38 +164,36 @@ async fn deliver(
 }
 
 /// Tells until each of the messages has arrived. None: the node is gone.
-async fn tell(cluster: &WeakCluster, to: &ActorId, messages: &[OutgoingMessage]) -> Option<()> {
-    let mut left: Vec<_> = messages.iter().collect();
+async fn tell(cluster: &WeakCluster, to: &ActorId, mut left: &[Addressed]) -> Option<()> {
     let mut pause = RETRY;
-    loop {
+    while let Some(next) = left.first() {
         let cluster = cluster.upgrade()?;
-        let tells = left.iter().map(|message| {
-            let OutgoingMessage { id, kind, payload, .. } = message;
-            let id = if sabotaged("sabotage-relay-id") { MessageId::random() } else { *id };
-            cluster.tell(to, MessageKey::Generated(id), kind, payload.clone())
-        });
-        // Each has its place in the order by its first poll.
-        let told = join_all(tells).await;
+        let letters = left.iter().map(|it| letter(it.key, &it.message)).collect();
+        let Arrived { count, error } = cluster.tell_in_order(to, letters).await;
         drop(cluster);
-        let mut told = told.into_iter();
-        let mut refused = false;
-        left.retain(|message| match told.next() {
-            Some(Err(error)) if error.is_retryable() => {
-                tracing::debug!(%to, id = %message.id, error = error_text(&error), "sent again");
-                true
-            }
-            Some(Err(error)) => {
-                metrics::counter!("journal_undeliverable_messages_total").increment(1);
-                tracing::error!(%to, id = %message.id, error = error_text(&error), "a sent message is not accepted; it is sent again later, and what was sent after it waits");
-                refused = true;
-                true
-            }
-            Some(Ok(())) | None => false,
-        });
-        if left.is_empty() {
-            return Some(());
+        left = left.get(count..).unwrap_or_default();
+        let Some(error) = error else { continue };
+        let number = next.message.number + count as u64;
+        if error.is_retryable() {
+            tracing::debug!(%to, number, error = error_text(&error), "sent again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_AT_MOST);
+        } else {
+            metrics::counter!("journal_undeliverable_messages_total").increment(1);
+            tracing::error!(%to, number, error = error_text(&error), "a sent message is not accepted; it is sent again later, and what was sent after it waits");
+            tokio::time::sleep(RETRY_REFUSED).await;
         }
-        tokio::time::sleep(if refused { RETRY_REFUSED } else { pause }).await;
-        pause = (pause * 2).min(RETRY_AT_MOST);
     }
+    Some(())
+}
+
+fn letter(key: MessageKey, message: &OutgoingMessage) -> Letter {
+    let key = match key {
+        MessageKey::Line { .. } if sabotaged("sabotage-relay-id") => {
+            MessageKey::Generated(MessageId::random())
+        }
+        key => key,
+    };
+    let OutgoingMessage { kind, payload, .. } = message;
+    Letter { key, kind: kind.clone(), payload: payload.clone(), reply_to: None }
 }

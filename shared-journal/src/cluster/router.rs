@@ -15,7 +15,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::SendError;
-use super::host::{Answering, Parcel};
+use super::host::{Answered, Answering, Parcel};
 use super::letter::{Letter, Outcome};
 use super::node::Shared;
 use super::store::StoredLetter;
@@ -37,21 +37,45 @@ const RETRY: Duration = Duration::from_millis(10);
 pub(super) struct Outgoing {
     pub(super) actor: ActorId,
     pub(super) id: MessageId,
-    pub(super) letter: Letter,
+    /// One, or several whose receipts are wanted.
+    pub(super) letters: Vec<Letter>,
     pub(super) wanted: Wanted,
 }
 
 /// What the sender waits for.
 pub(super) enum Wanted {
-    Reply(oneshot::Sender<Result<Payload<'static>, SendError>>),
-    Receipt(oneshot::Sender<Result<(), SendError>>),
+    Reply(ReplySender),
+    Receipts(oneshot::Sender<Arrived>),
 }
 
+/// How many of some letters have arrived, from the first on, and why the next one has not.
+pub(super) struct Arrived {
+    pub(super) count: usize,
+    pub(super) error: Option<SendError>,
+}
+
+/// A letter that was delivered on this node.
+struct Under {
+    acknowledged: oneshot::Receiver<Result<(), Arc<JournalError>>>,
+    outcome: oneshot::Receiver<Answered>,
+}
+
+type ReplySender = oneshot::Sender<Result<Payload<'static>, SendError>>;
+
 impl Wanted {
+    fn arrived(self, count: usize, error: Option<SendError>) {
+        match self {
+            Self::Receipts(sender) => drop(sender.send(Arrived { count, error })),
+            Self::Reply(_) => {}
+        }
+    }
+
     fn fail(self, error: SendError) {
         match self {
             Self::Reply(sender) => drop(sender.send(Err(error))),
-            Self::Receipt(sender) => drop(sender.send(Err(error))),
+            Self::Receipts(sender) => {
+                drop(sender.send(Arrived { count: 0, error: Some(error) }));
+            }
         }
     }
 }
@@ -152,33 +176,45 @@ impl Router {
     }
 
     fn deliver(&mut self, tenure: &Tenure, outgoing: Outgoing) {
-        let (answer, outcome) = Answering::new();
-        let (acknowledge, acknowledged) = match outgoing.wanted {
-            Wanted::Receipt(_) => {
-                let (sender, receiver) = oneshot::channel();
-                (Some(sender), Some(receiver))
-            }
-            Wanted::Reply(_) => (None, None),
+        let receipts = matches!(outgoing.wanted, Wanted::Receipts(_));
+        let deliver = |letter: &Letter| {
+            let (answer, outcome) = Answering::new();
+            let (sender, acknowledged) = oneshot::channel();
+            let acknowledge = receipts.then_some(sender);
+            let Letter { key, kind, payload, .. } = letter.clone();
+            tenure.deliver(&outgoing.actor, Parcel { key, kind, payload, acknowledge, answer });
+            Under { acknowledged, outcome }
         };
-        let Letter { key, kind, payload, .. } = outgoing.letter.clone();
-        tenure.deliver(&outgoing.actor, Parcel { key, kind, payload, acknowledge, answer });
+        let under: Vec<Under> = outgoing.letters.iter().map(deliver).collect();
         self.delivered += 1;
         let place = self.delivered;
         let settled = async move {
-            if let Some(acknowledged) = acknowledged
-                && let Ok(Ok(())) = acknowledged.await
-            {
-                if let Wanted::Receipt(sender) = outgoing.wanted {
-                    let _ = sender.send(Ok(()));
+            let mut count = 0;
+            for Under { acknowledged, outcome } in under {
+                if let Ok(Ok(())) = acknowledged.await {
+                    count += 1;
+                    continue;
                 }
-                return None;
+                let (delivered, _place) = answered(outcome).await;
+                let Some(outcome) = Outcome::of(delivered.clone()) else {
+                    tracing::debug!(actor = %outgoing.actor, ?delivered, "sent again");
+                    return Some((place, outgoing));
+                };
+                match outgoing.wanted {
+                    Wanted::Reply(sender) => {
+                        let _ = sender.send(reply(outgoing.id, outcome));
+                        return None;
+                    }
+                    Wanted::Receipts(_) => match not_received(outgoing.id, outcome) {
+                        None => count += 1,
+                        Some(error) => {
+                            outgoing.wanted.arrived(count, Some(error));
+                            return None;
+                        }
+                    },
+                }
             }
-            let (delivered, _place) = answered(outcome).await;
-            let Some(outcome) = Outcome::of(delivered.clone()) else {
-                tracing::debug!(actor = %outgoing.actor, ?delivered, "sent again");
-                return Some((place, outgoing));
-            };
-            finish(outgoing.id, outgoing.wanted, outcome);
+            outgoing.wanted.arrived(count, None);
             None
         };
         self.in_flight.push(settled.boxed());
@@ -191,9 +227,12 @@ impl Router {
         let mut posted = Vec::with_capacity(batch.len());
         for mut outgoing in batch {
             let reply = self.expect(&mut outgoing);
-            match outgoing.letter.encode() {
-                Ok(bytes) => {
-                    letters.push(StoredLetter { actor: outgoing.actor.clone(), bytes });
+            let encoded: Result<Vec<_>, _> = outgoing.letters.iter().map(Letter::encode).collect();
+            match encoded {
+                Ok(encoded) => {
+                    let actor = &outgoing.actor;
+                    let stored = |bytes| StoredLetter { actor: actor.clone(), bytes };
+                    letters.extend(encoded.into_iter().map(stored));
                     posted.push((outgoing, reply));
                 }
                 Err(error) => {
@@ -215,19 +254,24 @@ impl Router {
                 return last;
             }
         };
-        for ((outgoing, reply), number) in posted.into_iter().zip(numbers) {
-            let Some(number) = number else {
-                let limit = self.shared.options.inbox_letters;
-                outgoing.wanted.fail(SendError::InboxFull { actor: outgoing.actor, limit });
-                continue;
-            };
-            last = last.max(number);
-            match (outgoing.wanted, reply) {
-                (Wanted::Receipt(sender), _) => drop(sender.send(Ok(()))),
-                (wanted, Some(reply)) => {
-                    tokio::spawn(forward(outgoing.id, wanted, reply));
+        let mut numbers = numbers.into_iter();
+        for (outgoing, reply) in posted {
+            // The store refuses the last ones, if any.
+            let its: Vec<_> = numbers.by_ref().take(outgoing.letters.len()).collect();
+            let accepted: Vec<u64> = its.iter().map_while(|number| *number).collect();
+            last = accepted.last().map_or(last, |number| last.max(*number));
+            let limit = self.shared.options.inbox_letters;
+            let full = || SendError::InboxFull { actor: outgoing.actor.clone(), limit };
+            let error = (accepted.len() < its.len()).then(full);
+            match (outgoing.wanted, reply, error) {
+                (Wanted::Receipts(sender), _, error) => {
+                    drop(sender.send(Arrived { count: accepted.len(), error }));
                 }
-                (wanted, None) => {
+                (wanted, _, Some(error)) => wanted.fail(error),
+                (Wanted::Reply(sender), Some(reply), None) => {
+                    tokio::spawn(forward(outgoing.id, sender, reply));
+                }
+                (wanted, None, None) => {
                     wanted.fail(SendError::OutcomeUnknown { id: outgoing.id, source: None })
                 }
             }
@@ -237,14 +281,11 @@ impl Router {
 
     /// Waits for the reply, if anybody wants it.
     fn expect(&self, outgoing: &mut Outgoing) -> Option<oneshot::Receiver<Outcome>> {
-        outgoing.letter.reply_to = None;
-        if !matches!(outgoing.wanted, Wanted::Reply(_)) {
-            return None;
-        }
+        let Outgoing { actor, id, letters, wanted } = outgoing;
+        letters.iter_mut().for_each(|letter| letter.reply_to = None);
+        let (Wanted::Reply(_), Some(letter)) = (wanted, letters.first_mut()) else { return None };
         let (sender, receiver) = oneshot::channel();
-        let about = (&outgoing.actor, outgoing.id, &outgoing.letter);
-        let client = self.shared.replies.expect(about, sender);
-        outgoing.letter.reply_to = Some(client);
+        letter.reply_to = Some(self.shared.replies.expect((actor, *id, letter), sender));
         Some(receiver)
     }
 }
@@ -272,33 +313,32 @@ async fn post_letters(
 }
 
 /// Hands on the reply that comes through the store, unless the sender waits no more.
-async fn forward(id: MessageId, wanted: Wanted, mut reply: oneshot::Receiver<Outcome>) {
-    let Wanted::Reply(mut sender) = wanted else { return };
+async fn forward(id: MessageId, mut sender: ReplySender, mut outcome: oneshot::Receiver<Outcome>) {
     tokio::select! {
         () = sender.closed() => {}
-        outcome = &mut reply => match outcome {
-            Ok(outcome) => finish(id, Wanted::Reply(sender), outcome),
-            Err(_) => {
-                Wanted::Reply(sender).fail(SendError::OutcomeUnknown { id, source: None });
-            }
-        },
+        outcome = &mut outcome => {
+            let unknown = |_| Err(SendError::OutcomeUnknown { id, source: None });
+            let _ = sender.send(outcome.map_or_else(unknown, |outcome| reply(id, outcome)));
+        }
     }
 }
 
-fn finish(id: MessageId, wanted: Wanted, outcome: Outcome) {
-    match (wanted, outcome) {
-        (Wanted::Reply(sender), Outcome::Processed(reply)) => drop(sender.send(Ok(reply))),
-        (wanted, Outcome::Refused(reason)) => {
-            wanted.fail(SendError::NotAccepted { reason: reason.into() });
+fn reply(id: MessageId, outcome: Outcome) -> Result<Payload<'static>, SendError> {
+    Err(match outcome {
+        Outcome::Processed(reply) => return Ok(reply),
+        Outcome::Failed { attempts, error } => {
+            SendError::DeadLetter { id, attempts, error: error.into() }
         }
-        (wanted, Outcome::IdReused) => wanted.fail(SendError::IdReused { id }),
-        (wanted @ Wanted::Reply(_), Outcome::Failed { attempts, error }) => {
-            wanted.fail(SendError::DeadLetter { id, attempts, error: error.into() });
-        }
-        (wanted @ Wanted::Reply(_), Outcome::AlreadyProcessed) => {
-            wanted.fail(SendError::AlreadyProcessed { id });
-        }
-        // It was received, whatever came after that.
-        (Wanted::Receipt(sender), _) => drop(sender.send(Ok(()))),
+        Outcome::AlreadyProcessed => SendError::AlreadyProcessed { id },
+        Outcome::Refused(reason) => SendError::NotAccepted { reason: reason.into() },
+        Outcome::IdReused => SendError::IdReused { id },
+    })
+}
+
+/// Why a message was not received, if it was not: whatever came after its receipt does not matter.
+fn not_received(id: MessageId, outcome: Outcome) -> Option<SendError> {
+    match outcome {
+        Outcome::Refused(_) | Outcome::IdReused => reply(id, outcome).err(),
+        _ => None,
     }
 }

@@ -1,8 +1,9 @@
 //! A shard that this node runs: its journal, its actors, and its inbox.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fail::fail_point;
 use futures::future::{BoxFuture, FutureExt};
@@ -24,6 +25,8 @@ use crate::mailbox::error_text;
 
 /// Before something is tried again.
 const RETRY: Duration = Duration::from_millis(50);
+/// Before letters that were refused are delivered again: somebody has to do something first.
+const RETRY_REFUSED: Duration = Duration::from_secs(5);
 /// How long a shard that goes to another node waits for handlers.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Letters on their way through actors at a time. What an actor that is slow has of them is limited
@@ -47,10 +50,17 @@ pub(super) struct Tenure {
 }
 
 /// The letters on their way.
-type Answers = FuturesUnordered<BoxFuture<'static, Option<Settled>>>;
+type Answers = FuturesUnordered<BoxFuture<'static, Option<Opened>>>;
 /// A letter whose answer is there: its number, the reply, if anybody waits for it, and its place,
 /// which it has until it is settled.
 type Settled = (u64, Option<StoredReply>, Option<Place>);
+
+/// What became of a letter.
+enum Opened {
+    Settled(Settled),
+    /// It stays in the inbox, under its number, and nobody waits for a reply.
+    Refused(u64),
+}
 
 impl Tenure {
     pub(super) async fn begin(
@@ -113,11 +123,17 @@ impl Tenure {
 
     async fn take_letters(self: Arc<Self>) {
         let mut answers = Answers::new();
+        let mut refused = BTreeSet::new();
+        let mut again = Instant::now();
         // There may be letters that nobody told of.
         let mut look = true;
         loop {
             if look && !self.is_ending() {
                 look = self.deliver_letters(&mut answers).await;
+            }
+            if again.elapsed() >= RETRY_REFUSED && !refused.is_empty() && !self.is_ending() {
+                refused = self.deliver_refused(&mut answers, refused).await;
+                again = Instant::now();
             }
             let ending = self.is_ending();
             if ending && answers.is_empty() {
@@ -125,13 +141,21 @@ impl Tenure {
             }
             tokio::select! {
                 Some(answer) = answers.next(), if !answers.is_empty() => {
-                    let mut settled: Vec<Settled> = answer.into_iter().collect();
+                    let mut opened: Vec<Opened> = answer.into_iter().collect();
                     while let Some(Some(answer)) = answers.next().now_or_never() {
-                        settled.extend(answer);
+                        opened.extend(answer);
+                    }
+                    let mut settled = Vec::with_capacity(opened.len());
+                    for letter in opened {
+                        match letter {
+                            Opened::Settled(letter) => settled.push(letter),
+                            Opened::Refused(number) => drop(refused.insert(number)),
+                        }
                     }
                     self.settle(settled).await;
                 }
                 () = self.wake.notified(), if !ending => look = true,
+                () = tokio::time::sleep(RETRY_REFUSED), if !ending && !refused.is_empty() => {}
                 () = tokio::time::sleep(self.news.patience()), if !ending => look = true,
             }
         }
@@ -157,19 +181,44 @@ impl Tenure {
                 return false;
             }
             for (number, letter) in letters {
-                answers.extend(self.open(number, letter));
+                answers.extend(self.open(number, letter, false));
                 self.taken.store(number, Ordering::Release);
             }
         }
         true
     }
 
-    /// Delivers a letter. `None` if it cannot be read: it stays in the inbox.
+    /// Delivers letters again, in their order. Those that are left, if the store cannot be read.
+    async fn deliver_refused(
+        &self,
+        answers: &mut Answers,
+        mut refused: BTreeSet<u64>,
+    ) -> BTreeSet<u64> {
+        while let Some(first) = refused.first().copied() {
+            let letters = match self.store.take(self.shard, first - 1, TAKE_BYTES).await {
+                Ok(letters) => letters,
+                Err(error) => {
+                    tracing::warn!(shard = %self.shard, error = error_text(&error), "letters cannot be taken");
+                    return refused;
+                }
+            };
+            let Some((last, _)) = letters.last() else { return BTreeSet::new() };
+            let left = refused.split_off(&(last + 1));
+            for (number, letter) in letters.into_iter().filter(|(it, _)| refused.contains(it)) {
+                answers.extend(self.open(number, letter, true));
+            }
+            refused = left;
+        }
+        refused
+    }
+
+    /// Delivers a letter, for the first time or `again`. `None` if it cannot be read: it stays in the inbox.
     fn open(
         &self,
         number: u64,
         stored: StoredLetter,
-    ) -> Option<BoxFuture<'static, Option<Settled>>> {
+        again: bool,
+    ) -> Option<BoxFuture<'static, Option<Opened>>> {
         let actor = stored.actor;
         let letter = match Letter::decode(&stored.bytes) {
             Ok(letter) => letter,
@@ -190,15 +239,17 @@ impl Tenure {
                 let (delivered, place) = answered(outcome).await;
                 let outcome = Outcome::of(delivered)?;
                 if let (Outcome::Refused(reason), None) = (&outcome, &reply_to) {
-                    tracing::error!(%actor, number, reason, "a letter cannot be handled and stays");
-                    metrics::counter!("journal_undeliverable_letters_total").increment(1);
-                    return None;
+                    if !again {
+                        tracing::error!(%actor, number, reason, "a letter is not accepted and stays; it is delivered again every 5 s");
+                        metrics::counter!("journal_undeliverable_letters_total").increment(1);
+                    }
+                    return Some(Opened::Refused(number));
                 }
                 let reply = reply_to.zip(id).and_then(|(client, id)| {
                     let bytes = Answer { id, outcome }.encode().ok()?;
                     Some(StoredReply { client, bytes })
                 });
-                Some((number, reply, place))
+                Some(Opened::Settled((number, reply, place)))
             }
             .boxed(),
         )

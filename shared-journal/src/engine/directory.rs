@@ -227,7 +227,7 @@ impl Directory {
                 let shared = self.shared.clone();
                 let sent = self.with(&actor, |no, slot| Sent {
                     no,
-                    messages: slot.record.outbox.iter().cloned().collect(),
+                    messages: slot.record.lines.address_again(&actor, &slot.record.outbox),
                     undelivered: shared.undelivered.of(no, &slot.record.outbox),
                 });
                 drop(reply.send(sent));
@@ -303,6 +303,7 @@ impl Directory {
             received: record.received,
             sent: record.sent,
             undelivered,
+            lines: record.lines.clone(),
             state: record.state.clone(),
             pending: record.pending.iter().cloned().collect(),
             steps: record.steps.clone(),

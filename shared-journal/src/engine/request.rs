@@ -12,6 +12,7 @@ use crate::codec::Payload;
 use crate::dead::DeadTotals;
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
+use crate::lines::Lines;
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
 use crate::record::{ActorRecord, Outcome, PendingMessage, RecordedOutcome, RecordedStep};
@@ -150,6 +151,7 @@ pub(crate) struct Activation {
     /// The number of the last message that was sent.
     pub(crate) sent: u64,
     pub(crate) undelivered: Arc<Undelivered>,
+    pub(crate) lines: Lines,
     pub(crate) state: Option<Payload<'static>>,
     pub(crate) pending: Vec<PendingMessage>,
     pub(crate) steps: Vec<RecordedStep>,

@@ -2,6 +2,8 @@ use super::*;
 use crate::codec::{Codec, Payload};
 use crate::event::RepairAction;
 use crate::id::{MessageId, MessageKey, Sequence};
+use crate::lines::Numbered;
+use crate::record::ON_A_LINE;
 
 const HEADER: CommitHeader = CommitHeader {
     shard: ShardId(0),
@@ -116,6 +118,20 @@ fn sample(version: u8) -> Vec<u8> {
     let since_version_5 = [
         repaired(RepairAction::DeadLettersResent { first, last, count }),
         repaired(RepairAction::DeadLettersDiscarded { first, last, count }),
+        ActorEvent::MessageReceived {
+            sequence: Sequence(9),
+            key: MessageKey::Line { line: MessageId::from(11), number: 1 },
+            kind: Cow::Borrowed("account.deposit"),
+            payload: json("{}"),
+            resend_of: None,
+        },
+        ActorEvent::MessageSent {
+            number: 3,
+            to: ActorId::new("account", "43"),
+            id: ON_A_LINE,
+            kind: Cow::Borrowed("account.deposit"),
+            payload: json("{}"),
+        },
     ];
     let events = events.chain(since_version_3.into_iter().filter(|_| version > 2));
     let events = events.chain(since_version_5.into_iter().filter(|_| version > 4));
@@ -182,6 +198,8 @@ fn every_version_is_read_and_the_newest_is_written() {
     assert_eq!(record.transient.recorded.len(), 1);
     assert_eq!(record.pending[0].attempts, Some(1));
     assert_eq!(record.aged.newest_ms(), HEADER.clock_ms);
+    assert_eq!(record.lines.look(MessageId::from(11), 2), Numbered::Next);
+    assert_eq!(record.outbox.len(), 2);
     assert_eq!(fixture("commit", VERSION), sample(VERSION));
     assert_eq!(fixture("record", VERSION), encode_record(&header, &record).unwrap());
 }

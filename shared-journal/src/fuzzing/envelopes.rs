@@ -171,9 +171,10 @@ fn read_again(kind: u8, row: &[u8]) {
     // for each message and outcome, and there is a byte at least for each.
     let added = match (kind, row[3]) {
         (COMMIT, ..3) => 10,
-        (RECORD, ..3) => 8 + 2 * row.len(),
-        // When the newest key in a row was recorded.
-        (RECORD, 3) => 1,
+        (RECORD, ..3) => 9 + 2 * row.len(),
+        // When the newest key in a row was recorded, and no lines.
+        (RECORD, 3) => 2,
+        (RECORD, 4) => 1,
         _ => 0,
     };
     assert!(written.len() <= row.len() + added, "{row:x?} grows to {written:x?}");

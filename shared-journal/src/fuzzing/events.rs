@@ -101,11 +101,12 @@ fn near(u: &mut Unstructured<'_>, number: u64) -> Result<u64> {
 /// Few ids, so that some come twice.
 fn key(u: &mut Unstructured<'_>) -> Result<MessageKey> {
     let id = MessageId::from(u.int_in_range(0..=15_u128)?);
-    Ok(match u.int_in_range(0..=3)? {
+    Ok(match u.int_in_range(0..=4)? {
         0 => MessageKey::Anonymous,
         1 => MessageKey::Caller(id),
         2 => MessageKey::Generated(id),
-        _ => MessageKey::Transient(id),
+        3 => MessageKey::Transient(id),
+        _ => MessageKey::Line { line: id, number: u.int_in_range(1..=4)? },
     })
 }
 

@@ -111,12 +111,19 @@ struct Books {
     /// Of what is or was pending.
     attempts: BTreeMap<Sequence, u32>,
     fingerprints: BTreeMap<Sequence, u64>,
+    /// The last number of each line.
+    lines: BTreeMap<MessageId, u64>,
 }
 
 impl Books {
     fn enter(&mut self, event: &ActorEvent<'_>) {
         match event {
-            ActorEvent::MessageReceived { sequence, resend_of, payload, .. } => {
+            ActorEvent::MessageReceived { sequence, key, resend_of, payload, .. } => {
+                if let MessageKey::Line { line, number } = key {
+                    let last = self.lines.entry(*line).or_default();
+                    *last += 1;
+                    assert_eq!(last, number, "each line in order, without gaps");
+                }
                 self.content.insert(*sequence, payload.bytes().to_vec());
                 self.received += 1;
                 self.stopped = false;
@@ -198,7 +205,8 @@ impl Books {
             RepairAction::Released => self.held = false,
             RepairAction::Deleted => {
                 let Self { received, sent, .. } = *self;
-                *self = Self { received, sent, done: received, ..Self::default() };
+                let lines = std::mem::take(&mut self.lines);
+                *self = Self { received, sent, done: received, lines, ..Self::default() };
             }
             RepairAction::DeadLetterResent { .. }
             | RepairAction::DeadLetterDiscarded { .. }

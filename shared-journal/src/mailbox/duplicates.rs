@@ -34,7 +34,10 @@ impl<W: Work> Follower<W> {
 
 impl<W: Work> Mailbox<W> {
     /// A message was received before, at this place if that is known.
-    pub(super) fn follow(&mut self, id: MessageId, first: Sequence, follower: Follower<W>) {
+    ///
+    /// Without an id it is one of a line: what became of it is recorded nowhere, so only its receipt is
+    /// waited for.
+    pub(super) fn follow(&mut self, id: Option<MessageId>, first: Sequence, follower: Follower<W>) {
         self.session.engine().shared().count_duplicate();
         let acknowledge = match self.queue.follow(first, follower) {
             Ok(acknowledge) => acknowledge,
@@ -54,7 +57,12 @@ impl<W: Work> Mailbox<W> {
 
     /// Asks the journal: it knows when everything submitted so far is durable. Until then the duplicate
     /// is a part of what waits for the disk.
-    fn ask_for(&mut self, id: MessageId, follower: Follower<W>) {
+    fn ask_for(&mut self, id: Option<MessageId>, follower: Follower<W>) {
+        let Some(id) = id else {
+            return self.session.when_durable(|fate| {
+                follower.resolve(fate.map(|()| Outcome::AlreadyProcessed));
+            });
+        };
         let shared = self.session.engine().shared().clone();
         shared.queue.hold(FOLLOWER_BYTES);
         self.session.recorded_at_last(id, move |recorded| {

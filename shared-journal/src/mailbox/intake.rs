@@ -403,13 +403,19 @@ impl<W: Work> Mailbox<W> {
             work.resolve(Resolution::Refused(Arc::new(error)));
             return Ok(());
         }
-        let sequence = match (self.session.admit(key, fingerprint), key.id()) {
-            (Ok(sequence), _) => sequence,
-            (Err(Seen::Known { first }), Some(id)) => {
-                self.follow(id, first, Follower { work, acknowledge });
+        let sequence = match self.session.admit(key, fingerprint) {
+            Ok(sequence) => sequence,
+            Err(Seen::Known { first }) => {
+                self.follow(key.id(), first, Follower { work, acknowledge });
                 return Ok(());
             }
-            (Err(_), _) => {
+            Err(Seen::Early { missing }) => {
+                let actor = self.actor().clone();
+                let early = JournalError::EarlyMessage { actor, kind: kind.to_owned(), missing };
+                work.resolve(Resolution::Refused(Arc::new(early)));
+                return Ok(());
+            }
+            Err(_) => {
                 work.resolve(Resolution::IdReused);
                 return Ok(());
             }

@@ -12,7 +12,7 @@ use crate::durable::DurableState;
 use crate::engine::Release;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
-use crate::record::OutgoingMessage;
+use crate::outbox::Addressed;
 use crate::session::Session;
 
 /// A run ends after so many bytes of messages and replies, so that commits stay of a size that
@@ -212,6 +212,7 @@ impl<W: Work> Mailbox<W> {
         self.steps.forget(run.iter().map(|handled| handled.delivery.sequence));
         let mut acknowledge = Vec::new();
         let sent = if room.is_ok() { self.outbox.take() } else { Vec::new() };
+        let sent = self.session.address(sent);
         let mut result = room.and_then(|()| self.write_run(&run, &sent, state));
         if receive && result.is_ok() {
             result = self.write_queue(&mut acknowledge);
@@ -278,7 +279,7 @@ impl<W: Work> Mailbox<W> {
     fn write_run(
         &mut self,
         run: &[Handled<W>],
-        sent: &[OutgoingMessage],
+        sent: &[Addressed],
         state: Option<Payload<'static>>,
     ) -> Result<(), JournalError> {
         for Handled { delivery, result } in run {
