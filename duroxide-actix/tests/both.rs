@@ -699,7 +699,7 @@ macro_rules! suite {
                             Err(AskError::NotAccepted { .. }) => assert!(!accepted),
                             Err(error) => panic!("{error}"),
                         }
-                        assert_eq!(log.send(Read).await.unwrap(), [text.clone()]);
+                        assert_eq!(log.send(Read).await.unwrap(), std::slice::from_ref(&text));
                     }
                 });
             }

@@ -68,8 +68,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         .await?;
     let activities = ActivityRegistry::builder().register("charge", renewal::charge);
     let orchestrations = OrchestrationRegistry::builder().register("renew", renewal::renew);
-    let options = RuntimeOptions::default();
-    let runtime = workflow::start(provider, &cluster, activities, orchestrations, options).await;
+    let defaults = RuntimeOptions::default();
+    let runtime = workflow::start(provider, &cluster, activities, orchestrations, defaults).await;
 
     for number in 0..CUSTOMERS {
         let customer = cluster.actor::<Customer>(number.to_string());
