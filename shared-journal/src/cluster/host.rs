@@ -1,8 +1,10 @@
 //! What an adapter does for a node: it runs actors.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 #[cfg(feature = "test-util")]
@@ -112,9 +114,13 @@ impl Delivered {
 
 /// Where the outcome of a message is awaited. Dropping it says that the message is lost.
 #[derive(Debug)]
-pub struct Answering {
+pub struct Answering(Option<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
     sender: oneshot::Sender<Answered>,
     place: Option<Place>,
+    again: Option<Again>,
 }
 
 /// A message's place among those that an actor has and whose senders do not know their outcome.
@@ -122,19 +128,74 @@ pub(crate) type Place = OwnedSemaphorePermit;
 /// What became of a message, and its place, to be kept until that is known.
 pub(crate) type Answered = (Delivered, Option<Place>);
 
+/// What a lane keeps of a message that its actor has: the actor may end before the message is handled.
+#[derive(Debug)]
+struct Again {
+    number: u64,
+    key: MessageKey,
+    kind: String,
+    payload: Payload<'static>,
+    way_back: WayBack,
+}
+
+/// The way of messages back to a lane.
+#[derive(Debug, Clone)]
+pub(super) struct WayBack {
+    pub(super) lost: UnboundedSender<(u64, Parcel)>,
+    /// How many messages the actor has. One that comes back is in `lost` before it is not counted.
+    pub(super) under_way: Arc<AtomicUsize>,
+}
+
+impl Parcel {
+    /// If the actor ends before it is handled, it comes back to its lane with this number.
+    pub(super) fn come_back(&mut self, number: u64, way_back: &WayBack) {
+        let Self { key, kind, payload, answer, .. } = self;
+        let Some(waiting) = &mut answer.0 else { return };
+        way_back.under_way.fetch_add(1, Ordering::AcqRel);
+        let (key, kind, payload) = (*key, kind.clone(), payload.clone());
+        waiting.again = Some(Again { number, key, kind, payload, way_back: way_back.clone() });
+    }
+}
+
 impl Answering {
     pub(crate) fn new() -> (Self, oneshot::Receiver<Answered>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { sender, place: None }, receiver)
+        (Self(Some(Waiting { sender, place: None, again: None })), receiver)
     }
 
     pub(super) fn take_place(&mut self, place: Place) {
-        self.place = Some(place);
+        if let Some(waiting) = &mut self.0 {
+            waiting.place = Some(place);
+        }
     }
 
     /// Says what became of the message.
-    pub fn answer(self, delivered: Delivered) {
-        // Nobody waits any more: what was done is done.
-        let _ = self.sender.send((delivered, self.place));
+    pub fn answer(mut self, delivered: Delivered) {
+        self.settle(delivered);
+    }
+
+    fn settle(&mut self, delivered: Delivered) {
+        let Some(Waiting { sender, place, again }) = self.0.take() else { return };
+        let Some(Again { number, key, kind, payload, way_back }) = again else {
+            // Nobody waits any more: what was done is done.
+            let _ = sender.send((delivered, place));
+            return;
+        };
+        if let Delivered::Lost(None) = delivered {
+            let answer = Self(Some(Waiting { sender, place, again: None }));
+            // Its receipt is known with its outcome.
+            let parcel = Parcel { key, kind, payload, acknowledge: None, answer };
+            // Without its lane it is lost.
+            let _ = way_back.lost.send((number, parcel));
+        } else {
+            let _ = sender.send((delivered, place));
+        }
+        way_back.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.settle(Delivered::Lost(None));
     }
 }

@@ -1,6 +1,7 @@
 //! The actors of a shard that run on this node, each behind a lane: a queue in the order of
 //! delivery, and a task that starts the actor when there is something for it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +12,16 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::host::{Delivered, Host, Hosted, Parcel};
+use super::host::{Delivered, Host, Hosted, Parcel, WayBack};
 use crate::error::JournalError;
 use crate::id::ActorId;
 use crate::journal::EventJournal;
 use crate::mailbox::error_text;
 
+/// Lanes of which one that is idle is let go, if there are too many.
+const LOOKED_AT: usize = 64;
+/// Before what an ended actor had is delivered again.
+const RETRY: Duration = Duration::from_millis(10);
 /// How long an actor that is leaving memory is waited for before it is started again.
 const LEAVING: Duration = Duration::from_secs(30);
 
@@ -25,7 +30,9 @@ pub(super) type Hosts = FxHashMap<&'static str, Arc<dyn Host>>;
 pub(super) struct Lanes {
     journal: EventJournal,
     hosts: Arc<Hosts>,
-    lanes: Mutex<LruCache<ActorId, Lane>>,
+    /// Those of actors, and those of instances of duroxide, which are not in memory for that.
+    actors: Mutex<LruCache<ActorId, Lane>>,
+    instances: Mutex<LruCache<ActorId, Lane>>,
     capacity: NonZeroUsize,
     /// The places of an actor: as many messages may be with it whose outcome nobody knows.
     places: usize,
@@ -44,7 +51,9 @@ impl Lanes {
         capacity: NonZeroUsize,
         places: usize,
     ) -> Self {
-        Self { journal, hosts, lanes: Mutex::new(LruCache::unbounded()), capacity, places }
+        let (actors, instances) = (LruCache::unbounded(), LruCache::unbounded());
+        let (actors, instances) = (Mutex::new(actors), Mutex::new(instances));
+        Self { journal, hosts, actors, instances, capacity, places }
     }
 
     /// Puts a message behind those that were delivered before.
@@ -59,7 +68,9 @@ impl Lanes {
 
     /// Lets all actors go. They handle what was delivered.
     pub(super) fn clear(&self) {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        for lanes in [&self.actors, &self.instances] {
+            lanes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
     }
 
     fn send(&self, actor: &ActorId, parcel: Option<Parcel>) {
@@ -72,13 +83,15 @@ impl Lanes {
             }
             return;
         };
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lanes = if actor.is_reserved() { &self.instances } else { &self.actors };
+        let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.get_or_insert(actor.clone(), || {
             let (queue, parcels) = unbounded_channel();
             let waiting = Arc::<AtomicUsize>::default();
             let name = actor.clone();
             let places = Arc::new(Semaphore::new(self.places));
-            let runner = Runner { host: host.clone(), journal: self.journal.clone(), actor: name };
+            let (host, journal) = (host.clone(), self.journal.clone());
+            let runner = Runner { host, journal, actor: name, running: None };
             tokio::spawn(runner.run(parcels, waiting.clone(), places));
             Lane { queue, waiting }
         });
@@ -86,72 +99,114 @@ impl Lanes {
         // The task ends after the lane is dropped, so it is there.
         let _ = lane.queue.send(parcel);
         // The least used ones go, unless messages wait in them: those must not be overtaken.
-        while lanes.len() > self.capacity.get()
-            && lanes.peek_lru().is_some_and(|(_, it)| it.waiting.load(Ordering::Acquire) == 0)
-        {
-            lanes.pop_lru();
+        while lanes.len() > self.capacity.get() {
+            let mut oldest = lanes.iter().rev().take(LOOKED_AT);
+            let idle = oldest.find(|(_, lane)| lane.waiting.load(Ordering::Acquire) == 0);
+            let Some((actor, _)) = idle else { break };
+            let actor = actor.clone();
+            lanes.pop(&actor);
         }
     }
 }
 
-/// The task of a lane.
+/// The task of a lane. What an actor has as it ends comes back, and is delivered again in its old order
+/// before anything else.
 struct Runner {
     host: Arc<dyn Host>,
     journal: EventJournal,
     actor: ActorId,
+    running: Option<Box<dyn Hosted>>,
 }
 
 impl Runner {
     async fn run(
-        self,
+        mut self,
         mut parcels: UnboundedReceiver<Option<Parcel>>,
         waiting: Arc<AtomicUsize>,
         places: Arc<Semaphore>,
     ) {
-        let mut running: Option<Box<dyn Hosted>> = None;
-        while let Some(mut parcel) = parcels.recv().await {
-            if let Some(parcel) = &mut parcel
-                && let Ok(place) = places.clone().acquire_owned().await
-            {
-                parcel.answer.take_place(place);
+        let (lost, mut returned) = unbounded_channel();
+        let way_back = WayBack { lost, under_way: Arc::default() };
+        let mut number = 0;
+        loop {
+            let mut parcel = tokio::select! {
+                biased;
+                Some(first) = returned.recv() => {
+                    self.deliver_again(first, &mut returned, &way_back).await;
+                    continue;
+                }
+                parcel = parcels.recv() => match parcel {
+                    Some(parcel) => parcel,
+                    None => return,
+                },
+            };
+            if let Some(parcel) = &mut parcel {
+                let place = loop {
+                    // What has come back may have all the places.
+                    tokio::select! {
+                        biased;
+                        Some(first) = returned.recv() => {
+                            self.deliver_again(first, &mut returned, &way_back).await;
+                        }
+                        place = places.clone().acquire_owned() => break place,
+                    }
+                };
+                if let Ok(place) = place {
+                    parcel.answer.take_place(place);
+                }
+                number += 1;
+                parcel.come_back(number, &way_back);
             }
-            self.hand_over(&mut running, parcel).await;
+            self.hand_over(parcel).await;
             waiting.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
-    /// Starts the actor if it does not run, and puts the message into its mailbox.
-    async fn hand_over(&self, running: &mut Option<Box<dyn Hosted>>, mut parcel: Option<Parcel>) {
-        let Self { host, journal, actor } = self;
-        loop {
-            let hosted = match &mut *running {
-                Some(hosted) => hosted,
-                None => match start_hosted(&**host, journal, actor).await {
-                    Ok(hosted) => running.insert(hosted),
-                    Err(error) => {
-                        tracing::error!(%actor, error = error_text(&error), "the actor does not start");
-                        if let Some(parcel) = parcel.take() {
-                            parcel.answer.answer(match journal.stopped() {
-                                Some(stopped) => Delivered::Lost(Some(stopped)),
-                                None => Delivered::Refused(error_text(&error).into()),
-                            });
-                        }
-                        return;
+    /// The actor has ended. Waits for all that it had.
+    async fn deliver_again(
+        &mut self,
+        first: (u64, Parcel),
+        returned: &mut UnboundedReceiver<(u64, Parcel)>,
+        way_back: &WayBack,
+    ) {
+        let mut lost = BTreeMap::from([first]);
+        while way_back.under_way.load(Ordering::Acquire) > 0 {
+            // One that is answered says nothing.
+            lost.extend(tokio::time::timeout(RETRY, returned.recv()).await.ok().flatten());
+        }
+        lost.extend(std::iter::from_fn(|| returned.try_recv().ok()));
+        tracing::debug!(actor = %self.actor, messages = lost.len(), "delivered again");
+        self.running = None;
+        tokio::time::sleep(RETRY).await;
+        for (number, mut parcel) in lost {
+            parcel.come_back(number, way_back);
+            self.hand_over(Some(parcel)).await;
+        }
+    }
+
+    /// Starts the actor if it does not run, and puts the message into its mailbox. If the actor has ended,
+    /// the message comes back.
+    async fn hand_over(&mut self, parcel: Option<Parcel>) {
+        let hosted = match &mut self.running {
+            Some(hosted) => hosted,
+            None => match start_hosted(&*self.host, &self.journal, &self.actor).await {
+                Ok(hosted) => self.running.insert(hosted),
+                Err(error) => {
+                    tracing::error!(actor = %self.actor, error = error_text(&error), "the actor does not start");
+                    if let Some(parcel) = parcel {
+                        parcel.answer.answer(match self.journal.stopped() {
+                            Some(stopped) => Delivered::Lost(Some(stopped)),
+                            None => Delivered::Refused(error_text(&error).into()),
+                        });
                     }
-                },
-            };
-            let Some(present) = parcel.take() else { return };
-            match hosted.deliver(present).await {
-                Ok(()) => return,
-                // It stopped of its own accord.
-                Err(returned) => {
-                    *running = None;
-                    if journal.stopped().is_some() {
-                        return;
-                    }
-                    parcel = Some(returned);
+                    return;
                 }
-            }
+            },
+        };
+        let Some(parcel) = parcel else { return };
+        if hosted.deliver(parcel).await.is_err() {
+            // It stopped of its own accord, or with the journal.
+            self.running = None;
         }
     }
 }

@@ -19,6 +19,7 @@
 
 mod balance;
 mod builder;
+mod busy;
 mod error;
 mod host;
 mod lanes;

@@ -14,6 +14,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
+use super::busy::Busy;
 use super::error::SendError;
 use super::host::{Answered, Answering, Parcel};
 use super::letter::{Letter, Outcome};
@@ -28,8 +29,6 @@ use crate::mailbox::error_text;
 /// Sent on at a time.
 const BATCH: usize = 256;
 
-/// Delivered on this node and not answered, at a time.
-const IN_FLIGHT: usize = 4096;
 /// Before something is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -54,6 +53,9 @@ pub(super) struct Arrived {
     pub(super) error: Option<SendError>,
 }
 
+/// The receiver of what is not on its way any more; and itself with its place, if it was lost.
+type Ended = (ActorId, Option<(u64, Outgoing)>);
+
 /// A letter that was delivered on this node.
 struct Under {
     acknowledged: oneshot::Receiver<Result<(), Arc<JournalError>>>,
@@ -67,6 +69,14 @@ impl Wanted {
         match self {
             Self::Receipts(sender) => drop(sender.send(Arrived { count, error })),
             Self::Reply(_) => {}
+        }
+    }
+
+    /// Nobody waits.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Reply(sender) => sender.is_closed(),
+            Self::Receipts(sender) => sender.is_closed(),
         }
     }
 
@@ -89,7 +99,8 @@ pub(super) struct Router {
     epoch: Option<Epoch>,
     /// How many messages were delivered on this node.
     delivered: u64,
-    in_flight: FuturesUnordered<BoxFuture<'static, Option<(u64, Outgoing)>>>,
+    busy: Busy,
+    in_flight: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// Lost on the way, to be sent again, in the order of their delivery.
     lost: BTreeMap<u64, Outgoing>,
 }
@@ -102,6 +113,7 @@ impl Router {
             posted: 0,
             epoch: None,
             delivered: 0,
+            busy: Busy::default(),
             in_flight: FuturesUnordered::new(),
             lost: BTreeMap::new(),
         }
@@ -112,12 +124,13 @@ impl Router {
         let mut batch = Vec::new();
         loop {
             tokio::select! {
-                Some(ended) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    self.lost.extend(ended);
+                Some((actor, lost)) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    match lost {
+                        Some(lost) => drop(self.lost.insert(lost.0, lost.1)),
+                        None => self.go_on(&actor),
+                    }
                 }
-                received = outgoing.recv_many(&mut batch, BATCH),
-                    if self.lost.is_empty() && self.in_flight.len() < IN_FLIGHT =>
-                {
+                received = outgoing.recv_many(&mut batch, BATCH), if self.lost.is_empty() => {
                     if received == 0 {
                         break;
                     }
@@ -136,10 +149,29 @@ impl Router {
 
     /// The shard is lost, so everything on its way comes back, and goes before the batch.
     async fn come_back(&mut self, batch: &mut Vec<Outgoing>) {
-        while let Some(ended) = self.in_flight.next().await {
-            self.lost.extend(ended);
+        while let Some((_, lost)) = self.in_flight.next().await {
+            self.lost.extend(lost);
         }
-        batch.splice(0..0, std::mem::take(&mut self.lost).into_values());
+        let held = self.busy.clear();
+        batch.splice(0..0, std::mem::take(&mut self.lost).into_values().chain(held));
+    }
+
+    /// An actor has one message less.
+    fn go_on(&mut self, actor: &ActorId) {
+        let Some(next) = self.busy.end(actor) else { return };
+        match self.tenure().filter(|it| Some(it.journal.epoch()) == self.epoch) {
+            Some(tenure) => self.deliver(&tenure, next),
+            // The shard is lost.
+            None => {
+                self.delivered += 1;
+                self.lost.insert(self.delivered, next);
+            }
+        }
+    }
+
+    /// That of the shard, if messages may go straight to its actors.
+    fn tenure(&self) -> Option<Arc<Tenure>> {
+        self.shared.tenure(self.shard).filter(|it| it.is_open_after(self.posted))
     }
 
     async fn send(&mut self, mut batch: Vec<Outgoing>) {
@@ -154,7 +186,7 @@ impl Router {
         if batch.is_empty() {
             return;
         }
-        let tenure = self.shared.tenure(self.shard).filter(|it| it.is_open_after(self.posted));
+        let tenure = self.tenure();
         let epoch = tenure.as_ref().map(|tenure| tenure.journal.epoch());
         if epoch != self.epoch {
             // It may be known here that the shard is lost before it is known of what was delivered:
@@ -165,7 +197,9 @@ impl Router {
         match tenure {
             Some(tenure) => {
                 for outgoing in batch {
-                    self.deliver(&tenure, outgoing);
+                    if let Some(outgoing) = self.busy.begin(outgoing) {
+                        self.deliver(&tenure, outgoing);
+                    }
                 }
             }
             None => {
@@ -188,6 +222,7 @@ impl Router {
         let under: Vec<Under> = outgoing.letters.iter().map(deliver).collect();
         self.delivered += 1;
         let place = self.delivered;
+        let actor = outgoing.actor.clone();
         let settled = async move {
             let mut count = 0;
             for Under { acknowledged, outcome } in under {
@@ -217,7 +252,7 @@ impl Router {
             outgoing.wanted.arrived(count, None);
             None
         };
-        self.in_flight.push(settled.boxed());
+        self.in_flight.push(async move { (actor, settled.await) }.boxed());
     }
 
     /// Posts letters. The number of the last of them.

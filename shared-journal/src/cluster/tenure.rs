@@ -237,6 +237,10 @@ impl Tenure {
         Some(
             async move {
                 let (delivered, place) = answered(outcome).await;
+                if let Delivered::Lost(None) = delivered {
+                    // Its actor has ended, and its lane.
+                    return Some(Opened::Refused(number));
+                }
                 let outcome = Outcome::of(delivered)?;
                 if let (Outcome::Refused(reason), None) = (&outcome, &reply_to) {
                     if !again {
