@@ -162,12 +162,15 @@ impl Session {
 
     /// Says that messages are sent, when they are durable.
     pub(crate) fn relay(&self, messages: Vec<Addressed>) -> impl FnOnce() + Send + use<> {
-        let (relay, no) = (self.engine.shared().relay.get().cloned(), self.lease.no);
-        let undelivered = self.undelivered.clone();
+        // Most runs send nothing, and what is cloned here is dropped by another thread.
+        let sent = self.engine.shared().relay.get().filter(|_| !messages.is_empty()).map(|relay| {
+            let (no, undelivered) = (self.lease.no, self.undelivered.clone());
+            (relay.clone(), Sent { no, messages, undelivered })
+        });
         move || {
-            if let Some(relay) = relay.filter(|_| !messages.is_empty()) {
+            if let Some((relay, sent)) = sent {
                 // Without a relay the next owner finds them.
-                let _ = relay.send(Sent { no, messages, undelivered });
+                let _ = relay.send(sent);
             }
         }
     }
