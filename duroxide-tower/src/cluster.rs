@@ -163,7 +163,10 @@ fn delivered<A: DurableActor>(
         }
         Err(CallError::NotAccepted {
             reason:
-                reason @ (Refusal::TooLarge { .. } | Refusal::Encode(_) | Refusal::DeadLettersFull(_)),
+                reason @ (Refusal::TooLarge { .. }
+                | Refusal::Encode(_)
+                | Refusal::DeadLettersFull(_)
+                | Refusal::Early(_)),
         }) => return Delivered::Refused(error_text(&reason).into()),
         Err(_) => return Delivered::Lost(None),
     };

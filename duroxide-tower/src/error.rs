@@ -191,6 +191,10 @@ pub enum Refusal {
     /// again or discarded ([`JournalError::DeadLettersFull`]).
     #[error(transparent)]
     DeadLettersFull(Box<JournalError>),
+    /// What another actor sent comes before one that it sent earlier and that was not accepted
+    /// ([`JournalError::EarlyMessage`]).
+    #[error(transparent)]
+    Early(Box<JournalError>),
     /// The message does not encode.
     #[error("the message does not encode")]
     Encode(#[source] Box<JournalError>),
@@ -207,6 +211,7 @@ impl From<JournalError> for Refusal {
         match error {
             JournalError::TooLarge { size, limit, .. } => Self::TooLarge { size, limit },
             error @ JournalError::DeadLettersFull { .. } => Self::DeadLettersFull(Box::new(error)),
+            error @ JournalError::EarlyMessage { .. } => Self::Early(Box::new(error)),
             error => Self::Encode(Box::new(error)),
         }
     }

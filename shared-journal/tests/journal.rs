@@ -364,6 +364,28 @@ async fn a_record_that_is_ahead_of_the_checkpoint_is_not_folded_twice() {
 }
 
 #[tokio::test]
+async fn a_history_without_a_bound_keeps_what_earlier_processes_wrote() {
+    let store = Store::new();
+    let limits = Limits { history_bytes: usize::MAX, ..Limits::default() };
+    for life in 1..=3 {
+        let client = Client::new();
+        let journal = store.open_with(limits.clone()).await.unwrap();
+        let mut mailbox = activate(&journal).await;
+        for n in 0..5 {
+            client.send(&mut mailbox, "x", None, n);
+            run_all(&mut mailbox);
+            client.resolved().await;
+        }
+        journal.checkpoint().await.unwrap();
+        let positions: Vec<_> =
+            journal.history(&actor()).map(|entry| entry.unwrap().position.0).collect().await;
+        assert_eq!(positions.first(), Some(&1), "in life {life}");
+        drop(mailbox);
+        journal.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_history_goes_on_after_what_was_truncated() {
     let store = Store::new();
     let client = Client::new();
