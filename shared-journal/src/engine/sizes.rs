@@ -45,12 +45,14 @@ impl Sizes {
 
     /// The oldest commit to keep: this one, or a later one if there would be too many bytes.
     pub(super) fn keep(&mut self, from: Position) -> Position {
+        let mut keep = from;
         while let Some((next, _)) = self.parts.get(1)
             && (*next <= from || self.total > self.limit)
         {
+            keep = from.max(*next);
             self.total -= self.parts.pop_front().map_or(0, |(_, bytes)| bytes);
         }
-        self.first().map_or(from, |first| first.max(from))
+        keep
     }
 }
 

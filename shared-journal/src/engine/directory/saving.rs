@@ -28,12 +28,8 @@ impl Directory {
             Keep::Nothing => 1,
         };
         let from = self.log.oldest_of(history);
-        let keep = if self.shared.limits.history_bytes == usize::MAX {
-            from
-        } else {
-            self.measure(from)?;
-            self.sizes.keep(from)
-        };
+        self.measure(from)?;
+        let keep = self.sizes.keep(from);
         let checkpoint = Checkpoint::plan(&self.slots, self.log, keep, waiting);
         // It covers what is there by now; the next begins where it ends.
         self.log.covered = self.log.tail;
@@ -45,7 +41,7 @@ impl Directory {
     fn measure(&mut self, from: Position) -> Result<(), JournalError> {
         const READ_BYTES: usize = 4 << 20;
         let known = self.sizes.first().unwrap_or(self.log.tail.next());
-        if from >= known {
+        if from >= known || self.shared.limits.history_bytes == usize::MAX {
             return Ok(());
         }
         let (mut older, mut next) = (Sizes::new(self.shared.limits.history_bytes), from);
