@@ -166,14 +166,14 @@ async fn deliver(
 /// Tells until each of the messages has arrived. None: the node is gone.
 async fn tell(cluster: &WeakCluster, to: &ActorId, mut left: &[Addressed]) -> Option<()> {
     let mut pause = RETRY;
-    while let Some(next) = left.first() {
+    while !left.is_empty() {
         let cluster = cluster.upgrade()?;
         let letters = left.iter().map(|it| letter(it.key, &it.message)).collect();
         let Arrived { count, error } = cluster.tell_in_order(to, letters).await;
         drop(cluster);
         left = left.get(count..).unwrap_or_default();
-        let Some(error) = error else { continue };
-        let number = next.message.number + count as u64;
+        let (Some(error), Some(refused)) = (error, left.first()) else { continue };
+        let number = refused.message.number;
         if error.is_retryable() {
             tracing::debug!(%to, number, error = error_text(&error), "sent again");
             tokio::time::sleep(pause).await;

@@ -83,9 +83,7 @@ impl Wanted {
     fn fail(self, error: SendError) {
         match self {
             Self::Reply(sender) => drop(sender.send(Err(error))),
-            Self::Receipts(sender) => {
-                drop(sender.send(Arrived { count: 0, error: Some(error) }));
-            }
+            Self::Receipts(_) => self.arrived(0, Some(error)),
         }
     }
 }
