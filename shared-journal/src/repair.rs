@@ -118,8 +118,7 @@ impl Repair {
         self.apply(actor, |activation| {
             let codec = activation.state.as_ref().map_or(shared.codec, Payload::codec);
             let state = Payload::from_text(codec, text).map_err(|source| encode(actor, source))?;
-            let pending = activation.pending.iter().map(|it| it.payload.bytes().len());
-            let others = pending.sum::<usize>() + activation.undelivered.bytes();
+            let others = activation.pending_bytes() + activation.undelivered.bytes();
             let room = shared.limits.record_room(shared.provider.row_bytes());
             let limit = shared.limits.state_bytes.min(room.saturating_sub(others));
             self.fits(actor, "the state", &state, limit)?;
@@ -216,8 +215,8 @@ impl Repair {
     /// outcomes, what it sent and has not arrived, a hold. One that is started under its name begins
     /// empty.
     ///
-    /// Two things stay: its name ([`EventJournal::deleted`]), and the numbers of its last received and sent message, so that no id
-    /// that is derived from them is ever used twice. Its earlier events stay in the log until that is
+    /// Two things stay: its name ([`EventJournal::deleted`]), and the numbers of its last received and
+    /// sent message, in all and of each line, so that none is ever used twice. Its earlier events stay in the log until that is
     /// truncated ([`Limits::history_commits`](crate::Limits::history_commits)), which
     /// [`purge_history`](Self::purge_history) does at once. After that the store does not return
     /// them; their bytes are in free pages until the store writes over them.

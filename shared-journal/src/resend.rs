@@ -41,8 +41,7 @@ pub(crate) async fn resend(
             match engine.receiver(actor.clone()).await? {
                 Receiver::Running(halt) => halt.give(batch),
                 Receiver::Asker(activation) => {
-                    let pending = activation.pending.iter().map(|it| it.payload.bytes().len());
-                    waiting = pending.sum();
+                    waiting = activation.pending_bytes();
                     let asker = Session::new(engine.clone(), actor.clone(), *activation, &[]);
                     receive(session.insert(asker), batch, &mut waiting)?;
                 }

@@ -163,6 +163,13 @@ pub(crate) struct Activation {
     pub(crate) aged_ms: u64,
 }
 
+impl Activation {
+    /// The bytes of the messages that wait.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending.iter().map(|message| message.payload.bytes().len()).sum()
+    }
+}
+
 /// A part of a listing.
 pub(crate) struct Page {
     pub(crate) actors: Vec<ListedActor>,
