@@ -337,6 +337,8 @@ where
         if let Some(error) = self.alarm.heard(cx).cloned() {
             self.fail(error);
         }
+        // Before the news, which may be the actor's end: what is done is written.
+        self.poll_in_progress(act, ctx, cx);
         while self.is_up()
             && let Poll::Ready(news) = self.mailbox.poll_news(cx)
         {
@@ -345,7 +347,6 @@ where
                 self.fail(error);
             }
         }
-        self.poll_in_progress(act, ctx, cx);
         self.handle_all(act, ctx);
         self.receive_letters(act, ctx, cx);
         // A handler that began just now is to wake the actor too.

@@ -136,25 +136,106 @@ impl<W: Work> Mailbox<W> {
         self.session.push(&ActorEvent::AttemptsCounted { sequence, attempts: before + 1 })
     }
 
-    /// The handler of a message has ended, one way or the other.
-    pub(super) fn attempt_ended(&self, counted: bool) {
+    /// An attempt has failed, or what became of it is submitted. Whether the journal has counted it.
+    pub(super) fn attempt_ended(&self, delivery: &mut Delivery<W>) -> bool {
+        let counted = std::mem::take(&mut delivery.counted);
         if counted {
-            self.session.engine().shared().at_work.end(self.session.no());
+            let shared = self.session.engine().shared();
+            shared.at_work.end(self.session.no(), delivery.sequence);
         }
+        counted
     }
 
-    /// The actor ends in good order: if a handler is cut off, that was no attempt.
-    pub(super) fn take_back_attempt(&mut self) {
-        let shared = self.session.engine().shared();
-        if let Some(event) = shared.at_work.take_back(self.session.no()) {
+    /// The actor ends in good order: a handler that is cut off was no attempt, nor one whose run was not
+    /// submitted.
+    pub(super) fn take_back_attempts(&mut self) {
+        let attempts = self.session.engine().shared().at_work.take_back(self.session.no());
+        if attempts.is_empty() {
+            return;
+        }
+        for event in attempts {
             // If it cannot be written, it counts: better once too often than a loop.
             let _ = self.session.push(&event);
-            let _ = self.session.submit(Box::new(|_| {}));
         }
+        let _ = self.session.submit(Box::new(|_| {}));
     }
 }
 
 /// The last message that is done in a run.
 pub(super) fn last_of<W>(run: &[Handled<W>]) -> Option<Sequence> {
     run.last().map(|handled| handled.delivery.sequence)
+}
+
+#[cfg(feature = "test-util")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::{MESSAGE, Resolution};
+    use crate::test_util::MemoryActorProvider;
+    use crate::{ActorId, DurableState, EventJournal};
+
+    struct Nobody;
+
+    impl Work for Nobody {
+        fn resolve(self, _: Resolution) {}
+    }
+
+    struct Stateless;
+
+    impl DurableState for Stateless {
+        const ACTOR_TYPE: &'static str = "stateless";
+        type State = ();
+        fn snapshot(&self) -> impl serde::Serialize {}
+        fn restore(&mut self, (): ()) {}
+    }
+
+    /// What is handled again because its actor ended in good order was no attempt: wherever that was.
+    #[tokio::test]
+    async fn an_end_in_good_order_charges_no_attempt() {
+        #[derive(Debug, PartialEq, Clone, Copy)]
+        enum End {
+            AtWork,
+            Done,
+            DoneAndNextAtWork,
+            Submitted,
+        }
+        for end in [End::AtWork, End::Done, End::DoneAndNextAtWork, End::Submitted] {
+            for closes in [false, true] {
+                let (store, actor) = (MemoryActorProvider::new(), ActorId::new("stateless", "1"));
+                let journal = EventJournal::builder().open_on(store.clone()).await.unwrap();
+                let mut mailbox: Mailbox<Nobody> = journal.activate(&actor).await.unwrap();
+                for name in ["first", "second"] {
+                    let payload = mailbox.encode(MESSAGE, &()).unwrap();
+                    mailbox.accept(None, name, payload, None, Nobody, None).unwrap();
+                }
+                let delivery = mailbox.next().unwrap().unwrap();
+                mailbox.in_progress(delivery).unwrap();
+                if end != End::AtWork {
+                    let delivery = mailbox.take_in_progress().unwrap();
+                    let reply = mailbox.encode("the reply", &()).unwrap();
+                    mailbox.processed(delivery, reply);
+                }
+                if end == End::DoneAndNextAtWork {
+                    let delivery = mailbox.next().unwrap().unwrap();
+                    mailbox.in_progress(delivery).unwrap();
+                }
+                if end == End::Submitted {
+                    let _ = mailbox.end_run(&mut Stateless).unwrap();
+                }
+                if closes {
+                    journal.close().await.unwrap();
+                    drop(mailbox);
+                } else {
+                    drop(mailbox);
+                    journal.checkpoint().await.unwrap();
+                }
+                let journal = EventJournal::builder().open_on(store).await.unwrap();
+                let mailbox: Mailbox<Nobody> = journal.activate(&actor).await.unwrap();
+                let left: Vec<_> = mailbox.queued().map(|it| (it.kind(), it.attempts)).collect();
+                let expected = [("first", 0), ("second", 0)];
+                let expected = &expected[usize::from(end == End::Submitted)..];
+                assert_eq!(left, expected, "{end:?}, closes: {closes}");
+            }
+        }
+    }
 }

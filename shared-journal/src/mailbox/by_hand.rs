@@ -38,8 +38,7 @@ impl<W: Work> Mailbox<W> {
         // What was received before it comes before it.
         self.push_receipts(&mut acknowledge)?;
         let Some(mut delivery) = self.queue.remove(sequence) else { return Ok(false) };
-        let counted = std::mem::take(&mut delivery.counted);
-        self.attempt_ended(counted);
+        let counted = self.attempt_ended(&mut delivery);
         let attempts = delivery.attempts;
         if counted || attempts > 0 {
             // The journal may know of another number.

@@ -36,7 +36,7 @@ impl<W: Work> Mailbox<W> {
             return self.queue.push_front(delivery);
         }
         self.steps.end();
-        self.attempt_ended(std::mem::take(&mut delivery.counted));
+        self.attempt_ended(&mut delivery);
         delivery.attempts += 1;
         self.bury(delivery, shortened(error));
     }
@@ -44,7 +44,7 @@ impl<W: Work> Mailbox<W> {
     /// As [`failed`](Self::failed), for an actor that is made anew.
     pub fn attempt_failed(&mut self, mut delivery: Delivery<W>, error: &str) {
         self.steps.end();
-        self.attempt_ended(std::mem::take(&mut delivery.counted));
+        self.attempt_ended(&mut delivery);
         self.outbox.end();
         delivery.attempts += 1;
         // The next attempt is counted before it runs, if the message survives this process.

@@ -459,7 +459,7 @@ impl<W: Work> Drop for Mailbox<W> {
     fn drop(&mut self) {
         // Whoever is left of a handler runs no more steps.
         self.steps.end();
-        self.take_back_attempt();
+        self.take_back_attempts();
         // The journal keeps what was received; what was only queued is not acknowledged, and its
         // sender sees the channel close.
         let left = self.len() + self.run.len() + usize::from(self.in_progress.is_some());

@@ -82,9 +82,8 @@ impl<W: Work> Mailbox<W> {
     }
 
     /// The handler is done; `reply` is what it answered.
-    pub fn processed(&mut self, mut delivery: Delivery<W>, reply: Payload<'static>) {
+    pub fn processed(&mut self, delivery: Delivery<W>, reply: Payload<'static>) {
         self.steps.end();
-        self.attempt_ended(std::mem::take(&mut delivery.counted));
         self.outbox.end();
         self.run_bytes += delivery.payload.bytes().len() + reply.bytes().len();
         if self.run.is_empty() {
@@ -204,7 +203,10 @@ impl<W: Work> Mailbox<W> {
         // Again: what the actor sends to itself came after it was sealed.
         let size = state.as_ref().map(|state| state.bytes().len());
         let room = size.map_or(Ok(()), |size| self.check_room_for_state(size));
-        let run = std::mem::take(&mut self.run);
+        let mut run = std::mem::take(&mut self.run);
+        for handled in &mut run {
+            self.attempt_ended(&mut handled.delivery);
+        }
         self.run_bytes = 0;
         if let Some(done) = last_of(&run) {
             self.session.done(done);
