@@ -20,7 +20,6 @@ use shared_journal::mailbox::{
 use shared_journal::{ActorId, JournalError, Mailbox, MessageKey, Origin, Payload};
 
 use crate::actor::DurableActor;
-use crate::alarm::Alarm;
 use crate::effects::Effects;
 use crate::error::AskError;
 use crate::host::Host;
@@ -37,7 +36,6 @@ pub(crate) struct Offer<A: Actor> {
 pub(crate) struct Driver<A: Actor> {
     mailbox: Mailbox<BoxJob<A>>,
     table: Arc<Table<A>>,
-    alarm: Arc<Alarm>,
     /// What was sent to the actor itself. Accepted at the end of the run, in its commit; what
     /// handlers of the run sent is forgotten when the run goes back.
     own: Vec<(Origin, Offer<A>)>,
@@ -65,7 +63,6 @@ where
         Self {
             mailbox,
             table,
-            alarm: Arc::default(),
             own: Vec::new(),
             // By `started`.
             touched: true,
@@ -225,7 +222,7 @@ where
         let encoded = self.mailbox.encode_with(MESSAGE, |codec| job.encode_checked(codec, checks));
         match encoded {
             Ok(payload) => {
-                job.accepted(&self.alarm);
+                job.accepted();
                 Some((job, payload))
             }
             Err(error) => {
@@ -257,10 +254,7 @@ where
         let mut job = match delivery.work.take() {
             Some(job) => job,
             None => match self.table.job(delivery.kind()) {
-                Some(mut job) => {
-                    job.accepted(&self.alarm);
-                    job
-                }
+                Some(job) => job,
                 None => return self.fail(Arc::new(self.mailbox.unknown(&delivery))),
             },
         };
@@ -334,9 +328,6 @@ where
 
     /// The first half of [`poll`](Self::poll); the run is still to end.
     pub(crate) fn go_on(&mut self, act: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) {
-        if let Some(error) = self.alarm.heard(cx).cloned() {
-            self.fail(error);
-        }
         // Before the news, which may be the actor's end: what is done is written.
         self.poll_in_progress(act, ctx, cx);
         while self.is_up()

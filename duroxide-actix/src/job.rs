@@ -10,7 +10,6 @@ use shared_journal::mailbox::{Resolution, Work, error_text};
 use shared_journal::{Codec, CodecError, Outcome, Payload};
 use tokio::sync::oneshot;
 
-use crate::alarm::Alarm;
 use crate::error::{AskError, Fate};
 use crate::message::Form;
 
@@ -73,8 +72,8 @@ pub(crate) trait Job<A: Actor>: Send {
         cx: Option<&mut Context<'_>>,
     ) -> Poll<Result<Payload<'static>, ReplyError>>;
 
-    /// The message is in the mailbox; from here on the actor listens to the alarm.
-    fn accepted(&mut self, alarm: &Arc<Alarm>);
+    /// The message is about to be in the mailbox.
+    fn accepted(&mut self);
 
     /// The message goes nowhere.
     fn refuse(self: Box<Self>, error: AskError);
@@ -110,7 +109,6 @@ pub(crate) struct TypedJob<M: Message> {
     result: Option<M::Result>,
     sender: Option<OneshotSender<M::Result>>,
     fate: Option<Arc<Fate>>,
-    alarm: Option<Arc<Alarm>>,
 }
 
 impl<M: Message> TypedJob<M> {
@@ -120,20 +118,12 @@ impl<M: Message> TypedJob<M> {
         sender: Option<OneshotSender<M::Result>>,
         fate: Option<Arc<Fate>>,
     ) -> Self {
-        Self { form, message: Some(message), reply: None, result: None, sender, fate, alarm: None }
+        Self { form, message: Some(message), reply: None, result: None, sender, fate }
     }
 
     /// For a message that an earlier process received: nobody waits for its reply.
     pub(crate) fn recovered(form: Arc<Form<M>>) -> Self {
-        Self {
-            form,
-            message: None,
-            reply: None,
-            result: None,
-            sender: None,
-            fate: None,
-            alarm: None,
-        }
+        Self { form, message: None, reply: None, result: None, sender: None, fate: None }
     }
 
     fn fail(&self, error: impl FnOnce(&Fate) -> AskError) {
@@ -245,8 +235,7 @@ where
         })
     }
 
-    fn accepted(&mut self, alarm: &Arc<Alarm>) {
-        self.alarm = Some(alarm.clone());
+    fn accepted(&mut self) {
         if let Some(fate) = &self.fate {
             fate.accepted();
         }
@@ -270,9 +259,6 @@ where
                 self.fail(|fate| AskError::DeadLetter { id: fate.id(), attempts, error });
             }
             Resolution::Unknown(error) => {
-                if let Some(alarm) = &self.alarm {
-                    alarm.ring(error.clone());
-                }
                 self.fail(|fate| AskError::OutcomeUnknown { id: fate.id(), source: Some(error) });
             }
             _ => self.fail(|fate| AskError::OutcomeUnknown { id: fate.id(), source: None }),

@@ -96,7 +96,6 @@
 //! - `test-util` (off): a kit for testing actors.
 
 mod actor;
-mod alarm;
 mod cluster;
 mod context;
 mod driver;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::guard::beginning;
 use crate::id::MessageId;
+use crate::rare::Empty;
 use crate::record::{Outcome, RecordedOutcome};
 
 /// Of a larger reply only that it was given is kept, and of a longer error its beginning.
@@ -83,6 +84,15 @@ impl Aged {
     /// Only what is stored in the record is wanted.
     pub(crate) fn forget_unsaved(&mut self) {
         self.unsaved.clear();
+    }
+}
+
+impl Empty for Aged {
+    const EMPTY: &'static Self =
+        &Self { newest_ms: 0, unsaved: BTreeMap::new(), cleared: 0, deleted: 0 };
+
+    fn holds_nothing(&self) -> bool {
+        self.newest_ms == 0 && self.unsaved.is_empty() && self.to_delete().is_none()
     }
 }
 

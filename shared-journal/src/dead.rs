@@ -12,6 +12,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::Sequence;
+use crate::rare::Empty;
 use crate::record::DeadLetter;
 
 /// Dead letters, in the order of their receipt.
@@ -150,6 +151,19 @@ impl DeadLetters {
     }
 }
 
+impl Empty for DeadLetters {
+    const EMPTY: &'static Self = &Self {
+        index: BTreeMap::new(),
+        bytes: 0,
+        unsaved: BTreeMap::new(),
+        removed: BTreeSet::new(),
+    };
+
+    fn holds_nothing(&self) -> bool {
+        self.index.is_empty() && self.unsaved.is_empty() && self.removed.is_empty()
+    }
+}
+
 /// Letters as old records have them: inside.
 impl FromIterator<DeadLetter> for DeadLetters {
     fn from_iter<I: IntoIterator<Item = DeadLetter>>(letters: I) -> Self {
@@ -212,9 +226,16 @@ pub(crate) struct DeadTotals {
 }
 
 impl DeadTotals {
+    pub(crate) fn of(dead: &DeadLetters) -> Self {
+        Self { count: dead.len().into(), bytes: dead.bytes().into() }
+    }
+
+    /// Writes only what changed: this is called for each event, by another thread than the actor's.
     pub(crate) fn set(&self, dead: &DeadLetters) {
-        self.count.store(dead.len(), Ordering::Relaxed);
-        self.bytes.store(dead.bytes(), Ordering::Relaxed);
+        if self.get() != (dead.len(), dead.bytes()) {
+            self.count.store(dead.len(), Ordering::Relaxed);
+            self.bytes.store(dead.bytes(), Ordering::Relaxed);
+        }
     }
 
     /// Count and bytes.

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::id::{MessageId, MessageKey, Sequence};
+use crate::rare::{Empty, Rare};
 use crate::recovery::Window;
 use crate::sabotage::sabotaged;
 
@@ -33,13 +34,31 @@ pub(crate) enum Seen {
 /// is done. Of keys that callers chose the directory may know more.
 pub(crate) struct Ids {
     window: Window,
-    known: FxHashMap<MessageId, Known>,
-    callers: VecDeque<Received>,
-    generated: VecDeque<Received>,
+    received: Rare<All>,
     /// The last message that the directory knows to be done.
     done: Sequence,
     /// Until then, by the journal's clock, the directory may have keys that are not here.
     aged_until_ms: u64,
+}
+
+/// Of an actor whose messages have ids.
+#[derive(Default)]
+struct All {
+    known: FxHashMap<MessageId, Known>,
+    callers: VecDeque<Received>,
+    generated: VecDeque<Received>,
+}
+
+impl Empty for All {
+    const EMPTY: &'static Self = &Self {
+        known: FxHashMap::with_hasher(FxBuildHasher),
+        callers: VecDeque::new(),
+        generated: VecDeque::new(),
+    };
+
+    fn holds_nothing(&self) -> bool {
+        self.known.is_empty()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -59,14 +78,7 @@ impl Ids {
     /// `aged_ms` is when the newest key was recorded that is in no window any more; 0 if there is none.
     pub(crate) fn new(window: Window, aged_ms: u64) -> Self {
         let aged_until_ms = if aged_ms == 0 { 0 } else { aged_ms.saturating_add(window.age_ms) };
-        Self {
-            window,
-            aged_until_ms,
-            known: FxHashMap::default(),
-            callers: VecDeque::new(),
-            generated: VecDeque::new(),
-            done: Sequence(0),
-        }
+        Self { window, aged_until_ms, received: Rare::default(), done: Sequence(0) }
     }
 
     /// The directory knows that everything up to this message is done.
@@ -76,7 +88,8 @@ impl Ids {
 
     /// Whether a message under this key was received before.
     pub(crate) fn look(&self, key: MessageKey, fingerprint: Option<u64>) -> Seen {
-        let Some(Known { fingerprint: known, first }) = key.id().and_then(|id| self.known.get(&id))
+        let Some(Known { fingerprint: known, first }) =
+            key.id().and_then(|id| self.received.known.get(&id))
         else {
             return Seen::New;
         };
@@ -92,12 +105,12 @@ impl Ids {
 
     /// Whether there is nothing to forget.
     pub(crate) fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.received.holds_nothing()
     }
 
     /// Whether only the directory can say if a message under this key was received before.
     pub(crate) fn must_ask(&self, key: MessageKey, now_ms: u64) -> bool {
-        matches!(key, MessageKey::Caller(id) if now_ms <= self.aged_until_ms && !self.known.contains_key(&id))
+        matches!(key, MessageKey::Caller(id) if now_ms <= self.aged_until_ms && !self.received.known.contains_key(&id))
     }
 
     /// A message was received; what does not fit any more is forgotten.
@@ -108,20 +121,24 @@ impl Ids {
         at_ms: u64,
         sequence: Sequence,
     ) {
-        let (id, order, count) = match key {
+        let All { known, callers, generated } = match key {
             // Nobody knows a transient id before its message is done.
             MessageKey::Anonymous | MessageKey::Transient(_) | MessageKey::Line { .. } => return,
-            MessageKey::Caller(id) => (id, &mut self.callers, self.window.count),
-            MessageKey::Generated(id) => (id, &mut self.generated, self.window.generated),
+            MessageKey::Caller(_) | MessageKey::Generated(_) => &mut *self.received,
         };
-        if let Entry::Vacant(entry) = self.known.entry(id) {
+        let (id, order, count) = match key {
+            MessageKey::Caller(id) => (id, callers, self.window.count),
+            MessageKey::Generated(id) => (id, generated, self.window.generated),
+            _ => return,
+        };
+        if let Entry::Vacant(entry) = known.entry(id) {
             entry.insert(Known { fingerprint, first: sequence });
             order.push_back(Received { id, at_ms, sequence });
         }
         if sabotaged("sabotage-in-flight") {
             let older = order.iter().rev().skip(2).filter(|it| it.sequence > self.done);
             for forgotten in older {
-                self.known.remove(&forgotten.id);
+                known.remove(&forgotten.id);
             }
         }
         let horizon = at_ms.saturating_sub(self.window.age_ms);
@@ -132,7 +149,7 @@ impl Ids {
             if oldest.at_ms >= horizon && matches!(key, MessageKey::Caller(_)) {
                 self.aged_until_ms = at_ms.saturating_add(self.window.age_ms);
             }
-            self.known.remove(&oldest.id);
+            known.remove(&oldest.id);
             order.pop_front();
         }
     }

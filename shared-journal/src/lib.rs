@@ -56,6 +56,7 @@ pub mod postgres;
 pub mod provider;
 #[cfg(feature = "provider-test")]
 pub mod provider_test;
+mod rare;
 mod reader;
 mod record;
 mod record_v2;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::rare::Empty;
 use crate::record::RecordedOutcome;
 use crate::recovery::Window;
 
@@ -49,6 +50,14 @@ impl Outcomes {
 
     pub(crate) fn iter(&self) -> std::collections::vec_deque::Iter<'_, RecordedOutcome> {
         self.recorded.iter()
+    }
+}
+
+impl Empty for Outcomes {
+    const EMPTY: &'static Self = &Self { recorded: VecDeque::new(), bytes: 0, shrunk: 0 };
+
+    fn holds_nothing(&self) -> bool {
+        self.recorded.is_empty()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::JournalError;
 use crate::id::{ActorId, Epoch, MessageId, MessageKey, Position, Sequence};
 use crate::lines::Lines;
 use crate::outcomes::Outcomes;
+use crate::rare::Rare;
 
 /// What an actor's history adds up to. Checkpoints store it; recovery continues it.
 ///
@@ -30,14 +31,14 @@ pub(crate) struct ActorRecord {
     pub(crate) pending: VecDeque<PendingMessage>,
     /// The recorded outcomes of messages whose senders chose an id, oldest first: the dedup
     /// window.
-    pub(crate) window: Outcomes,
+    pub(crate) window: Rare<Outcomes>,
     /// The same for generated ids.
-    pub(crate) generated: Outcomes,
+    pub(crate) generated: Rare<Outcomes>,
     /// The outcomes of the last commit whose senders are in the owner's process and have no id of
     /// their own. Since version 3.
     pub(crate) transient: Transient,
     /// Messages that were given up: their index. In versions 1 and 2 they are here themselves.
-    pub(crate) dead: DeadLetters,
+    pub(crate) dead: Rare<DeadLetters>,
     /// The number of the last message put in the outbox.
     pub(crate) sent: u64,
     /// Sent and not delivered.
@@ -45,12 +46,12 @@ pub(crate) struct ActorRecord {
     /// The results of steps of pending messages. Since version 2.
     pub(crate) steps: Vec<RecordedStep>,
     /// It cannot be started. Since version 3.
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<Box<Held>>,
     /// It was deleted, and not spawned again. Its counters go on, so that nothing that is derived from
     /// them is used twice. Since version 3.
     pub(crate) deleted: bool,
     /// The keys that have left `window` by count. Since version 4.
-    pub(crate) aged: Aged,
+    pub(crate) aged: Rare<Aged>,
     /// What it has received from other actors, and sent to them. Since version 5.
     pub(crate) lines: Lines,
 }

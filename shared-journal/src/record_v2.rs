@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::aged::Aged;
 use crate::codec::Payload;
+use crate::dead::DeadLetters;
 use crate::id::{MessageId, MessageKey, Position, Sequence};
 use crate::lines::Lines;
 use crate::outcomes::Outcomes;
+use crate::rare::Rare;
 use crate::record::{
     ActorRecord, DeadLetter, Outcome, OutgoingMessage, PendingMessage, RecordedOutcome,
     RecordedStep, Transient,
@@ -79,16 +80,16 @@ impl From<RecordV2<'_>> for ActorRecord {
             received: old.received,
             state: old.state.map(Payload::into_owned),
             pending: pending.collect(),
-            window: old.window,
-            generated: old.generated,
+            window: old.window.into(),
+            generated: old.generated.into(),
             transient: Transient::default(),
-            dead: old.dead.into_iter().collect(),
+            dead: old.dead.into_iter().collect::<DeadLetters>().into(),
             sent: old.sent,
             outbox: old.outbox,
             steps: old.steps,
             held: None,
             deleted: false,
-            aged: Aged::default(),
+            aged: Rare::default(),
             lines: Lines::default(),
         }
     }

@@ -202,7 +202,7 @@ impl ActorRecord {
             | RepairAction::DeadLettersResent { .. }
             | RepairAction::DeadLettersDiscarded { .. } => {}
             RepairAction::Held => {
-                self.held = Some(Held { by: by.to_owned(), why: why.to_owned() });
+                self.held = Some(Box::new(Held { by: by.to_owned(), why: why.to_owned() }));
             }
             RepairAction::Released => self.held = None,
             RepairAction::Deleted => {
@@ -287,6 +287,10 @@ impl ActorRecord {
             MessageKey::Transient(_) if message.received_at == stamp.position => {
                 let Stamp { position, epoch, .. } = stamp;
                 (self.transient.position, self.transient.epoch) = (position, epoch);
+                if self.transient.recorded.is_empty() {
+                    // Most commits have one message of an actor; a vector would begin with room for four.
+                    self.transient.recorded.reserve_exact(1);
+                }
                 self.transient.recorded.push(recorded);
             }
             MessageKey::Caller(_) => {

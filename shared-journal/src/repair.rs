@@ -158,10 +158,10 @@ impl Repair {
         let engine = self.journal.engine();
         loop {
             let given_up = match engine.receiver(actor.clone()).await? {
-                Receiver::Running(halt) => {
+                Receiver::Running(running) => {
                     let (durable, given_up) = oneshot::channel();
                     let (by, why) = (self.by.clone(), self.why.clone());
-                    halt.give_up(GiveUp { sequence, by, why, durable });
+                    running.halt.give_up(GiveUp { sequence, by, why, durable });
                     given_up
                 }
                 Receiver::Asker(activation) => {

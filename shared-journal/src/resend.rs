@@ -39,7 +39,7 @@ pub(crate) async fn resend(
         let (batch, submitted, durable) = Batch::new(page);
         if session.is_none() {
             match engine.receiver(actor.clone()).await? {
-                Receiver::Running(halt) => halt.give(batch),
+                Receiver::Running(running) => running.halt.give(batch),
                 Receiver::Asker(activation) => {
                     waiting = activation.pending_bytes();
                     let asker = Session::new(engine.clone(), actor.clone(), *activation, &[]);

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::codec::Payload;
-use crate::dead::DeadTotals;
 use crate::engine::{
-    Activation, Answer, Engine, Fate, Gate, Halt, Lease, Release, Shared, Ticket, window,
+    Activation, Answer, Engine, Fate, Gate, Halt, Lease, Release, Running, Shared, Ticket, window,
 };
 use crate::envelope::push_entry;
 use crate::error::{JournalError, Place};
@@ -33,14 +32,15 @@ pub(crate) struct Session {
     // The lease before the engine: fields are dropped in this order, and the end of the lease is
     // announced through the engine.
     lease: Lease,
-    dead: Arc<DeadTotals>,
-    halt: Arc<Halt>,
+    running: Arc<Running>,
     engine: Arc<Engine>,
     actor: ActorId,
     position: Position,
     spawned: bool,
     received: Sequence,
     sent: u64,
+    /// Something, at some time.
+    has_sent: bool,
     undelivered: Arc<Undelivered>,
     ids: Ids,
     lines: Lines,
@@ -94,14 +94,14 @@ impl Session {
         }
         Self {
             lease: activation.lease,
-            dead: activation.dead,
-            halt: activation.halt,
+            running: activation.running,
             engine,
             actor,
             position: activation.position,
             spawned: activation.spawned,
             received: activation.received,
             sent: activation.sent,
+            has_sent: activation.sent > 0,
             undelivered: activation.undelivered,
             ids,
             lines: activation.lines,
@@ -142,6 +142,7 @@ impl Session {
 
     /// Gives what is sent its places on its lines.
     pub(crate) fn address(&mut self, sent: Vec<OutgoingMessage>) -> Vec<Addressed> {
+        self.has_sent |= !sent.is_empty();
         self.lines.address(&self.actor, sent)
     }
 
@@ -176,7 +177,11 @@ impl Session {
     }
 
     pub(crate) fn halt(&self) -> &Halt {
-        &self.halt
+        &self.running.halt
+    }
+
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.running
     }
 
     pub(crate) fn no(&self) -> ActorNo {
@@ -203,18 +208,21 @@ impl Session {
             self.lines.receive(line, number);
             self.line_places.insert(line, self.received);
         }
-        let now_ms = self.engine.shared().clock_ms();
-        self.ids.insert(key, fingerprint, now_ms, self.received);
+        // Most messages have no key that is remembered, and need no look at the clock.
+        if matches!(key, MessageKey::Caller(_) | MessageKey::Generated(_)) {
+            let now_ms = self.engine.shared().clock_ms();
+            self.ids.insert(key, fingerprint, now_ms, self.received);
+        }
         Ok(self.received)
     }
 
     /// Whether a new message may be taken: not if too many were given up. One that the journal is asked
     /// about is looked at when it has answered.
     pub(crate) fn check_dead(&self, key: MessageKey) -> Result<(), JournalError> {
-        if self.must_ask(key) || !self.is_new(key) {
-            return Ok(());
+        match self.check_room_for_dead() {
+            Err(_) if self.must_ask(key) || !self.is_new(key) => Ok(()),
+            checked => checked,
         }
-        self.check_room_for_dead()
     }
 
     /// Whether nothing in memory was received under this key.
@@ -240,7 +248,7 @@ impl Session {
     /// As [`check_dead`](Self::check_dead), for a message that is new.
     pub(crate) fn check_room_for_dead(&self) -> Result<(), JournalError> {
         let limits = &self.engine.shared().limits;
-        let (count, bytes) = self.dead.get();
+        let (count, bytes) = self.running.dead.get();
         let full = count >= limits.dead_letters || bytes >= limits.dead_letter_bytes;
         if full {
             return Err(JournalError::DeadLettersFull { actor: self.actor.clone(), count, bytes });
@@ -250,7 +258,8 @@ impl Session {
 
     /// Whether only the journal can say if a message under this key was received before.
     pub(crate) fn must_ask(&self, key: MessageKey) -> bool {
-        self.ids.must_ask(key, self.engine.shared().clock_ms())
+        matches!(key, MessageKey::Caller(_))
+            && self.ids.must_ask(key, self.engine.shared().clock_ms())
     }
 
     /// Everything up to this message is done, and in what is submitted next.
@@ -262,9 +271,8 @@ impl Session {
     /// Lets ids go whose outcomes are durable: not while the journal is being asked, or what it did not know
     /// then would be known to nobody.
     pub(crate) fn settle_done(&mut self) {
-        let durable = self.engine.shared().queue.durable();
         while let Some((ticket, done)) = self.submitted.front().copied()
-            && ticket <= durable
+            && ticket <= self.engine.shared().queue.durable()
         {
             self.submitted.pop_front();
             self.ids.done(done);
@@ -372,7 +380,8 @@ impl Session {
     pub(crate) fn check_room_with(&self, state: usize, others: usize) -> Result<(), JournalError> {
         let window = self.engine.shared().limits.dedup_bytes;
         let newest: usize = self.newest.iter().map(|reply| reply.saturating_sub(window)).sum();
-        let (size, limit) = (state + others + newest + self.undelivered.bytes(), self.room);
+        let undelivered = if self.has_sent { self.undelivered.bytes() } else { 0 };
+        let (size, limit) = (state + others + newest + undelivered, self.room);
         if size <= limit {
             return Ok(());
         }

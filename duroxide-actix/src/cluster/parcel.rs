@@ -1,6 +1,5 @@
 //! A message that came encoded and whose reply goes encoded.
 
-use std::sync::Arc;
 use std::task::{self, Poll};
 
 use actix::Actor;
@@ -9,7 +8,6 @@ use shared_journal::mailbox::Resolution;
 use shared_journal::mailbox::error_text;
 use shared_journal::{Codec, CodecError, Outcome, Payload};
 
-use crate::alarm::Alarm;
 use crate::driver::Offer;
 use crate::error::AskError;
 use crate::job::{BoxJob, Job, ReplyError};
@@ -91,8 +89,8 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
         polled
     }
 
-    fn accepted(&mut self, alarm: &Arc<Alarm>) {
-        self.job.accepted(alarm);
+    fn accepted(&mut self) {
+        self.job.accepted();
     }
 
     fn refuse(mut self: Box<Self>, error: AskError) {
@@ -121,7 +119,6 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
             _ => Delivered::Lost(None),
         };
         self.say(delivered);
-        // It rings the actor's alarm if the journal has stopped.
         self.job.resolve(resolution);
     }
 }

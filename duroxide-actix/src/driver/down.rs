@@ -74,8 +74,6 @@ where
 
     fn renew(&mut self, mailbox: Mailbox<BoxJob<A>>) {
         self.mailbox = mailbox;
-        // Of this mailbox, as the other was of that one.
-        self.alarm = Arc::default();
         self.room = None;
         self.touched = true;
     }

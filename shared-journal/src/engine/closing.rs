@@ -7,11 +7,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::Context;
 use std::time::Duration;
 
-use futures::task::AtomicWaker;
 use tokio::sync::Notify;
+
+use super::running::Running;
 
 /// How long a close waits for actors to say what they have.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,32 +20,41 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Closing {
     /// How often a close asked.
     asked: AtomicU64,
-    listeners: Mutex<Vec<Weak<Listener>>>,
+    listeners: Mutex<Vec<Weak<Running>>>,
     answered: Notify,
 }
 
-/// A running actor that listens.
-pub(crate) struct Listener {
-    closing: Arc<Closing>,
-    waker: AtomicWaker,
-    answered: AtomicU64,
-}
+/// The last close that a running actor has answered.
+#[derive(Default)]
+pub(crate) struct Answered(AtomicU64);
 
 impl Closing {
-    /// Begins to listen. A close that asked before is not heard.
-    pub(crate) fn listen(self: &Arc<Self>) -> Arc<Listener> {
+    /// The actor begins to listen. A close that asked before is not heard.
+    pub(crate) fn listen(&self, running: &Arc<Running>) {
         let mut listeners = self.lock();
-        let listener = Arc::new(Listener {
-            closing: self.clone(),
-            waker: AtomicWaker::new(),
-            answered: AtomicU64::new(self.asked.load(Ordering::Acquire)),
-        });
+        running.closing.0.store(self.asked.load(Ordering::Acquire), Ordering::Release);
         if listeners.len() == listeners.capacity() {
             // Before it grows: those that are gone make room.
             listeners.retain(|listener| listener.strong_count() > 0);
         }
-        listeners.push(Arc::downgrade(&listener));
-        listener
+        listeners.push(Arc::downgrade(running));
+    }
+
+    /// Whether a close asks an actor that listens. It is woken for that as for everything else.
+    pub(crate) fn asks(&self, running: &Running) -> bool {
+        running.closing.0.load(Ordering::Acquire) < self.asked.load(Ordering::Acquire)
+    }
+
+    /// What the actor had is submitted.
+    pub(crate) fn answer(&self, running: &Running) {
+        running.closing.0.store(self.asked.load(Ordering::Acquire), Ordering::Release);
+        self.answered.notify_waiters();
+    }
+
+    /// The actor ends.
+    pub(crate) fn leave(&self, running: &Running) {
+        running.closing.0.store(u64::MAX, Ordering::Release);
+        self.answered.notify_waiters();
     }
 
     /// Asks everybody and waits for the answers. Returns how many did not come.
@@ -56,10 +65,10 @@ impl Closing {
             (self.asked.fetch_add(1, Ordering::AcqRel) + 1, listeners.clone())
         };
         for listener in listeners.iter().filter_map(Weak::upgrade) {
-            listener.waker.wake();
+            listener.halt.wake();
         }
         let missing = || {
-            let silent = |it: &Arc<Listener>| it.answered.load(Ordering::Acquire) < asked;
+            let silent = |it: &Arc<Running>| it.closing.0.load(Ordering::Acquire) < asked;
             listeners.iter().filter_map(Weak::upgrade).filter(silent).count()
         };
         let all = async {
@@ -81,59 +90,45 @@ impl Closing {
         missing()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Listener>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Running>>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Listener {
-    /// Whether a close asks; registers the task in any case.
-    pub(crate) fn is_asked(&self, cx: &Context<'_>) -> bool {
-        self.waker.register(cx.waker());
-        self.answered.load(Ordering::Acquire) < self.closing.asked.load(Ordering::Acquire)
-    }
-
-    /// What there was is submitted.
-    pub(crate) fn answer(&self) {
-        self.answered.store(self.closing.asked.load(Ordering::Acquire), Ordering::Release);
-        self.closing.answered.notify_waiters();
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.closing.answered.notify_waiters();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use futures::task::noop_waker_ref;
 
     use super::*;
+    use crate::dead::DeadLetters;
+    use crate::id::ActorId;
+
+    fn running() -> Arc<Running> {
+        Running::new(ActorId::new("one", "1"), &DeadLetters::default())
+    }
 
     #[tokio::test]
     async fn a_close_waits_for_those_who_listen_and_for_nobody_else() {
         let closing = Arc::new(Closing::default());
         assert_eq!(closing.ask().now_or_never(), Some(0), "nobody listens");
-        let (one, other) = (closing.listen(), closing.listen());
-        let cx = Context::from_waker(noop_waker_ref());
-        assert!(!one.is_asked(&cx));
+        let (one, other) = (running(), running());
+        [&one, &other].into_iter().for_each(|it| closing.listen(it));
+        assert!(!closing.asks(&one));
         let mut asking = Box::pin(closing.ask());
         assert!(asking.as_mut().now_or_never().is_none());
-        assert!(one.is_asked(&cx) && other.is_asked(&cx));
-        one.answer();
-        assert!(!one.is_asked(&cx));
+        assert!(closing.asks(&one) && closing.asks(&other));
+        closing.answer(&one);
+        assert!(!closing.asks(&one));
         assert!(asking.as_mut().now_or_never().is_none());
-        drop(other);
+        closing.leave(&other);
         assert_eq!(asking.now_or_never(), Some(0));
     }
 
     #[tokio::test]
     async fn who_does_not_answer_does_not_hold_it_up() {
         let closing = Arc::new(Closing::default());
-        let _silent = closing.listen();
+        let silent = running();
+        closing.listen(&silent);
         assert_eq!(closing.ask().await, 1);
     }
 }

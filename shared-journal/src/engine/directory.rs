@@ -11,12 +11,12 @@ use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, Log};
 use super::gauges::{LETTERS_LEARNED, SCAN_PAUSE};
-use super::halt::Halt;
 use super::letters::{Letters, Receiver};
 use super::recover::fold;
 use super::request::{
     Activation, Committed, Discarded, Keep, Lease, Look, Mail, Page, Purpose, Reply, Request,
 };
+use super::running::Running;
 use super::sizes::Sizes;
 use super::slot::{Slot, Slots};
 use super::{Shared, Ticket, keys, letters};
@@ -121,8 +121,8 @@ impl Directory {
 
     /// What actors have in memory is not what the journal has: those that are idle learn it too.
     fn end_actors(&self, error: &Arc<JournalError>) {
-        for halt in self.slots.iter().filter_map(|(_, slot)| slot.halt.as_ref()) {
-            halt.ask(error.clone());
+        for running in self.slots.iter().filter_map(|(_, slot)| slot.running.as_ref()) {
+            running.halt.ask(error.clone());
         }
     }
 
@@ -277,7 +277,7 @@ impl Directory {
             None => self.slots.create(actor.clone()),
         };
         let Some(slot) = self.slots.get_mut(no).filter(|slot| !slot.active) else {
-            return match self.slots.get(no).and_then(|slot| slot.halt.as_ref()) {
+            return match self.slots.get(no).and_then(|slot| slot.running.as_ref()) {
                 Some(_) => Err(JournalError::AlreadyActive { actor: actor.clone() }),
                 None => Ok(None),
             };
@@ -288,16 +288,16 @@ impl Directory {
             return Err(error);
         }
         slot.active = true;
-        let totals = slot.totals.insert(Arc::default()).clone();
-        let halt = Arc::new(Halt::default());
-        slot.halt = (purpose == Purpose::Run).then(|| halt.clone());
+        let running = Running::new(actor.clone(), &slot.record.dead);
+        if purpose == Purpose::Run {
+            slot.running = Some(running.clone());
+            self.shared.watch.add(&running);
+        }
         let record = &slot.record;
         let undelivered = self.shared.undelivered.of(no, &record.outbox);
-        totals.set(&record.dead);
         Ok(Some(Activation {
             lease: Lease { shared: self.shared.clone(), no },
-            dead: totals,
-            halt,
+            running,
             spawned: record.spawned,
             position: slot.changed,
             received: record.received,
@@ -324,11 +324,11 @@ impl Directory {
 
     /// Who can receive letters of an actor again. None if that is known in a moment.
     fn receiver(&mut self, actor: &ActorId) -> Result<Option<Receiver>, JournalError> {
-        let halt = self.with(actor, |_, slot| slot.halt.clone())?.flatten();
-        match halt {
+        let running = self.with(actor, |_, slot| slot.running.clone())?.flatten();
+        match running {
             // It stops.
-            Some(halt) if halt.asked().is_some() => Ok(None),
-            Some(halt) => Ok(Some(Receiver::Running(halt))),
+            Some(running) if running.halt.asked().is_some() => Ok(None),
+            Some(running) => Ok(Some(Receiver::Running(running))),
             None => {
                 let activated = self.activate(actor, Purpose::Repair)?;
                 Ok(activated.map(|it| Receiver::Asker(Box::new(it))))
@@ -339,8 +339,7 @@ impl Directory {
     fn deactivate(&mut self, no: ActorNo) {
         if let Some(slot) = self.slots.get_mut(no) {
             slot.active = false;
-            slot.totals = None;
-            slot.halt = None;
+            slot.running = None;
         }
         self.slots.evict(no);
     }
@@ -363,8 +362,8 @@ impl Directory {
             let Some(held) = slot.record.held.as_ref().filter(|_| slot.active) else {
                 return Ok(true);
             };
-            match &slot.halt {
-                Some(halt) if !halt.ask(Arc::new(held.error(actor))) => {
+            match &slot.running {
+                Some(running) if !running.halt.ask(Arc::new(held.error(actor))) => {
                     Err(JournalError::CannotStop { actor: actor.clone() })
                 }
                 // One that is being repaired is left alone in a moment.

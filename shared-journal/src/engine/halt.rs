@@ -3,10 +3,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::Waker;
 
-use futures::task::AtomicWaker;
-
+use super::bell::Bell;
 use super::letters::{Batch, GiveUp, Letterbox};
 use crate::error::JournalError;
 
@@ -16,17 +15,16 @@ use crate::error::JournalError;
 pub(crate) struct Halt {
     asked: OnceLock<Arc<JournalError>>,
     listens: AtomicBool,
-    waker: AtomicWaker,
+    bell: Bell,
     letters: Letterbox,
 }
 
 impl Halt {
     /// Asks, with the reason. False if nobody has listened so far.
     pub(super) fn ask(&self, reason: Arc<JournalError>) -> bool {
-        // The reason before the wake-up, or the actor would find nothing.
         let _ = self.asked.set(reason);
         self.letters.empty();
-        self.waker.wake();
+        self.bell.ring();
         self.listens.load(Ordering::Acquire)
     }
 
@@ -34,36 +32,38 @@ impl Halt {
         self.asked.get()
     }
 
-    /// Ready when it was asked; registers the task in any case.
-    pub(crate) fn poll_asked(&self, cx: &Context<'_>) -> Poll<Arc<JournalError>> {
-        self.waker.register(cx.waker());
+    /// The task that is woken when there is something new, from here on.
+    pub(crate) fn listen(&self, waker: &Waker) {
+        self.bell.set(waker);
         self.listens.store(true, Ordering::Release);
-        self.asked.get().map_or(Poll::Pending, |reason| Poll::Ready(reason.clone()))
+    }
+
+    /// There is something new.
+    pub(super) fn wake(&self) {
+        self.bell.ring();
     }
 
     /// Gives it letters to receive again, behind those that it has.
     pub(crate) fn give(&self, batch: Batch) {
         self.letters.push_back(batch);
         self.empty_if_asked();
-        self.waker.wake();
+        self.bell.ring();
     }
 
     /// Asks it to give a message up.
     pub(crate) fn give_up(&self, give_up: GiveUp) {
         self.letters.push_give_up(give_up);
         self.empty_if_asked();
-        self.waker.wake();
+        self.bell.ring();
     }
 
-    /// What it is to give up, if there is something. To be woken for that, poll
-    /// [`poll_asked`](Self::poll_asked) first.
+    /// What it is to give up, if there is something.
     pub(crate) fn take_give_ups(&self) -> Vec<GiveUp> {
         if self.letters.has_give_ups() { self.letters.take_give_ups() } else { Vec::new() }
     }
 
-    /// Whether it has such letters; registers the task in any case.
-    pub(crate) fn has_letters(&self, cx: &Context<'_>) -> bool {
-        self.waker.register(cx.waker());
+    /// Whether it has letters to receive again.
+    pub(crate) fn has_letters(&self) -> bool {
         self.letters.has_letters()
     }
 

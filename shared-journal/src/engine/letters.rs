@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use super::halt::Halt;
 use super::queue::Ticket;
 use super::request::{Activation, Request};
+use super::running::Running;
 use super::slot::Slot;
 use super::{Durable, Engine, Shared, unshare};
 use crate::envelope::{DEAD, DeadRow, decode_value, encode_value};
@@ -37,7 +37,7 @@ pub(crate) struct Letters {
 /// Who receives letters that are sent again, or gives a message up.
 pub(crate) enum Receiver {
     /// The actor, which runs.
-    Running(Arc<Halt>),
+    Running(Arc<Running>),
     /// Whoever asked: the actor does not run, and nobody starts it meanwhile.
     Asker(Box<Activation>),
 }
@@ -75,13 +75,14 @@ pub(crate) struct GiveUp {
     pub(crate) durable: oneshot::Sender<Result<(), Arc<JournalError>>>,
 }
 
-/// Where a running actor finds letters that it is to receive again, and what it is to give up.
+/// Where a running actor finds letters that it is to receive again, and what it is to give up. Most never
+/// find anything.
 #[derive(Default)]
 pub(super) struct Letterbox {
     /// Known without the lock.
     has_letters: AtomicBool,
     has_give_ups: AtomicBool,
-    inside: Mutex<Inside>,
+    inside: Mutex<Option<Box<Inside>>>,
 }
 
 #[derive(Default)]
@@ -101,25 +102,26 @@ impl Letterbox {
 
     pub(super) fn push_back(&self, batch: Batch) {
         let mut inside = self.lock();
-        inside.batches.push_back(batch);
+        inside.get_or_insert_default().batches.push_back(batch);
         self.has_letters.store(true, Ordering::Release);
     }
 
     pub(super) fn push_front(&self, batch: Batch) {
         let mut inside = self.lock();
-        inside.batches.push_front(batch);
+        inside.get_or_insert_default().batches.push_front(batch);
         self.has_letters.store(true, Ordering::Release);
     }
 
     pub(super) fn push_give_up(&self, give_up: GiveUp) {
         let mut inside = self.lock();
-        inside.give_ups.push(give_up);
+        inside.get_or_insert_default().give_ups.push(give_up);
         self.has_give_ups.store(true, Ordering::Release);
     }
 
     /// Those that come next, and that somebody still waits for.
     pub(super) fn take(&self) -> Option<Batch> {
-        let batches = &mut self.lock().batches;
+        let mut inside = self.lock();
+        let batches = &mut inside.as_mut()?.batches;
         let mut next = batches.pop_front();
         while next.as_ref().is_some_and(|batch| batch.durable.is_closed()) {
             next = batches.pop_front();
@@ -131,7 +133,7 @@ impl Letterbox {
     pub(super) fn take_give_ups(&self) -> Vec<GiveUp> {
         let mut inside = self.lock();
         self.has_give_ups.store(false, Ordering::Release);
-        std::mem::take(&mut inside.give_ups)
+        inside.as_mut().map(|inside| std::mem::take(&mut inside.give_ups)).unwrap_or_default()
     }
 
     /// Whoever sends or wants something has to look for another receiver.
@@ -139,10 +141,10 @@ impl Letterbox {
         let mut inside = self.lock();
         self.has_letters.store(false, Ordering::Release);
         self.has_give_ups.store(false, Ordering::Release);
-        *inside = Inside::default();
+        *inside = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inside> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Inside>>> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

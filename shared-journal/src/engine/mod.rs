@@ -14,6 +14,7 @@
 mod answer;
 mod asked;
 mod at_work;
+mod bell;
 mod checkpoint;
 mod clock;
 mod closing;
@@ -34,6 +35,7 @@ mod queue_tests;
 mod recover;
 mod request;
 mod retry;
+mod running;
 mod sizes;
 mod slot;
 mod watch;
@@ -49,8 +51,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::answer::Answer;
 pub(crate) use self::at_work::AtWork;
 use self::clock::Clock;
-use self::closing::Closing;
-pub(crate) use self::closing::Listener;
+pub(crate) use self::closing::Closing;
 use self::gate::Gates;
 pub(crate) use self::gate::{Fate, Gate, Release};
 use self::gauges::Gauges;
@@ -68,8 +69,8 @@ pub(crate) use self::recover::{Checked, From, Scan};
 pub(crate) use self::request::{Activation, Durable, Keep, Lease, Page};
 use self::request::{Mail, Purpose, Request};
 pub(crate) use self::retry::Retry;
+pub(crate) use self::running::Running;
 pub(crate) use self::slot::read_record;
-pub(crate) use self::watch::Station;
 use self::watch::Watch;
 use crate::codec::{Codec, Payload};
 use crate::envelope::push_entry;
@@ -94,7 +95,7 @@ pub(crate) struct Shared {
     pub(crate) codec: Codec,
     pub(crate) queue: Queue,
     pub(crate) gates: Gates,
-    pub(crate) closing: Arc<Closing>,
+    pub(crate) closing: Closing,
     directory: Inbox,
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::at_work::AtWork;
+use super::closing::Closing;
 use super::directory::Directory;
 use super::gate::Gates;
 use super::gauges::{self, Gauges};
@@ -92,7 +93,7 @@ pub(super) fn shared(
             batch_bytes(provider.row_bytes()),
         ),
         gates: Gates::default(),
-        closing: Arc::default(),
+        closing: Closing::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         relay: OnceLock::new(),
         checks_values: opening.checks_values,

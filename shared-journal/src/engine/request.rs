@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::halt::Halt;
 use super::letters::{Letters, Receiver};
+use super::running::Running;
 use super::{Answer, Shared, Ticket};
 use crate::codec::Payload;
-use crate::dead::DeadTotals;
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::lines::Lines;
@@ -143,8 +142,7 @@ pub(super) type Look = Box<dyn FnOnce(Result<Option<&ActorRecord>, JournalError>
 /// An actor as its history left it.
 pub(crate) struct Activation {
     pub(crate) lease: Lease,
-    pub(crate) dead: Arc<DeadTotals>,
-    pub(crate) halt: Arc<Halt>,
+    pub(crate) running: Arc<Running>,
     pub(crate) spawned: bool,
     pub(crate) position: Position,
     pub(crate) received: Sequence,

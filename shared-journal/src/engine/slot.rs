@@ -7,9 +7,9 @@ use rustc_hash::FxHashMap;
 
 use super::Shared;
 use super::asked::Asked;
-use super::halt::Halt;
+use super::running::Running;
 use crate::aged::Aged;
-use crate::dead::{DeadLetters, DeadTotals, Summary};
+use crate::dead::{DeadLetters, Summary};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
 use crate::event::ActorEvent;
@@ -29,10 +29,8 @@ pub(super) struct Slot {
     pub(super) dirty: bool,
     /// Reserved by a running actor.
     pub(super) active: bool,
-    /// What its mailbox sees of its dead letters.
-    pub(super) totals: Option<Arc<DeadTotals>>,
-    /// How the running actor is asked to stop. None while it is repaired.
-    pub(super) halt: Option<Arc<Halt>>,
+    /// None while it is repaired.
+    pub(super) running: Option<Arc<Running>>,
     pub(super) asked: Asked,
 }
 
@@ -65,12 +63,12 @@ impl Slots {
 
     /// The dead letters of an actor that is in memory.
     pub(super) fn dead(&mut self, no: ActorNo) -> Option<&mut DeadLetters> {
-        self.by_no.get_mut(&no).map(|slot| &mut slot.record.dead)
+        self.by_no.get_mut(&no).map(|slot| &mut *slot.record.dead)
     }
 
     /// The older keys of an actor that is in memory.
     pub(super) fn aged(&mut self, no: ActorNo) -> Option<&mut Aged> {
-        self.by_no.get_mut(&no).map(|slot| &mut slot.record.aged)
+        self.by_no.get_mut(&no).map(|slot| &mut *slot.record.aged)
     }
 
     /// The dead letters of all actors that are known to have some.
@@ -166,8 +164,8 @@ impl Slots {
             }
         })?;
         slot.asked.answer(&answered, &slot.record);
-        if let Some(totals) = &slot.totals {
-            totals.set(&slot.record.dead);
+        if let Some(running) = &slot.running {
+            running.dead.set(&slot.record.dead);
         }
         slot.changed = position;
         self.dirty += usize::from(!slot.dirty);
@@ -253,8 +251,7 @@ impl Slots {
             changed: Position::default(),
             dirty: false,
             active: false,
-            totals: None,
-            halt: None,
+            running: None,
             asked: Asked::default(),
         })
     }

@@ -3,12 +3,14 @@
 //! A thread looks at every actor now and then, and remembers whom it found at work. So a handler
 //! pays nothing for it, and one that blocks its thread is seen as well.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::running::Running;
 use crate::id::{ActorId, Sequence};
 
 /// So many lines of one look; the rest is counted.
@@ -21,26 +23,27 @@ pub(crate) struct Station {
     message: AtomicU64,
     /// Counts the handlers that ran.
     attempt: AtomicU64,
-    kind: Mutex<String>,
+    kind: Mutex<Cow<'static, str>>,
 }
 
 impl Station {
-    pub(crate) fn new(actor: ActorId) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(actor: ActorId) -> Self {
+        Self {
             actor,
             message: AtomicU64::new(0),
             attempt: AtomicU64::new(0),
-            kind: Mutex::default(),
-        })
+            kind: Mutex::new(Cow::Borrowed("")),
+        }
     }
 
     /// The handler of a message begins.
-    pub(crate) fn begin(&self, message: Sequence, kind: &str) {
-        self.attempt.fetch_add(1, Ordering::Relaxed);
+    #[expect(clippy::ptr_arg, reason = "it is kept, and a static name stays one")]
+    pub(crate) fn begin(&self, message: Sequence, kind: &Cow<'static, str>) {
+        // Nobody else writes it.
+        self.attempt.store(self.attempt() + 1, Ordering::Relaxed);
         let mut known = self.kind();
-        if *known != kind {
-            known.clear();
-            known.push_str(kind);
+        if *known != *kind {
+            known.clone_from(kind);
         }
         drop(known);
         self.message.store(message.0, Ordering::Release);
@@ -61,23 +64,23 @@ impl Station {
         self.attempt.load(Ordering::Acquire)
     }
 
-    fn kind(&self) -> MutexGuard<'_, String> {
+    fn kind(&self) -> MutexGuard<'_, Cow<'static, str>> {
         self.kind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The stations of a shard.
+/// The running actors of a shard.
 #[derive(Default)]
-pub(crate) struct Watch(Mutex<Vec<Weak<Station>>>);
+pub(crate) struct Watch(Mutex<Vec<Weak<Running>>>);
 
 impl Watch {
-    pub(crate) fn add(&self, station: &Arc<Station>) {
-        let mut stations = self.lock();
-        if stations.len() == stations.capacity() {
+    pub(super) fn add(&self, running: &Arc<Running>) {
+        let mut actors = self.lock();
+        if actors.len() == actors.capacity() {
             // Before it grows: those that are gone make room.
-            stations.retain(|station| station.strong_count() > 0);
+            actors.retain(|running| running.strong_count() > 0);
         }
-        stations.push(Arc::downgrade(station));
+        actors.push(Arc::downgrade(running));
     }
 
     /// The thread's whole life: until the shard's handle is gone.
@@ -91,13 +94,13 @@ impl Watch {
 
     fn look(&self, rounds: &mut Rounds, now: Instant) {
         // Not under the lock: there may be a million, and actors start meanwhile.
-        let mut stations = std::mem::take(&mut *self.lock());
-        stations.retain(|station| station.strong_count() > 0);
-        rounds.look(stations.iter().filter_map(Weak::upgrade), now).tell();
-        self.lock().append(&mut stations);
+        let mut actors = std::mem::take(&mut *self.lock());
+        actors.retain(|running| running.strong_count() > 0);
+        rounds.look(actors.iter().filter_map(Weak::upgrade), now).tell();
+        self.lock().append(&mut actors);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Station>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Running>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,7 +108,7 @@ impl Watch {
 /// What the looks before found.
 struct Rounds {
     slow: Duration,
-    /// Those at work, by where their stations are.
+    /// Those at work, by where they are in memory.
     seen: HashMap<usize, Seen>,
 }
 
@@ -132,12 +135,13 @@ impl Drop for Seen {
 struct Found(Vec<(ActorId, String, Sequence, Duration)>);
 
 impl Rounds {
-    fn look(&mut self, stations: impl Iterator<Item = Arc<Station>>, now: Instant) -> Found {
+    fn look(&mut self, actors: impl Iterator<Item = Arc<Running>>, now: Instant) -> Found {
         let (mut seen, mut found) = (HashMap::new(), Found::default());
-        for station in stations {
+        for running in actors {
+            let station = &running.station;
             // The message first: if another one begins in between, the pair is known to no look.
             let Some(message) = station.message() else { continue };
-            let (place, attempt) = (Arc::as_ptr(&station) as usize, station.attempt());
+            let (place, attempt) = (Arc::as_ptr(&running) as usize, station.attempt());
             let before = self.seen.remove(&place);
             let mut it = before
                 .filter(|it| (it.message, it.attempt) == (message, attempt))
@@ -148,7 +152,7 @@ impl Rounds {
                 if !std::mem::replace(&mut it.is_slow, true) {
                     metrics::gauge!("journal_slow_handlers").increment(1.0);
                 }
-                let kind = station.kind().clone();
+                let kind = station.kind().clone().into_owned();
                 found.0.push((station.actor.clone(), kind, message, at_work));
             }
             seen.insert(place, it);
@@ -179,6 +183,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dead::DeadLetters;
 
     const SLOW: Duration = Duration::from_secs(30);
 
@@ -189,12 +194,11 @@ mod tests {
     #[test]
     fn who_is_at_one_message_for_long_is_named_and_less_and_less_often() {
         let (watch, start) = (Watch::default(), Instant::now());
-        let stuck = Station::new(ActorId::new("one", "1"));
-        let busy = Station::new(ActorId::new("one", "2"));
-        let gone = Station::new(ActorId::new("one", "3"));
+        let [stuck, busy, gone] = ["1", "2", "3"]
+            .map(|id| Running::new(ActorId::new("one", id), &DeadLetters::default()));
         let mut rounds = Rounds { slow: SLOW, seen: HashMap::new() };
-        stuck.begin(Sequence(7), "test.stuck");
-        gone.begin(Sequence(1), "test.gone");
+        stuck.station.begin(Sequence(7), &"test.stuck".into());
+        gone.station.begin(Sequence(1), &"test.gone".into());
         watch.add(&stuck);
         watch.add(&busy);
         watch.add(&gone);
@@ -202,16 +206,16 @@ mod tests {
         let mut told = Vec::new();
         for look in 0..=16 {
             // The same message again is another attempt.
-            busy.begin(Sequence(7), "test.busy");
-            let stations = watch.lock().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
-            let found = rounds.look(stations.into_iter(), start + at(look));
+            busy.station.begin(Sequence(7), &"test.busy".into());
+            let actors = watch.lock().iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
+            let found = rounds.look(actors.into_iter(), start + at(look));
             found.0.into_iter().for_each(|(actor, kind, sequence, at_work)| {
                 assert_eq!((&*actor.to_string(), &*kind, sequence.0), ("one/1", "test.stuck", 7));
                 told.push(at_work);
             });
         }
         assert_eq!(told, [at(4), at(8), at(16)]);
-        stuck.end();
+        stuck.station.end();
         watch.look(&mut rounds, start + at(17));
         assert_eq!(rounds.seen.len(), 1, "only the busy one");
         assert_eq!(watch.lock().len(), 2, "who is gone is forgotten");

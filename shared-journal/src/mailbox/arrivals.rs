@@ -46,14 +46,14 @@ struct Desk {
 pub(super) struct Arrivals<W> {
     waiting: VecDeque<Arrival<W>>,
     bytes: usize,
-    desk: Arc<Desk>,
+    desk: Option<Arc<Desk>>,
     /// A question is on its way.
     asked: bool,
 }
 
 impl<W> Default for Arrivals<W> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, desk: Arc::default(), asked: false }
+        Self { waiting: VecDeque::new(), bytes: 0, desk: None, asked: false }
     }
 }
 
@@ -85,7 +85,7 @@ impl<W> Arrivals<W> {
     }
 
     fn answers(&self) -> Option<Answers> {
-        self.desk.answers.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.desk.as_ref()?.answers.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -136,7 +136,7 @@ impl<W: Work> Mailbox<W> {
         if self.arrivals.is_empty() {
             return Poll::Pending;
         }
-        self.arrivals.desk.waker.register(cx.waker());
+        self.arrivals.desk.get_or_insert_default().waker.register(cx.waker());
         match self.take_arrivals() {
             Ok(true) => Poll::Ready(Ok(())),
             Ok(false) => Poll::Pending,
@@ -169,7 +169,7 @@ impl<W: Work> Mailbox<W> {
         });
         let ids: Vec<Option<MessageId>> = ids.collect();
         let wanted = ids.iter().copied().flatten().collect();
-        let desk = desk.clone();
+        let desk = desk.get_or_insert_default().clone();
         self.session.recorded(wanted, move |found| {
             let answers = found.map(|found| {
                 let mut found = found.into_iter();

@@ -63,7 +63,7 @@ impl<W: Work> Mailbox<W> {
     fn not_waiting(&self, sequence: Sequence) -> JournalError {
         let actor = self.actor().clone();
         let in_run = self.run.iter().map(|handled| &handled.delivery);
-        let mut begun = in_run.chain(&self.in_progress).map(Delivery::sequence);
+        let mut begun = in_run.chain(self.in_progress.as_deref()).map(Delivery::sequence);
         match begun.any(|begun| begun == sequence) {
             true => JournalError::BeingHandled { actor, sequence },
             false => JournalError::NoSuchMessage { actor, sequence },

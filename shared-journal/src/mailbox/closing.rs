@@ -11,14 +11,18 @@ impl<W: Work> Mailbox<W> {
     /// [`answer_closing`](Self::answer_closing) after the end of the run; the close waits for it for
     /// a second.
     pub fn poll_closing(&mut self, cx: &Context<'_>) -> bool {
+        self.listen(cx);
         let closing = &self.session.engine().shared().closing;
-        self.listener.get_or_insert_with(|| closing.listen()).is_asked(cx)
+        if !std::mem::replace(&mut self.answers_closing, true) {
+            closing.listen(self.session.running());
+        }
+        closing.asks(self.session.running())
     }
 
     /// Everything that can be submitted is.
     pub fn answer_closing(&self) {
-        if let Some(listener) = &self.listener {
-            listener.answer();
+        if self.answers_closing {
+            self.session.engine().shared().closing.answer(self.session.running());
         }
     }
 }

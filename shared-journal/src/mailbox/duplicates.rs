@@ -43,7 +43,7 @@ impl<W: Work> Mailbox<W> {
             Ok(acknowledge) => acknowledge,
             Err(follower) => {
                 let in_run = self.run.iter_mut().map(|handled| &mut handled.delivery);
-                let mut begun = in_run.chain(&mut self.in_progress);
+                let mut begun = in_run.chain(self.in_progress.as_deref_mut());
                 match begun.find(|delivery| delivery.sequence == first) {
                     Some(delivery) => delivery.follow(follower),
                     None => return self.ask_for(id, follower),

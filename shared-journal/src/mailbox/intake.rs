@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashSet;
 use serde::Serialize;
@@ -18,7 +18,7 @@ use super::steps::Steps;
 use super::told::Told;
 use super::waiting::Waiting;
 use crate::codec::{Codec, CodecError, Payload};
-use crate::engine::{Engine, Listener};
+use crate::engine::Engine;
 use crate::error::{JournalError, Place};
 use crate::id::{ActorId, MessageKey, Sequence};
 use crate::ids::Seen;
@@ -39,7 +39,7 @@ pub struct Mailbox<W: Work> {
     /// Bytes of messages and replies in the run.
     pub(super) run_bytes: usize,
     /// The message whose handler is not done.
-    pub(super) in_progress: Option<Delivery<W>>,
+    pub(super) in_progress: Option<Box<Delivery<W>>>,
     /// Kinds of messages whose handlers were once not done at once. They begin a run of their
     /// own, so that nobody's reply waits for them.
     pub(super) slow: FxHashSet<Cow<'static, str>>,
@@ -47,8 +47,10 @@ pub struct Mailbox<W: Work> {
     pub(super) letters_through: Sequence,
     /// The attempt that is being counted.
     pub(super) counting: Option<Arc<Counting>>,
+    /// The task that is woken from outside.
+    pub(super) listening: Option<Waker>,
     /// If the adapter answers a close.
-    pub(super) listener: Option<Arc<Listener>>,
+    pub(super) answers_closing: bool,
     /// Lines about attempts that failed, and about messages that were given up.
     pub(super) told_failed: Told,
     pub(super) told_given_up: Told,
@@ -123,7 +125,8 @@ impl<W: Work> Mailbox<W> {
             slow: FxHashSet::default(),
             letters_through: Sequence(0),
             counting: None,
-            listener: None,
+            listening: None,
+            answers_closing: false,
             told_failed: Told::default(),
             told_given_up: Told::default(),
             arrivals: Arrivals::default(),
@@ -256,7 +259,7 @@ impl<W: Work> Mailbox<W> {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let limits = &self.session.engine().shared().limits;
-        let in_progress = self.in_progress.as_ref().map_or(0, Delivery::size);
+        let in_progress = self.in_progress.as_ref().map_or(0, |delivery| delivery.size());
         let waiting = self.queue.bytes() + self.arrivals.bytes() + in_progress;
         // If nothing waits there will not be more room: what does not fit is refused.
         waiting < limits.pending_bytes.max(1)
@@ -287,7 +290,8 @@ impl<W: Work> Mailbox<W> {
     /// call this wherever it waits cannot be asked to stop, its messages may wait for ever, and so may whoever
     /// wants one of them given up.
     pub fn poll_news(&mut self, cx: &Context<'_>) -> Poll<Result<(), Arc<JournalError>>> {
-        if let Poll::Ready(reason) = self.session.halt().poll_asked(cx) {
+        self.listen(cx);
+        if let Some(reason) = self.asked_to_stop() {
             return Poll::Ready(Err(reason));
         }
         match self.give_up_by_hand() {
@@ -295,6 +299,15 @@ impl<W: Work> Mailbox<W> {
             Ok(true) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(error)),
         }
+    }
+
+    /// Makes this the task that is woken from outside.
+    pub(super) fn listen(&mut self, cx: &Context<'_>) {
+        if self.listening.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return;
+        }
+        self.session.halt().listen(cx.waker());
+        self.listening = Some(cx.waker().clone());
     }
 
     /// Encodes [`MESSAGE`] or [`REPLY`] and checks its size: the last moment at which a message can
@@ -460,6 +473,9 @@ impl<W: Work> Drop for Mailbox<W> {
         // Whoever is left of a handler runs no more steps.
         self.steps.end();
         self.take_back_attempts();
+        if self.answers_closing {
+            self.session.engine().shared().closing.leave(self.session.running());
+        }
         // The journal keeps what was received; what was only queued is not acknowledged, and its
         // sender sees the channel close.
         let left = self.len() + self.run.len() + usize::from(self.in_progress.is_some());

@@ -33,7 +33,8 @@ impl<W: Work> Mailbox<W> {
         known: impl Fn(&str) -> bool,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Arc<JournalError>>> {
-        if !self.session.halt().has_letters(cx) {
+        self.listen(cx);
+        if !self.session.halt().has_letters() {
             return Poll::Pending;
         }
         let most = (capacity / 2).max(1);

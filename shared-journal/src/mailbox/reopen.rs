@@ -34,7 +34,7 @@ impl<W: Work> Mailbox<W> {
         }
         let run = std::mem::take(&mut self.run).into_iter().map(|handled| handled.delivery);
         let waiting = self.queue.take_all();
-        for delivery in self.in_progress.take().into_iter().chain(run).chain(waiting) {
+        for delivery in self.take_in_progress().into_iter().chain(run).chain(waiting) {
             delivery.resolve(&Err(error.clone()), &Err("".into()));
         }
         self.steps.end();

@@ -101,7 +101,7 @@ impl<W: Work> Mailbox<W> {
         if !self.slow.contains(&delivery.kind) {
             self.slow.insert(delivery.kind.clone());
         }
-        self.in_progress = Some(delivery);
+        self.in_progress = Some(Box::new(delivery));
         self.outbox.in_progress();
         self.write_receipts()?;
         self.steps.received();
@@ -110,12 +110,12 @@ impl<W: Work> Mailbox<W> {
 
     /// The message whose handler is not done.
     pub fn in_progress_mut(&mut self) -> Option<&mut Delivery<W>> {
-        self.in_progress.as_mut()
+        self.in_progress.as_deref_mut()
     }
 
     /// The message whose handler was not done and now is, one way or the other.
     pub fn take_in_progress(&mut self) -> Option<Delivery<W>> {
-        self.in_progress.take()
+        self.in_progress.take().map(|delivery| *delivery)
     }
 
     /// Ends the run: captures the state, unless it is the one captured before, and submits

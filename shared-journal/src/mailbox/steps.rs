@@ -1,5 +1,6 @@
 //! Steps: side effects of a handler whose results are recorded.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{CodecError, Payload};
-use crate::engine::{Engine, Station};
+use crate::engine::{Engine, Running};
 use crate::error::JournalError;
 use crate::id::{ActorNo, Sequence};
 use crate::limits::steps_room;
@@ -31,7 +32,7 @@ pub struct Steps {
 struct Shared {
     engine: Arc<Engine>,
     no: ActorNo,
-    station: Arc<Station>,
+    running: Arc<Running>,
     /// The receipt of the message is written, so its steps can be.
     received: AtomicBool,
     /// There are results of messages that are not processed.
@@ -108,26 +109,22 @@ impl Steps {
     pub(super) fn new(session: &Session, recorded: Vec<RecordedStep>) -> Self {
         let has_recorded = AtomicBool::new(!recorded.is_empty());
         let recorded = recorded.into_iter().map(|it| ((it.sequence, it.name), it.result)).collect();
-        let steps = Self {
-            attempt: None,
-            shared: Arc::new(Shared {
-                engine: session.engine().clone(),
-                no: session.no(),
-                station: Station::new(session.actor().clone()),
-                received: AtomicBool::new(false),
-                has_recorded,
-                open: Mutex::new(Open { recorded, ..Open::default() }),
-            }),
+        let shared = Shared {
+            engine: session.engine().clone(),
+            no: session.no(),
+            running: session.running().clone(),
+            received: AtomicBool::new(false),
+            has_recorded,
+            open: Mutex::new(Open { recorded, ..Open::default() }),
         };
-        session.engine().shared().watch.add(&steps.shared.station);
-        steps
+        Self { attempt: None, shared: Arc::new(shared) }
     }
 
     /// For a future that may outlive the attempt at its message that runs now: then it runs no steps
     /// any more, so that they are not taken for those of the next attempt.
     #[must_use]
     pub fn of_this_attempt(&self) -> Self {
-        Self { attempt: Some(self.shared.station.attempt()), ..self.clone() }
+        Self { attempt: Some(self.shared.running.station.attempt()), ..self.clone() }
     }
 
     /// Runs a side effect and records its result, durably, before it returns it. When the message is
@@ -197,9 +194,10 @@ impl Steps {
     }
 
     /// The handler of a message begins.
-    pub(super) fn begin(&self, message: Sequence, kind: &str, received: bool) {
+    #[expect(clippy::ptr_arg, reason = "it is kept, and a static name stays one")]
+    pub(super) fn begin(&self, message: Sequence, kind: &Cow<'static, str>, received: bool) {
         self.shared.received.store(received, Ordering::Release);
-        self.shared.station.begin(message, kind);
+        self.shared.running.station.begin(message, kind);
     }
 
     /// The receipt of the message is written: its handler is not done.
@@ -212,7 +210,7 @@ impl Steps {
 
     /// The handler has ended, one way or the other.
     pub(super) fn end(&self) {
-        self.shared.station.end();
+        self.shared.running.station.end();
     }
 
     /// Messages are processed: their results are not needed any more.
@@ -249,14 +247,14 @@ impl Shared {
     }
 
     fn message(&self) -> Option<Sequence> {
-        self.station.message()
+        self.running.station.message()
     }
 
     /// The message of a step that is called now, and the step's own name among its steps.
     fn begin(&self, name: &str, of: Option<u64>) -> Option<(Sequence, String)> {
         let message = self.message()?;
         let mut open = self.lock();
-        let attempt = self.station.attempt();
+        let attempt = self.running.station.attempt();
         if of.is_some_and(|of| of != attempt) {
             return None;
         }

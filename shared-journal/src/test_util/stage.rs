@@ -12,6 +12,7 @@ use super::memory::MemoryActorProvider;
 use super::sent::Sent;
 use crate::cluster::{Answering, Delivered, Host, Hosted, Parcel, SendError, start_hosted};
 use crate::codec::{Codec, Payload};
+use crate::dead::DeadLetters;
 use crate::engine::stored_letter;
 use crate::envelope::{RecordHeader, encode_record};
 use crate::error::JournalError;
@@ -321,7 +322,7 @@ async fn save(
         source: error.into(),
     };
     // The letters that an earlier checkpoint moved into rows are not here.
-    let dead = record.dead.to_save().cloned().collect();
+    let dead = record.dead.to_save().cloned().collect::<DeadLetters>().into();
     let record = ActorRecord { dead, ..record.clone() };
     let letters = record.dead.to_save().map(|letter| stored_letter(SHARD, NO, letter));
     let letters = letters.collect::<Result<_, _>>().map_err(fail)?;
