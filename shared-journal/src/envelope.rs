@@ -15,6 +15,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::event::ActorEvent;
@@ -24,8 +25,11 @@ use crate::record_v2::RecordV2;
 
 const MAGIC: &[u8; 3] = b"DXJ";
 /// The newest version. 2: steps. 3: the journal's clock, attempts, fingerprints, transient outcomes.
-/// 4: keys in rows. 5: lines, repairs of many dead letters. The others are still as in version 1.
+/// 4: keys in rows. 5: lines, repairs of many dead letters. The others are still as in version 1, but for
+/// letters and answers with a correlation number: 2.
 pub(crate) const VERSION: u8 = 5;
+const NUMBERED: u8 = 2;
+const VERSION_AT: usize = MAGIC.len();
 const PREFIX: usize = MAGIC.len() + 2;
 const CHECKSUM: usize = 4;
 /// The kind of a commit.
@@ -260,6 +264,37 @@ pub(crate) fn decode_value<'a, T: Deserialize<'a>>(
     Ok(value)
 }
 
+/// The stored form of a value with a number; without one, 0, as version 1 has it.
+pub(crate) fn encode_numbered<T: Serialize>(
+    kind: u8,
+    value: &T,
+    number: u64,
+) -> Result<Vec<u8>, postcard::Error> {
+    let mut out = encode_value(kind, value)?;
+    if number > 0 {
+        out.truncate(out.len() - CHECKSUM);
+        out[VERSION_AT] = NUMBERED;
+        out = postcard::to_extend(&number, out)?;
+        seal(&mut out);
+    }
+    Ok(out)
+}
+
+/// Reads a value and its number: 0 if it has none.
+pub(crate) fn decode_numbered<T: DeserializeOwned>(
+    kind: u8,
+    row: &[u8],
+) -> Result<(T, u64), EnvelopeError> {
+    if open(kind, row)?.0 < NUMBERED {
+        return Ok((decode_value(kind, row)?, 0));
+    }
+    let (value, number) = decode_value(kind, row)?;
+    if number == 0 {
+        return Err(EnvelopeError::Content("its number is 0".into()));
+    }
+    Ok((value, number))
+}
+
 /// Any body behind a valid prefix and a valid checksum: for [`fuzzing`](crate::fuzzing).
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn sealed(version: u8, kind: u8, body: &[u8]) -> Vec<u8> {
@@ -299,7 +334,7 @@ fn open(kind: u8, row: &[u8]) -> Result<(u8, &[u8]), EnvelopeError> {
         return Err(EnvelopeError::Magic);
     }
     // The version before the checksum: a later version may compute it in another way.
-    let version = prefix[3];
+    let version = prefix[VERSION_AT];
     if version == 0 || version > VERSION {
         return Err(EnvelopeError::Version(version));
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::host::Delivered;
 use crate::codec::Payload;
-use crate::envelope::{ANSWER, EnvelopeError, LETTER, decode_value, encode_value};
+use crate::envelope::{ANSWER, EnvelopeError, LETTER, decode_numbered, encode_numbered};
 use crate::id::{MessageId, MessageKey};
 
 /// A message on its way to an actor.
@@ -16,15 +16,20 @@ pub(super) struct Letter {
     pub(super) payload: Payload<'static>,
     /// The client that waits for the reply, if anybody does.
     pub(super) reply_to: Option<String>,
+    /// What the client knows the reply by. 0 if nobody waits, and in version 1, whose clients know it by
+    /// the id of the message.
+    #[serde(skip)]
+    pub(super) correlation: u64,
 }
 
 impl Letter {
     pub(super) fn encode(&self) -> Result<Vec<u8>, EnvelopeError> {
-        Ok(encode_value(LETTER, self)?)
+        Ok(encode_numbered(LETTER, self, self.correlation)?)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        decode_value(LETTER, bytes)
+        let (letter, correlation) = decode_numbered(LETTER, bytes)?;
+        Ok(Self { correlation, ..letter })
     }
 }
 
@@ -33,6 +38,9 @@ impl Letter {
 pub(super) struct Answer {
     pub(super) id: MessageId,
     pub(super) outcome: Outcome,
+    /// That of the letter.
+    #[serde(skip)]
+    pub(super) correlation: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,11 +74,12 @@ impl Outcome {
 
 impl Answer {
     pub(super) fn encode(&self) -> Result<Vec<u8>, EnvelopeError> {
-        Ok(encode_value(ANSWER, self)?)
+        Ok(encode_numbered(ANSWER, self, self.correlation)?)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        decode_value(ANSWER, bytes)
+        let (answer, correlation) = decode_numbered(ANSWER, bytes)?;
+        Ok(Self { correlation, ..answer })
     }
 }
 
@@ -92,16 +101,17 @@ mod tests {
     use super::*;
     use crate::codec::Codec;
 
-    fn letter() -> Letter {
+    fn letter(correlation: u64) -> Letter {
         Letter {
             key: MessageKey::Caller(MessageId::from(7)),
             kind: "account.deposit".into(),
             payload: Payload::new(Codec::Json, &br#"{"cents":5}"#[..]),
             reply_to: Some("client".into()),
+            correlation,
         }
     }
 
-    fn answers() -> [Answer; 4] {
+    fn answers(correlation: u64) -> [Answer; 4] {
         let reply = Payload::new(Codec::Json, &b"12"[..]);
         let id = MessageId::from(7);
         [
@@ -110,25 +120,31 @@ mod tests {
             Outcome::AlreadyProcessed,
             Outcome::Refused("too large".into()),
         ]
-        .map(|outcome| Answer { id, outcome })
+        .map(|outcome| Answer { id, outcome, correlation })
     }
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// One envelope a line, in hexadecimal, as the first version wrote them.
+    /// One envelope a line, in hexadecimal. The first version is written still where nobody waits for a
+    /// reply, and to answer who wrote it.
     #[test]
-    fn the_first_version_is_read() {
-        let written: Vec<_> = std::iter::once(letter().encode().unwrap())
-            .chain(answers().map(|answer| answer.encode().unwrap()))
-            .map(|bytes| hex(&bytes))
-            .collect();
-        let fixture = include_str!("../../fixtures/letters_v1.hex");
-        assert_eq!(written.join("\n"), fixture.trim_end());
-        assert_eq!(Letter::decode(&letter().encode().unwrap()).unwrap(), letter());
-        for answer in answers() {
-            assert_eq!(Answer::decode(&answer.encode().unwrap()).unwrap(), answer);
+    fn both_versions_are_read() {
+        let fixtures = [
+            (0, include_str!("../../fixtures/letters_v1.hex")),
+            (300, include_str!("../../fixtures/letters_v2.hex")),
+        ];
+        for (correlation, fixture) in fixtures {
+            let written: Vec<_> = std::iter::once(letter(correlation).encode().unwrap())
+                .chain(answers(correlation).map(|answer| answer.encode().unwrap()))
+                .collect();
+            let lines: Vec<_> = written.iter().map(|bytes| hex(bytes)).collect();
+            assert_eq!(lines.join("\n"), fixture.trim_end());
+            assert_eq!(Letter::decode(&written[0]).unwrap(), letter(correlation));
+            for (answer, bytes) in answers(correlation).into_iter().zip(&written[1..]) {
+                assert_eq!(Answer::decode(bytes).unwrap(), answer);
+            }
         }
     }
 }

@@ -284,7 +284,8 @@ impl Cluster {
             key => key,
         };
         let id = key.id().unwrap_or_else(MessageId::random);
-        let letter = Letter { key, kind: kind.to_owned(), payload, reply_to: None };
+        let kind = kind.to_owned();
+        let letter = Letter { key, kind, payload, reply_to: None, correlation: 0 };
         let outgoing = Outgoing { actor: actor.clone(), id, letters: vec![letter], wanted };
         let router = self.router(self.shard_of(actor));
         // Constrained, one of many sends in a task could be held back while later ones go on.

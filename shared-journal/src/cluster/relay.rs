@@ -195,5 +195,6 @@ fn letter(key: MessageKey, message: &OutgoingMessage) -> Letter {
         key => key,
     };
     let OutgoingMessage { kind, payload, .. } = message;
-    Letter { key, kind: kind.clone(), payload: payload.clone(), reply_to: None }
+    let (kind, payload) = (kind.clone(), payload.clone());
+    Letter { key, kind, payload, reply_to: None, correlation: 0 }
 }

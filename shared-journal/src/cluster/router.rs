@@ -314,12 +314,8 @@ impl Router {
 
     /// Waits for the reply, if anybody wants it.
     fn expect(&self, outgoing: &mut Outgoing) -> Option<oneshot::Receiver<Outcome>> {
-        let Outgoing { actor, id, letters, wanted } = outgoing;
-        letters.iter_mut().for_each(|letter| letter.reply_to = None);
-        let (Wanted::Reply(_), Some(letter)) = (wanted, letters.first_mut()) else { return None };
-        let (sender, receiver) = oneshot::channel();
-        letter.reply_to = Some(self.shared.replies.expect((actor, *id, letter), sender));
-        Some(receiver)
+        let Outgoing { letters, wanted: Wanted::Reply(_), .. } = outgoing else { return None };
+        letters.first_mut().map(|letter| self.shared.replies.expect(letter))
     }
 }
 

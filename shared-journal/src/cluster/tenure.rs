@@ -230,7 +230,7 @@ impl Tenure {
             }
         };
         let (answer, outcome) = Answering::new();
-        let Letter { key, kind, payload, reply_to } = letter;
+        let Letter { key, kind, payload, reply_to, correlation } = letter;
         let id = key.id();
         let parcel = Parcel { key, kind, payload, acknowledge: None, answer };
         self.lanes.deliver(&actor, parcel);
@@ -250,7 +250,7 @@ impl Tenure {
                     return Some(Opened::Refused(number));
                 }
                 let reply = reply_to.zip(id).and_then(|(client, id)| {
-                    let bytes = Answer { id, outcome }.encode().ok()?;
+                    let bytes = Answer { id, outcome, correlation }.encode().ok()?;
                     Some(StoredReply { client, bytes })
                 });
                 Some(Opened::Settled((number, reply, place)))

@@ -6,8 +6,8 @@ use super::events::{event, payload, some_bytes, text};
 use crate::cluster::encoded_again;
 use crate::envelope::{
     ANSWER, COMMIT, CommitHeader, EnvelopeError, LETTER, RECORD, RecordHeader, VERSION,
-    decode_commit, decode_record, encode_commit, encode_record, encode_value, entries, push_entry,
-    sealed as seal,
+    decode_commit, decode_record, encode_commit, encode_numbered, encode_record, entries,
+    push_entry, sealed as seal,
 };
 use crate::id::{ActorId, ActorNo, Epoch, MessageId, MessageKey, Position, ShardId};
 use crate::record::{ActorRecord, Stamp};
@@ -120,9 +120,10 @@ fn good(u: &mut Unstructured<'_>) -> Result<(u8, Vec<u8>)> {
         // Field by field, as they are written.
         LETTER => {
             let reply_to = if u.arbitrary()? { Some(text(u)?) } else { None };
-            encode_value(LETTER, &(MessageKey::Caller(id), text(u)?, payload(u)?, reply_to))
+            let letter = (MessageKey::Caller(id), text(u)?, payload(u)?, reply_to);
+            encode_numbered(LETTER, &letter, u.arbitrary()?)
         }
-        _ => encode_value(ANSWER, &(id, Ok::<_, ()>(payload(u)?))),
+        _ => encode_numbered(ANSWER, &(id, Ok::<_, ()>(payload(u)?)), u.arbitrary()?),
     };
     Ok((kind, row.expect("it encodes")))
 }
