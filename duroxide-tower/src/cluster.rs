@@ -248,7 +248,7 @@ impl<A: DurableActor> ActorRef<A> {
     /// See [`AskError`]. When the outcome is unknown, the error has the id to
     /// [ask again with](Self::ask_with_id).
     pub async fn ask(&self, message: A::Message) -> Result<A::Reply, AskError<A::Error>> {
-        self.ask_as(MessageId::random(), MessageKey::Generated, message).await
+        self.ask_as(MessageId::random(), MessageKey::Transient, message).await
     }
 
     /// As [`ask`](Self::ask), under the caller's own id (an *idempotency key*): a message with an

@@ -9,6 +9,9 @@ use std::time::Duration;
 use duroxide::providers::sqlite::SqliteProvider;
 use duroxide_tower::cluster::AskError;
 use duroxide_tower::journal::cluster::{Cluster, SendError};
+use duroxide_tower::journal::provider::{ActorKey, ActorProvider};
+use duroxide_tower::journal::sqlite::SqliteActorProvider;
+use duroxide_tower::journal::{ActorId, Durability, ShardId};
 use duroxide_tower::{
     ActorContext, ClusterActors, DurableActor, DurableMessage, DurableState, TowerHost, async_trait,
 };
@@ -95,6 +98,33 @@ async fn accounts_are_where_they_are_and_everybody_reaches_them() {
         assert_eq!(account.ask_with_id(7, Command::Withdraw(4)).await.unwrap(), 6, "as before");
         assert_eq!(account.ask(Command::Deposit(0)).await.unwrap(), 8);
     }
+}
+
+/// What is asked on the actor's own node leaves nothing in its record: nobody asks for it again.
+#[tokio::test]
+async fn an_actor_that_was_asked_often_is_as_small_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        SqliteActorProvider::open(dir.path().join("a.db"), Durability::ProcessCrash).unwrap();
+    let host = TowerHost::new(|_| Account::default());
+    let cluster = Cluster::builder("bank", 1).host(host).join_on(store.clone()).await.unwrap();
+    have(&[&cluster], 1).await;
+    let account = cluster.actor::<Account>("1");
+    let size = async || {
+        cluster.journal(ShardId(0)).unwrap().checkpoint().await.unwrap();
+        let name = ActorId::new("account", "1");
+        let record = store.load_record(ShardId(0), ActorKey::Name(&name)).await.unwrap();
+        record.unwrap().bytes.len()
+    };
+    account.ask(Command::Deposit(1)).await.unwrap();
+    let before = size().await;
+    for _ in 0..2_000 {
+        account.ask(Command::Deposit(1)).await.unwrap();
+        account.tell(Command::Deposit(1)).await.unwrap();
+    }
+    assert_eq!(account.ask(Command::Deposit(1)).await.unwrap(), 4_002);
+    let after = size().await;
+    assert!(after < before + 100, "{before} bytes, then {after}");
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ impl<A: DurableActor> ActorRef<A> {
         M: Message + DurableMessage,
         M::Result: DeserializeOwned,
     {
-        self.ask_as(MessageId::random(), MessageKey::Generated, message).await
+        self.ask_as(MessageId::random(), MessageKey::Transient, message).await
     }
 
     /// As [`ask`](Self::ask), under the caller's own id (an *idempotency key*): a message with an

@@ -210,6 +210,10 @@ impl Cluster {
     /// Sends an encoded message to an actor on whichever node and waits for its reply. Adapters
     /// have typed references on top of this.
     ///
+    /// Without an id of its caller's (`key` is [`Transient`](MessageKey::Transient) or
+    /// [`Anonymous`](MessageKey::Anonymous)) a message that reaches an actor on this node leaves nothing in the
+    /// actor's record. One that goes through the store is [`Generated`](MessageKey::Generated) there.
+    ///
     /// There is no time limit: a shard without an owner has one again when a node takes it over.
     /// Cancel-safe in this sense: what was sent may be handled whether or not its sender waits; ask
     /// again with the same id to learn how it went.
@@ -280,7 +284,7 @@ impl Cluster {
         }
         // It may have to be sent again, so it needs an id.
         let key = match key {
-            MessageKey::Anonymous => MessageKey::Generated(MessageId::random()),
+            MessageKey::Anonymous => MessageKey::Transient(MessageId::random()),
             key => key,
         };
         let id = key.id().unwrap_or_else(MessageId::random);

@@ -23,7 +23,7 @@ use super::store::StoredLetter;
 use super::tenure::{Tenure, answered};
 use crate::codec::Payload;
 use crate::error::JournalError;
-use crate::id::{ActorId, Epoch, MessageId, ShardId};
+use crate::id::{ActorId, Epoch, MessageId, MessageKey, ShardId};
 use crate::mailbox::error_text;
 
 /// Sent on at a time.
@@ -259,6 +259,7 @@ impl Router {
         let mut letters = Vec::with_capacity(batch.len());
         let mut posted = Vec::with_capacity(batch.len());
         for mut outgoing in batch {
+            outgoing.letters.iter_mut().for_each(leave_this_process);
             let reply = self.expect(&mut outgoing);
             let encoded: Result<Vec<_>, _> = outgoing.letters.iter().map(Letter::encode).collect();
             match encoded {
@@ -316,6 +317,13 @@ impl Router {
     fn expect(&self, outgoing: &mut Outgoing) -> Option<oneshot::Receiver<Outcome>> {
         let Outgoing { letters, wanted: Wanted::Reply(_), .. } = outgoing else { return None };
         letters.first_mut().map(|letter| self.shared.replies.expect(letter))
+    }
+}
+
+/// From here on the receiver may be in another process, where a transient id would be forgotten too early.
+fn leave_this_process(letter: &mut Letter) {
+    if let MessageKey::Transient(id) = letter.key {
+        letter.key = MessageKey::Generated(id);
     }
 }
 
