@@ -15,10 +15,12 @@ use futures::future::try_join_all;
 use libtest_mimic::{Arguments, Trial};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use shared_journal::cluster::Cluster;
+use shared_journal::cluster::{Cluster, ClusterStore, Note, StoredLetter, StoredReply};
+use shared_journal::postgres::PostgresActorProvider;
+use shared_journal::provider::ActorProvider;
 use shared_journal::{
-    CopyReport, Durability, DurableMessage, DurableState, EventJournal, EventJournalBuilder,
-    JournalError, JournalReader, Limits, attach, copy,
+    ActorId, CopyReport, Durability, DurableMessage, DurableState, EventJournal,
+    EventJournalBuilder, JournalError, JournalReader, Limits, ShardId, attach, copy,
 };
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -27,13 +29,15 @@ use tests::proxy::Proxy;
 
 type Test = fn(&Setting);
 
-const TESTS: [(&str, Test); 12] = [
+const TESTS: [(&str, Test); 14] = [
     ("a_cut_connection_loses_nothing_and_repeats_nothing", cuts),
     ("connections_that_fall_silent_are_replaced", silence),
     ("a_server_that_stays_away_is_an_error_and_nothing_is_lost", outage),
     ("a_journal_opens_again_when_the_server_is_back", reopened),
     ("a_full_disk_stops_the_journal_and_loses_nothing", full_disk),
     ("a_server_that_became_a_standby_is_waited_for", standby),
+    ("what_is_acknowledged_is_on_the_disk_whatever_the_role_says", asynchronous_role),
+    ("a_listener_that_falls_silent_is_replaced", silent_listener),
     ("an_older_schema_is_migrated", older_schema),
     ("a_newer_schema_is_refused_by_name", newer_schema),
     ("a_role_without_rights_is_told_so", no_rights),
@@ -331,6 +335,86 @@ fn standby(setting: &Setting) {
         proxy.refuse(true);
         proxy.cut();
         setting.sql(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP ROLE {role}")).await;
+    });
+}
+
+impl Setting {
+    /// The store, for nodes; through the proxy.
+    async fn store(&self, proxy: &Proxy, options: PgConnectOptions) -> Arc<dyn ClusterStore> {
+        let through = options.host("127.0.0.1").port(proxy.address().port());
+        let url = through.to_url_lossy().to_string();
+        let provider = PostgresProvider::new_with_schema(&url, Some(self.schema.name()));
+        let provider = provider.await.unwrap();
+        let open = move || PostgresActorProvider::open(&provider, Durability::PowerLoss);
+        tokio::task::spawn_blocking(open).await.unwrap().unwrap().cluster().unwrap()
+    }
+}
+
+fn letter() -> StoredLetter {
+    StoredLetter { actor: ActorId::new("list", "1"), bytes: b"a letter".to_vec() }
+}
+
+/// A letter is acknowledged when it is posted, so posting waits for the disk as a commit does.
+fn asynchronous_role(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let role = format!("hasty_{}", setting.schema.name());
+        setting
+            .sql(&format!(
+                "CREATE ROLE {role} LOGIN SUPERUSER;
+                 ALTER ROLE {role} SET synchronous_commit = off"
+            ))
+            .await;
+        let store = setting.store(&proxy, setting.options.clone().username(&role)).await;
+        setting
+            .sql(
+                "CREATE TABLE {schema}.seen (what TEXT, setting TEXT);
+                 CREATE FUNCTION {schema}.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                     INSERT INTO {schema}.seen
+                     VALUES (TG_TABLE_NAME, current_setting('synchronous_commit'));
+                     RETURN NULL;
+                 END $$;
+                 CREATE TRIGGER see AFTER INSERT ON {schema}.journal_inbox
+                     EXECUTE FUNCTION {schema}.see();
+                 CREATE TRIGGER see AFTER INSERT ON {schema}.journal_reply
+                     EXECUTE FUNCTION {schema}.see();
+                 CREATE TRIGGER see AFTER INSERT ON {schema}.journal_lease
+                     EXECUTE FUNCTION {schema}.see()",
+            )
+            .await;
+        // One after the other, and several at once, each on a connection of its own.
+        let (shard, letters) = (ShardId(0), [letter()]);
+        try_join_all((0..8).map(|_| store.post(shard, &letters, 100))).await.unwrap();
+        let reply = StoredReply { client: "me".into(), bytes: b"a reply".to_vec() };
+        store.settle(shard, &[1], &[reply]).await.unwrap();
+        assert!(store.claim(shard, "me", Duration::from_secs(5)).await.unwrap());
+        let mut connection = setting.options.connect().await.unwrap();
+        let seen = format!("SELECT DISTINCT what, setting FROM {}.seen", setting.schema.name());
+        let mut seen: Vec<(String, String)> =
+            sqlx::query_as(&seen).fetch_all(&mut connection).await.unwrap();
+        seen.sort();
+        let expected = ["journal_inbox", "journal_lease", "journal_reply"];
+        assert_eq!(seen, expected.map(|what| (what.to_owned(), "on".to_owned())));
+        drop(store);
+        proxy.refuse(true);
+        proxy.cut();
+        setting.sql(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP ROLE {role}")).await;
+    });
+}
+
+/// What it does not hear would be found by looking, a second late, for ever.
+fn silent_listener(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let store = setting.store(&proxy, setting.options.clone()).await;
+        let mut heard = store.listen("me").await.unwrap().unwrap();
+        store.post(ShardId(3), &[letter()], 100).await.unwrap();
+        assert_eq!(heard.recv().await, Some(Note::Letters(ShardId(3))));
+        proxy.swallow();
+        assert_eq!(heard.recv().await, None, "it says that it hears no more");
+        let mut heard = store.listen("me").await.unwrap().unwrap();
+        store.post(ShardId(4), &[letter()], 100).await.unwrap();
+        assert_eq!(heard.recv().await, Some(Note::Letters(ShardId(4))));
     });
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -22,6 +22,7 @@ use super::node::Shared;
 use super::store::StoredLetter;
 use super::tenure::{Tenure, answered};
 use crate::codec::Payload;
+use crate::engine::Retry;
 use crate::error::JournalError;
 use crate::id::{ActorId, Epoch, MessageId, MessageKey, ShardId};
 use crate::mailbox::error_text;
@@ -334,15 +335,13 @@ async fn post_letters(
     shard: ShardId,
     letters: &[StoredLetter],
 ) -> Result<Vec<Option<u64>>, JournalError> {
-    let begin = Instant::now();
+    let mut retry = Retry::new(shared.options.journal.limits.commit_retry);
     loop {
         match shared.store.post(shard, letters, shared.options.inbox_letters).await {
-            Err(error)
-                if error.is_retryable()
-                    && begin.elapsed() < shared.options.journal.limits.commit_retry =>
-            {
+            Err(error) if error.is_retryable() => {
+                let Some(pause) = retry.again() else { return Err(error) };
                 tracing::warn!(%shard, error = error_text(&error), "letters are posted again");
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(pause).await;
             }
             posted => return posted,
         }

@@ -15,6 +15,10 @@ use crate::cluster::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredRe
 use crate::error::JournalError;
 use crate::id::ShardId;
 
+/// When nothing was heard for so long, the listener asks whether anybody is there: a connection whose packets
+/// are swallowed is as silent as one on which there is nothing to tell.
+const PROOF: Duration = Duration::from_secs(2);
+
 impl PostgresActorProvider {
     /// Notifications are the database's, so the schema is in their name, which is short.
     fn channel(&self) -> String {
@@ -29,13 +33,13 @@ impl ClusterStore for PostgresActorProvider {
         sqlx::query(&self.sql(sql::FOUND))
             .bind(&founding.cluster)
             .bind(i64::from(founding.shards))
-            .execute(&self.nodes.now())
-            .answered(&self.nodes)
+            .execute(&self.leases.now())
+            .answered(&self.leases)
             .await
             .map_err(&fail)?;
         let read = sqlx::query(&self.sql(sql::READ_FOUNDING))
-            .fetch_one(&self.nodes.now())
-            .answered(&self.nodes)
+            .fetch_one(&self.leases.now())
+            .answered(&self.leases)
             .await;
         read.and_then(|row| {
             let shards = u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX);
@@ -54,8 +58,8 @@ impl ClusterStore for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(node)
             .bind(interval(lease))
-            .execute(&self.nodes.now())
-            .answered(&self.nodes)
+            .execute(&self.leases.now())
+            .answered(&self.leases)
             .await;
         claimed.map(|done| done.rows_affected() > 0).map_err(self.fail("claim a shard"))
     }
@@ -70,8 +74,8 @@ impl ClusterStore for PostgresActorProvider {
             .bind(shards.iter().map(|shard| i64::from(shard.0)).collect::<Vec<_>>())
             .bind(node)
             .bind(interval(lease))
-            .execute(&self.nodes.now())
-            .answered(&self.nodes)
+            .execute(&self.leases.now())
+            .answered(&self.leases)
             .await;
         renewed.map(drop).map_err(self.fail("renew leases"))
     }
@@ -87,8 +91,8 @@ impl ClusterStore for PostgresActorProvider {
             .bind(node)
             .bind(to.map(|(node, _)| node))
             .bind(interval(to.map_or(Duration::ZERO, |(_, reserved)| reserved)))
-            .execute(&self.nodes.now())
-            .answered(&self.nodes)
+            .execute(&self.leases.now())
+            .answered(&self.leases)
             .await;
         released.map(drop).map_err(self.fail("release a shard"))
     }
@@ -98,16 +102,16 @@ impl ClusterStore for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(node)
             .bind(interval(wish))
-            .execute(&self.nodes.now())
-            .answered(&self.nodes)
+            .execute(&self.leases.now())
+            .answered(&self.leases)
             .await;
         wanted.map(drop).map_err(self.fail("ask for a shard"))
     }
 
     async fn leases(&self) -> Result<Vec<Lease>, JournalError> {
         let rows = sqlx::query(&self.sql(sql::LEASES))
-            .fetch_all(&self.nodes.now())
-            .answered(&self.nodes)
+            .fetch_all(&self.leases.now())
+            .answered(&self.leases)
             .await;
         let lease = |row: &PgRow| {
             Ok(Lease {
@@ -220,15 +224,24 @@ impl ClusterStore for PostgresActorProvider {
             .answered(&self.nodes)
             .await
             .map_err(&fail)?;
-        listener.listen(&self.channel()).await.map_err(&fail)?;
+        listener.listen(&self.channel()).answered(&self.nodes).await.map_err(&fail)?;
         let (notes, heard) = unbounded_channel();
-        let own = format!("r{client}");
+        let (own, nodes) = (format!("r{client}"), self.nodes.clone());
         tokio::spawn(async move {
-            // `None` is a connection that was lost: what came meanwhile was not heard.
-            while let Ok(Some(notification)) = tokio::select! {
-                told = listener.try_recv() => told,
-                () = notes.closed() => Ok(None),
-            } {
+            loop {
+                let told = tokio::select! {
+                    // `None` is a connection that was lost: what came meanwhile was not heard.
+                    told = listener.try_recv() => told,
+                    () = notes.closed() => break,
+                    () = tokio::time::sleep(PROOF) => {
+                        let proof = sqlx::query("SELECT 1").execute(&mut listener);
+                        match proof.answered(&nodes).await {
+                            Ok(_) => continue,
+                            Err(_) => break,
+                        }
+                    }
+                };
+                let Ok(Some(notification)) = told else { break };
                 let payload = notification.payload();
                 let shard = payload.strip_prefix('i').and_then(|shard| shard.parse().ok());
                 let note = match shard {

@@ -105,6 +105,15 @@ async fn connect(pool: &PgPool, durability: Durability) -> Result<PgConnection, 
     // The pool's options of today: a password can have a date.
     let options = (*pool.connect_options()).clone().application_name("journal writer");
     let mut connection = options.connect().await?;
+    set_durability(&mut connection, durability).await?;
+    Ok(connection)
+}
+
+/// For each connection that writes: a role or a database can have a setting of its own.
+pub(super) async fn set_durability(
+    connection: &mut PgConnection,
+    durability: Durability,
+) -> Result<(), Error> {
     let synchronous_commit = match durability {
         // Not less than the server's own setting, which may ask for a standby.
         Durability::PowerLoss => {
@@ -113,8 +122,7 @@ async fn connect(pool: &PgPool, durability: Durability) -> Result<PgConnection, 
         }
         Durability::ProcessCrash => "SELECT set_config('synchronous_commit', 'off', false)",
     };
-    sqlx::query(synchronous_commit).execute(&mut connection).await?;
-    Ok(connection)
+    sqlx::query(synchronous_commit).execute(connection).await.map(drop)
 }
 
 /// Brings the schema up to date.

@@ -6,7 +6,7 @@
 //!
 //! Commits have a connection of their own, opened with the options of the provider's pool and not
 //! counted against it. It is driven by the thread that commits, which so waits for the server and
-//! for nobody else. Reads have up to three of theirs, and nodes up to five: a connection that does not
+//! for nobody else. Reads have up to three of theirs, and nodes up to five, one of which is for leases: a connection that does not
 //! answer for ten seconds is given up, which nobody does with the provider's.
 //!
 //! [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) sets `synchronous_commit = off`: a

@@ -6,21 +6,28 @@ use std::time::Duration;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Error, PgPool};
 
-use super::connection::{PATIENCE, no_answer};
+use super::connection::{PATIENCE, no_answer, set_durability};
 use super::error::is_lost;
+use crate::limits::Durability;
 
 /// A few connections, made when they are wanted, with the options of the provider's pool.
 pub(super) struct Connections {
     origin: PgPool,
     name: &'static str,
     most: u32,
+    durability: Durability,
     now: Mutex<PgPool>,
 }
 
 impl Connections {
-    pub(super) fn new(origin: PgPool, name: &'static str, most: u32) -> Self {
-        let now = Mutex::new(pool(&origin, name, most));
-        Self { origin, name, most, now }
+    pub(super) fn new(
+        origin: PgPool,
+        name: &'static str,
+        most: u32,
+        durability: Durability,
+    ) -> Self {
+        let now = Mutex::new(pool(&origin, name, most, durability));
+        Self { origin, name, most, durability, now }
     }
 
     /// The connections of now. What is asked on them is to be [`answered`](Answered::answered).
@@ -40,7 +47,7 @@ impl Connections {
         if let Err(error) = &answer
             && (is_lost(error) || matches!(error, Error::PoolTimedOut))
         {
-            let fresh = pool(&self.origin, self.name, self.most);
+            let fresh = pool(&self.origin, self.name, self.most, self.durability);
             *self.now.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
         answer
@@ -48,10 +55,11 @@ impl Connections {
 }
 
 /// The pool's options of today: a password can have a date.
-fn pool(origin: &PgPool, name: &str, most: u32) -> PgPool {
+fn pool(origin: &PgPool, name: &str, most: u32, durability: Durability) -> PgPool {
     PgPoolOptions::new()
         .max_connections(most)
         .acquire_timeout(PATIENCE)
+        .after_connect(move |connection, _| Box::pin(set_durability(connection, durability)))
         .connect_lazy_with((*origin.connect_options()).clone().application_name(name))
 }
 

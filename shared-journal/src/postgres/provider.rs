@@ -25,7 +25,9 @@ use crate::provider::{
 };
 
 /// One of them listens.
-const NODE_CONNECTIONS: u32 = 5;
+const NODE_CONNECTIONS: u32 = 4;
+/// Of its own, so that no lease is lost because letters have all the others.
+const LEASE_CONNECTIONS: u32 = 1;
 /// For the directory, and for histories and `verify` beside it.
 const READ_CONNECTIONS: u32 = 3;
 
@@ -48,9 +50,10 @@ pub struct PostgresActorProvider {
     writer: Mutex<Link>,
     group: Group<bool>,
     reader: Connections,
-    /// For leases, inboxes and replies. Of their own, so that they do not keep duroxide's dispatchers
+    /// For inboxes and replies. Of their own, so that they do not keep duroxide's dispatchers
     /// from theirs.
-    pub(super) nodes: Connections,
+    pub(super) nodes: Arc<Connections>,
+    pub(super) leases: Connections,
 }
 
 impl std::fmt::Debug for PostgresActorProvider {
@@ -99,14 +102,16 @@ impl PostgresActorProvider {
         );
         let writer = Link::new(pool.clone(), durability)
             .map_err(|error| classify(&store, "connect", Error::Io(error)))?;
+        let connections = |name, most| Connections::new(pool.clone(), name, most, durability);
         Ok(Self {
             version: sql::VERSION,
             schema: schema.to_owned(),
             append: sql::APPEND.replace("{schema}", schema),
             writer: Mutex::new(writer),
             group: Group::default(),
-            nodes: Connections::new(pool.clone(), "journal node", NODE_CONNECTIONS),
-            reader: Connections::new(pool, "journal reader", READ_CONNECTIONS),
+            nodes: Arc::new(connections("journal node", NODE_CONNECTIONS)),
+            leases: connections("journal leases", LEASE_CONNECTIONS),
+            reader: connections("journal reader", READ_CONNECTIONS),
             store,
         })
     }
