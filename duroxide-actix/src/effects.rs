@@ -334,7 +334,7 @@ pub(crate) struct Effects {
     /// The address of the shell of a wrapped actor, as a `WeakAddr<DurableActixActor<A>>`.
     pub(crate) shell: Option<Rc<dyn Any>>,
     /// Of a wrapped actor: its futures that surely are no handler's.
-    pub(crate) of_start: Rc<RefCell<FxHashSet<SpawnHandle>>>,
+    pub(crate) of_start: Option<Rc<RefCell<FxHashSet<SpawnHandle>>>>,
 }
 
 impl Effects {
@@ -343,7 +343,7 @@ impl Effects {
             outbox: mailbox.outbox().clone(),
             steps: mailbox.steps().clone(),
             shell: None,
-            of_start: Rc::default(),
+            of_start: None,
         }
     }
 
@@ -355,7 +355,8 @@ impl Effects {
     /// The outbox, for the code of a wrapped actor that runs now.
     fn outbox_of(&self, future: SpawnHandle) -> Outbox {
         let running = self.outbox.running();
-        if running.is_handler() || self.of_start.borrow().contains(&future) {
+        let of_start = self.of_start.as_ref();
+        if running.is_handler() || of_start.is_some_and(|it| it.borrow().contains(&future)) {
             return self.outbox.of(running);
         }
         // Nobody tells whose future runs while a handler is not done. If it is that handler's, what

@@ -36,14 +36,10 @@ pub struct Outbox {
     shared: Arc<Shared>,
     /// Of what is put there while no handler is known to run.
     origin: Origin,
-    /// What is sent is decoded and encoded again.
-    checked: bool,
-    /// How much may be on its way.
-    bound: Option<Bound>,
 }
 
 /// How much of an actor may be on its way, and how much is.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Bound {
     limit: usize,
     undelivered: Arc<Undelivered>,
@@ -70,6 +66,10 @@ struct Shared {
     limit: usize,
     /// Somebody sends on what is written.
     relayed: bool,
+    /// What is sent is decoded and encoded again.
+    checked: bool,
+    /// How much may be on its way.
+    bound: Option<Bound>,
     /// About how much is in it, readable without the lock.
     bytes: AtomicUsize,
     /// Handlers that began.
@@ -180,6 +180,8 @@ impl Outbox {
             codec,
             limit,
             relayed,
+            checked: false,
+            bound: None,
             bytes: AtomicUsize::new(0),
             handlers: AtomicU64::new(0),
             run: AtomicU64::new(1),
@@ -187,22 +189,30 @@ impl Outbox {
             in_progress: AtomicU64::new(0),
             open,
         };
-        Self { shared: Arc::new(shared), origin: Origin::default(), checked: false, bound: None }
+        Self { shared: Arc::new(shared), origin: Origin::default() }
     }
 
-    /// The same outbox, in which nothing more is put while so many bytes have not arrived.
+    /// In which nothing more is put while so many bytes have not arrived. For one that is new.
     pub(crate) fn bounded(self, limit: usize, undelivered: Arc<Undelivered>) -> Self {
-        Self { bound: Some(Bound { limit, undelivered }), ..self }
+        self.with(|shared| shared.bound = Some(Bound { limit, undelivered }))
     }
 
-    /// The same outbox, with [checks](crate::EventJournalBuilder::check_values) or without.
+    /// With [checks](crate::EventJournalBuilder::check_values) or without. For one that is new.
     pub(crate) fn checked(self, checked: bool) -> Self {
-        Self { checked, ..self }
+        self.with(|shared| shared.checked = checked)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        // Nobody else has it yet.
+        Arc::get_mut(&mut self.shared).map(change);
+        self
     }
 
     /// The handler of a message begins: what is sent now is its, until it [ends](Self::end).
     pub(crate) fn begin(&self) {
-        let handler = self.shared.handlers.fetch_add(1, Ordering::Relaxed) + 1;
+        // Nobody else counts.
+        let handler = self.shared.handlers.load(Ordering::Relaxed) + 1;
+        self.shared.handlers.store(handler, Ordering::Relaxed);
         self.shared.running.store(handler, Ordering::Relaxed);
     }
 
@@ -270,7 +280,7 @@ impl Outbox {
     }
 
     pub(crate) fn is_checked(&self) -> bool {
-        self.checked
+        self.shared.checked
     }
 
     pub(crate) fn encode<T: Serialize + DeserializeOwned>(
@@ -279,7 +289,7 @@ impl Outbox {
         to: &ActorId,
         message: &T,
     ) -> Result<Payload<'static>, OutboxError> {
-        let encoded = Payload::encode_checked(codec, message, self.checked);
+        let encoded = Payload::encode_checked(codec, message, self.shared.checked);
         encoded.map_err(|source| OutboxError::Encode { to: to.clone(), source })
     }
 
@@ -313,7 +323,7 @@ impl Outbox {
     }
 
     fn check_bound(&self) -> Result<(), OutboxError> {
-        let Some(Bound { limit, undelivered }) = &self.bound else { return Ok(()) };
+        let Some(Bound { limit, undelivered }) = &self.shared.bound else { return Ok(()) };
         let size = undelivered.bytes() + self.bytes();
         if size < *limit {
             return Ok(());
@@ -381,7 +391,7 @@ impl Outbox {
         }
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = self.shared.bytes.swap(0, Ordering::Relaxed);
-        if let Some(Bound { undelivered, .. }) = &self.bound {
+        if let Some(Bound { undelivered, .. }) = &self.shared.bound {
             undelivered.sent(bytes);
         }
         std::mem::take(&mut open.messages).into_iter().map(|(_, message)| message).collect()

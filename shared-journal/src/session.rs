@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::codec::Payload;
 use crate::engine::{
@@ -17,6 +17,7 @@ use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::ids::{Ids, Seen};
 use crate::lines::{Lines, Numbered};
 use crate::outbox::{Addressed, Outbox, Sent};
+use crate::rare::{Empty, Rare};
 use crate::record::{ActorRecord, OutgoingMessage, PendingMessage, RecordedOutcome};
 use crate::sabotage::sabotaged;
 use crate::undelivered::Undelivered;
@@ -26,6 +27,16 @@ const ENTRIES_BYTES: usize = 512;
 
 /// What a row has around the entries of a commit, at most.
 const HEADER_BYTES: usize = 128;
+
+type LinePlaces = FxHashMap<MessageId, Sequence>;
+
+impl Empty for LinePlaces {
+    const EMPTY: &'static Self = &FxHashMap::with_hasher(FxBuildHasher);
+
+    fn holds_nothing(&self) -> bool {
+        self.is_empty()
+    }
+}
 
 /// Writes events of one actor, in memory first; [`Session::submit`] hands them to the writer.
 pub(crate) struct Session {
@@ -45,7 +56,7 @@ pub(crate) struct Session {
     ids: Ids,
     lines: Lines,
     /// The last message of each line that was received in this activation.
-    line_places: FxHashMap<MessageId, Sequence>,
+    line_places: Rare<LinePlaces>,
     /// The last message that is done in what was added, and in what was submitted and is not known to be
     /// durable.
     done: Option<Sequence>,
@@ -105,7 +116,7 @@ impl Session {
             undelivered: activation.undelivered,
             ids,
             lines: activation.lines,
-            line_places: FxHashMap::default(),
+            line_places: Rare::default(),
             done: None,
             submitted: VecDeque::new(),
             captured: activation.state.is_some(),

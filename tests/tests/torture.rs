@@ -99,13 +99,19 @@ fn steady() -> Result<(), Failed> {
 
 fn found_steady(sabotage: &str, count: &str) -> Result<(), Failed> {
     let name = format!("sabotage-{sabotage}");
-    let (success, line) =
-        torture(&["--minutes", "0.05", "--seed", "1", "--patience", "5", "--sabotage", &name]);
-    println!("{sabotage}: {line}");
-    if success || line[count].as_u64() == Some(0) {
-        return Err(Failed::from(format!("not found: {line}")));
+    let mut line = Value::Null;
+    // A machine that has other things to do as well sends less in the same time.
+    for minutes in ["0.05", "0.2", "1", "3"] {
+        let arguments =
+            ["--minutes", minutes, "--seed", "1", "--patience", "5", "--sabotage", &name];
+        let (success, found) = torture(&arguments);
+        println!("{sabotage}: {found}");
+        if !success && found[count].as_u64() > Some(0) {
+            return Ok(());
+        }
+        line = found;
     }
-    Ok(())
+    Err(Failed::from(format!("not found: {line}")))
 }
 
 fn torture(arguments: &[&str]) -> (bool, Value) {

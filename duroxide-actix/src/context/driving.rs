@@ -121,7 +121,11 @@ where
             ctx.end_poll(act);
             return Poll::Pending;
         }
-        ctx.waker = Some(cx.waker().clone());
+        match &mut ctx.waker {
+            // It is the same one but for the first time.
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
         if let Some(started) = ctx.started.take() {
             let _ = started.send(());
         }

@@ -53,7 +53,8 @@ impl<A: DurableActor + Actor<Context = Context<A>>> Pump<A> {
 
     /// What was spawned until now, by `create` and `started`, is no durable handler's.
     fn note_futures(&self, ctx: &mut Context<A>) {
-        let mut of_start = self.effects.of_start.borrow_mut();
+        let Some(of_start) = &self.effects.of_start else { return };
+        let mut of_start = of_start.borrow_mut();
         of_start.clear();
         let last = ctx.spawn(Nothing);
         let mut handle = SpawnHandle::default();

@@ -176,6 +176,7 @@ impl<A: DurableActor + Actor<Context = Context<A>>> DurableActixActor<A> {
         guard_registry::<A>();
         let (mailbox, table) = load::<A>(journal, &actor).await?;
         let mut effects = Effects::of(&mailbox);
+        effects.of_start = Some(Rc::default());
         effects.shell = shell.map(|shell| Rc::new(shell) as Rc<dyn Any>);
         let (mut ctx, inner) = Inner::context();
         let mut act = with_effects(&effects, || create(&mut ctx));

@@ -42,7 +42,11 @@ impl Turn {
     /// woken is known from here on.
     pub(super) fn begin(&self, cx: &Context<'_>) -> Waker {
         self.others.task.register(cx.waker());
-        *self.task.borrow_mut() = Some(cx.waker().clone());
+        match &mut *self.task.borrow_mut() {
+            // It is the same one but for the first time.
+            Some(task) => task.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
         self.has_others.set(self.others.woken.swap(false, Ordering::AcqRel));
         self.others.clone().into()
     }

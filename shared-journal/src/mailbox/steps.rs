@@ -37,7 +37,8 @@ struct Shared {
     received: AtomicBool,
     /// There are results of messages that are not processed.
     has_recorded: AtomicBool,
-    open: Mutex<Open>,
+    /// Once there is a step.
+    open: Mutex<Option<Box<Open>>>,
 }
 
 #[derive(Default)]
@@ -107,15 +108,15 @@ impl StepError {
 
 impl Steps {
     pub(super) fn new(session: &Session, recorded: Vec<RecordedStep>) -> Self {
-        let has_recorded = AtomicBool::new(!recorded.is_empty());
+        let has_recorded = !recorded.is_empty();
         let recorded = recorded.into_iter().map(|it| ((it.sequence, it.name), it.result)).collect();
         let shared = Shared {
             engine: session.engine().clone(),
             no: session.no(),
             running: session.running().clone(),
             received: AtomicBool::new(false),
-            has_recorded,
-            open: Mutex::new(Open { recorded, ..Open::default() }),
+            has_recorded: AtomicBool::new(has_recorded),
+            open: Mutex::new(has_recorded.then(|| Box::new(Open { recorded, ..Open::default() }))),
         };
         Self { attempt: None, shared: Arc::new(shared) }
     }
@@ -155,7 +156,7 @@ impl Steps {
         let begun = shared.begin(name, self.attempt);
         async move {
             let (message, name) = begun.ok_or(StepError::NoMessage { step: step.clone() })?;
-            let recorded = shared.lock().recorded.get(&(message, name.clone())).cloned();
+            let recorded = shared.recorded(message, &name);
             if let Some(recorded) = recorded {
                 return recorded.decode().map_err(|source| StepError::Codec { step, source });
             }
@@ -181,7 +182,8 @@ impl Steps {
             fail_point!("before-step");
             // Before it is durable: it is before anything of a next attempt is, and if this one ends
             // here, that one knows it.
-            shared.lock().recorded.insert((message, name.clone()), payload.clone());
+            let recorded = ((message, name.clone()), payload.clone());
+            shared.lock().get_or_insert_default().recorded.extend([recorded]);
             shared.has_recorded.store(true, Ordering::Release);
             shared
                 .engine
@@ -203,9 +205,8 @@ impl Steps {
     /// The receipt of the message is written: its handler is not done.
     pub(super) fn received(&self) {
         self.shared.received.store(true, Ordering::Release);
-        for waiting in std::mem::take(&mut self.shared.lock().waiting) {
-            waiting.wake();
-        }
+        let waiting = self.shared.lock().as_mut().map(|open| std::mem::take(&mut open.waiting));
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// The handler has ended, one way or the other.
@@ -219,6 +220,7 @@ impl Steps {
             return;
         }
         let mut open = self.shared.lock();
+        let open = open.get_or_insert_default();
         for message in messages {
             open.recorded.retain(|(of, _), _| *of != message);
         }
@@ -227,8 +229,13 @@ impl Steps {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Open>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The result of a step of a message, from an earlier attempt.
+    fn recorded(&self, message: Sequence, name: &str) -> Option<Payload<'static>> {
+        self.lock().as_ref()?.recorded.get(&(message, name.to_owned())).cloned()
     }
 
     /// The handler ends with this panic, and its message as a dead letter of the rehearsal.
@@ -242,7 +249,9 @@ impl Shared {
     fn limit(&self) -> usize {
         let shared = self.engine.shared();
         let all = steps_room(shared.provider.row_bytes());
-        let recorded = self.lock().recorded.values().map(|it| it.bytes().len()).sum();
+        let open = self.lock();
+        let recorded = open.iter().flat_map(|open| open.recorded.values());
+        let recorded = recorded.map(|it| it.bytes().len()).sum();
         shared.limits.reply_bytes.min(all.saturating_sub(recorded))
     }
 
@@ -254,6 +263,7 @@ impl Shared {
     fn begin(&self, name: &str, of: Option<u64>) -> Option<(Sequence, String)> {
         let message = self.message()?;
         let mut open = self.lock();
+        let open = open.get_or_insert_default();
         let attempt = self.running.station.attempt();
         if of.is_some_and(|of| of != attempt) {
             return None;
@@ -275,6 +285,7 @@ impl Shared {
             }
             // Under the lock, so that it is not missed.
             let mut open = self.lock();
+            let open = open.get_or_insert_default();
             if self.received.load(Ordering::Acquire) {
                 return Poll::Ready(true);
             }
