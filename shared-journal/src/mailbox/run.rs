@@ -54,6 +54,19 @@ pub(super) struct Handled<W> {
     pub(super) result: Result<Payload<'static>, Arc<str>>,
 }
 
+impl<W> Handled<W> {
+    /// What is in the run's entries is not kept until the commit is durable as well.
+    fn written(&mut self) {
+        let Self { delivery, result } = self;
+        delivery.payload = Payload::new(delivery.payload.codec(), Vec::new());
+        if let Ok(reply) = result
+            && delivery.followers.is_empty()
+        {
+            *reply = Payload::new(reply.codec(), Vec::new());
+        }
+    }
+}
+
 impl<W: Work> Mailbox<W> {
     /// The next message to handle. None if there is none, if a handler is not done, if the run
     /// must end first ([`end_run`](Self::end_run), then ask again), or if that it is about to be
@@ -219,6 +232,7 @@ impl<W: Work> Mailbox<W> {
         if receive && result.is_ok() {
             result = self.write_queue(&mut acknowledge);
         }
+        run.iter_mut().for_each(Handled::written);
         let release = release_of(run, self.session.relay(sent), acknowledge);
         match result {
             Ok(()) if self.session.is_empty() => Ok(Ended::Submitted),
