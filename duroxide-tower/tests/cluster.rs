@@ -11,7 +11,7 @@ use duroxide_tower::cluster::AskError;
 use duroxide_tower::journal::cluster::{Cluster, SendError};
 use duroxide_tower::journal::provider::{ActorKey, ActorProvider};
 use duroxide_tower::journal::sqlite::SqliteActorProvider;
-use duroxide_tower::journal::{ActorId, Durability, ShardId};
+use duroxide_tower::journal::{ActorId, Durability, Limits, ShardId};
 use duroxide_tower::{
     ActorContext, ClusterActors, DurableActor, DurableMessage, DurableState, TowerHost, async_trait,
 };
@@ -125,6 +125,50 @@ async fn an_actor_that_was_asked_often_is_as_small_as_before() {
     assert_eq!(account.ask(Command::Deposit(1)).await.unwrap(), 4_002);
     let after = size().await;
     assert!(after < before + 100, "{before} bytes, then {after}");
+}
+
+#[derive(Default, DurableState)]
+#[durable(actor_type = "hoard")]
+struct Hoard {
+    kept: String,
+}
+
+#[derive(Serialize, Deserialize, DurableMessage)]
+#[durable(name = "hoard.keep")]
+struct Keep(usize);
+
+#[async_trait]
+impl DurableActor for Hoard {
+    type Message = Keep;
+    type Reply = usize;
+    type Error = String;
+
+    async fn handle(&mut self, _: &mut ActorContext, keep: Keep) -> Result<usize, String> {
+        self.kept.extend(std::iter::repeat_n('x', keep.0));
+        Ok(self.kept.len())
+    }
+}
+
+/// What makes a state too large is given up, and its sender is told; nobody else notices.
+#[tokio::test]
+async fn a_state_over_its_limit_costs_its_message_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        SqliteActorProvider::open(dir.path().join("a.db"), Durability::ProcessCrash).unwrap();
+    let limits = Limits { state_bytes: 1_000, ..Limits::default() };
+    let builder = Cluster::builder("bank", 1).limits(limits).lease(Duration::from_secs(1));
+    let node = builder.clone().host(TowerHost::new(|_| Hoard::default()));
+    let (here, there) = (node.join_on(store.clone()).await.unwrap(), builder.join_on(store).await);
+    let there = there.unwrap();
+    have(&[&here], 1).await;
+    for (n, cluster) in [&here, &there].into_iter().enumerate() {
+        let hoard = cluster.actor::<Hoard>(n.to_string());
+        let (before, too_much, after) =
+            tokio::join!(hoard.ask(Keep(5)), hoard.ask(Keep(2_000)), hoard.ask(Keep(5)));
+        assert_eq!((before.unwrap(), after.unwrap()), (5, 10));
+        let error = too_much.unwrap_err().to_string();
+        assert!(error.contains("given up") && error.contains("limit of 1000"), "{error}");
+    }
 }
 
 #[tokio::test]

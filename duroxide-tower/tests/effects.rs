@@ -48,6 +48,8 @@ enum Command {
         how: WorkflowResult,
     },
     Remind,
+    /// After so many milliseconds.
+    RemindAfter(u64),
     Forget,
     Charge,
     Show,
@@ -99,6 +101,10 @@ impl DurableActor for Account {
                 ctx.schedule(Duration::from_millis(20), Command::Deposit(1000)).unwrap();
                 let later = ctx.schedule(Duration::from_secs(86_400), Command::Deposit(1));
                 self.reminder = Some(later.unwrap());
+            }
+            Command::RemindAfter(ms) => {
+                let later = ctx.schedule(Duration::from_millis(ms), Command::Deposit(1)).unwrap();
+                self.reminder = Some(later);
             }
             Command::Forget => ctx.cancel(&self.reminder.take().unwrap()).unwrap(),
             Command::Charge => {
@@ -220,6 +226,19 @@ async fn workflows_events_and_timers() {
     let cancelled = "timer/account/7/4";
     let status = world.client.wait_for_orchestration(cancelled, Duration::from_secs(50)).await;
     assert!(matches!(status, Ok(OrchestrationStatus::Failed { .. })), "{status:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_timer_that_is_never_due_waits() {
+    let world = World::begin().await;
+    let account = world.account("late");
+    account.ask(Command::RemindAfter(u64::MAX)).await.unwrap();
+    // Others that are set after it are due before it.
+    account.ask(Command::Remind).await.unwrap();
+    assert_eq!(until(&account, |shown| shown.balance != 0).await.balance, 1000);
+    let status = world.client.get_orchestration_status("timer/account/late/1").await;
+    assert!(matches!(status, Ok(OrchestrationStatus::Running { .. })), "{status:?}");
     world.end().await;
 }
 

@@ -22,9 +22,6 @@ use crate::limits::{Durability, Limits, within};
 use crate::provider::ActorProvider;
 use crate::workflow::WorkflowHost;
 
-/// Replies that nobody collected are removed when a node joins so long after.
-const REPLIES_KEPT: Duration = Duration::from_secs(3600);
-
 /// Leases are renewed three times in their time and looked at every 200 ms.
 const LEASE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
 const LETTERS: RangeInclusive<u64> = 1..=1_000_000_000;
@@ -175,7 +172,6 @@ impl ClusterBuilder {
         let store = store.cluster().ok_or(JournalError::NotShared { store: location })?;
         let founding = self.founding.clone();
         super::found(&*store, &founding).await?;
-        store.forget_replies(REPLIES_KEPT).await?;
         let random = Uuid::new_v4().simple().to_string();
         let node = format!("{}-{}", self.node.as_deref().unwrap_or("node"), &random[..8]);
         let news = News::default();

@@ -21,6 +21,8 @@ const TICK: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_secs(2);
 /// How long a node that asks for a shard is known to be there.
 const WISH: Duration = Duration::from_secs(1);
+/// How long a reply waits for a client that may be gone, and how often such replies are looked for.
+const REPLIES_KEPT: Duration = Duration::from_secs(3600);
 /// How long a shard that is handed over is kept for the one it is meant for.
 const RESERVED: Duration = Duration::from_secs(2);
 
@@ -40,6 +42,8 @@ pub(super) struct Manager {
     renewed: Instant,
     /// What could not be opened, and when.
     failed: BTreeMap<ShardId, Instant>,
+    /// When replies to clients that are gone were last removed.
+    tidied: Option<Instant>,
 }
 
 impl Manager {
@@ -54,6 +58,7 @@ impl Manager {
             ending_shards: Vec::new(),
             renewed: Instant::now(),
             failed: BTreeMap::new(),
+            tidied: None,
         }
     }
 
@@ -66,6 +71,7 @@ impl Manager {
                     "the leases cannot be kept"
                 );
             }
+            self.tidy_up().await;
             tokio::select! {
                 _ = leaving.changed() => {}
                 Some(Ok((shard, opened))) = self.opening.join_next() => {
@@ -78,6 +84,21 @@ impl Manager {
             }
         }
         self.leave().await;
+    }
+
+    /// Removes replies that nobody will collect.
+    async fn tidy_up(&mut self) {
+        if self.tidied.is_some_and(|at| at.elapsed() < REPLIES_KEPT) {
+            return;
+        }
+        self.tidied = Some(Instant::now());
+        if let Err(error) = self.shared.store.forget_replies(REPLIES_KEPT).await {
+            tracing::warn!(
+                node = self.shared.node,
+                error = error_text(&error),
+                "replies to clients that are gone are not removed"
+            );
+        }
     }
 
     async fn tick(&mut self) -> Result<(), JournalError> {

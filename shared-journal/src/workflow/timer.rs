@@ -38,7 +38,11 @@ impl fmt::Display for TimerId {
     }
 }
 
-/// When a timer is due.
+/// The end of the year 9999: no date of duroxide's stores is later, and a timer that is due after it waits like
+/// any other.
+const LATEST_MS: u64 = 253_402_300_799_999;
+
+/// When a timer is due. What is later than the year 9999 is due at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// After so long, counted from the call by the clock of the process. Time during which no
@@ -50,10 +54,11 @@ pub enum Due {
 
 impl Due {
     pub(super) fn at_ms(self) -> u64 {
-        match self {
+        let due = match self {
             Self::After(delay) => now_ms().saturating_add(millis(delay)),
             Self::At(time) => time.duration_since(UNIX_EPOCH).map_or(0, millis),
-        }
+        };
+        due.min(LATEST_MS)
     }
 }
 
@@ -107,7 +112,7 @@ impl Every {
             Missed::Once => now.saturating_sub(due) / period,
             Missed::Each => 0,
         };
-        due.saturating_add(period.saturating_mul(missed + 1))
+        due.saturating_add(period.saturating_mul(missed + 1)).min(LATEST_MS)
     }
 }
 
@@ -143,6 +148,17 @@ pub(super) fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_time_is_too_late() {
+        let never = Duration::from_millis(u64::MAX);
+        let dates = [Due::After(never), Due::After(Duration::MAX), Due::At(UNIX_EPOCH + never)];
+        assert!(dates.into_iter().all(|due| due.at_ms() == LATEST_MS));
+        let every = Every { period_ms: u64::MAX, missed: Missed::Each };
+        assert_eq!(every.next(100, 100), LATEST_MS);
+        let decade = Duration::from_secs(10 * 366 * 86_400);
+        assert!(Due::After(decade).at_ms() - now_ms() <= millis(decade));
+    }
 
     #[test]
     fn missed_times_are_one_or_each() {
