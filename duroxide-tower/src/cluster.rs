@@ -92,8 +92,15 @@ impl<A: DurableActor> Host for TowerHost<A> {
         let service = DurableActorService::from_receiver(journal, id, actor, receiver).await?;
         tokio::spawn(async move {
             let actor = service.actor().clone();
-            if let Err(error) = service.run().await {
-                tracing::error!(%actor, error = error_text(&error), "an actor has ended with an error");
+            match service.run().await {
+                Ok(()) => {}
+                // Its shard goes to another node.
+                Err(error) if matches!(*error, JournalError::Closed) => {
+                    tracing::debug!(%actor, "an actor is cut off");
+                }
+                Err(error) => {
+                    tracing::error!(%actor, error = error_text(&error), "an actor has ended with an error");
+                }
             }
         });
         Ok(Box::new(HostedActor::<A> { parcels }))

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use duroxide::providers::sqlite::SqliteProvider;
@@ -169,6 +170,79 @@ async fn a_state_over_its_limit_costs_its_message_only() {
         let error = too_much.unwrap_err().to_string();
         assert!(error.contains("given up") && error.contains("limit of 1000"), "{error}");
     }
+}
+
+/// Handlers that began, that are at work, and that ever were at the same time.
+#[derive(Default)]
+struct Counts {
+    begun: AtomicUsize,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+struct AtWork(Arc<Counts>);
+
+impl AtWork {
+    fn begin(counts: &Arc<Counts>) -> Self {
+        counts.begun.fetch_add(1, Ordering::SeqCst);
+        let now = counts.now.fetch_add(1, Ordering::SeqCst) + 1;
+        counts.most.fetch_max(now, Ordering::SeqCst);
+        Self(counts.clone())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Default, DurableState)]
+#[durable(actor_type = "worker")]
+struct Worker {
+    #[durable(skip)]
+    counts: Arc<Counts>,
+}
+
+/// The first attempt never ends by itself.
+#[derive(Serialize, Deserialize, DurableMessage)]
+#[durable(name = "worker.work")]
+struct Work;
+
+#[async_trait]
+impl DurableActor for Worker {
+    type Message = Work;
+    type Reply = u64;
+    type Error = String;
+
+    async fn handle(&mut self, _: &mut ActorContext, _: Work) -> Result<u64, String> {
+        let _at_work = AtWork::begin(&self.counts);
+        let is_first = self.counts.begun.load(Ordering::SeqCst) == 1;
+        if is_first { std::future::pending().await } else { Ok(7) }
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_is_at_work_is_cut_off_before_another_node_runs_it() {
+    let (dir, counts) = (tempfile::tempdir().unwrap(), Arc::<Counts>::default());
+    let store =
+        SqliteActorProvider::open(dir.path().join("a.db"), Durability::ProcessCrash).unwrap();
+    let host = {
+        let counts = counts.clone();
+        TowerHost::new(move |_| Worker { counts: counts.clone() })
+    };
+    let node = Cluster::builder("work", 1).lease(Duration::from_secs(2)).host(host);
+    let here = node.clone().join_on(store.clone()).await.unwrap();
+    have(&[&here], 1).await;
+    let worker = node.join_on(store).await.unwrap().actor::<Worker>("1");
+    let asking = tokio::spawn(async move { worker.ask(Work).await });
+    while counts.begun.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    here.leave().await.unwrap();
+    assert_eq!(asking.await.unwrap().unwrap(), 7);
+    assert_eq!(counts.begun.load(Ordering::SeqCst), 2);
+    assert_eq!(counts.most.load(Ordering::SeqCst), 1, "at the same time");
 }
 
 #[tokio::test]

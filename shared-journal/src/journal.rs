@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use duroxide::providers::Provider;
 
@@ -347,9 +348,10 @@ impl EventJournal {
         self.door.close().await
     }
 
-    /// As [`close`](Self::close), without a checkpoint: the next owner does not have to wait for it.
-    pub(crate) async fn hand_over(&self) -> Result<(), JournalError> {
-        self.engine().finish().await
+    /// As [`close`](Self::close), without a checkpoint: the next owner does not have to wait for it. Actors that
+    /// do not end within `patience` are cut off.
+    pub(crate) async fn hand_over(&self, patience: Duration) -> Result<(), JournalError> {
+        self.engine().hand_over(patience).await
     }
 
     /// Why the journal takes nothing more, if it does not. None while it is being opened again

@@ -93,7 +93,11 @@ where
     }
 
     pub(crate) fn end(&mut self, error: Arc<JournalError>) {
-        tracing::error!(actor = %self.actor(), error = error_text(&error), "a durable actor has to stop");
+        if let JournalError::Closed = *error {
+            tracing::debug!(actor = %self.actor(), "a durable actor stops with its journal");
+        } else {
+            tracing::error!(actor = %self.actor(), error = error_text(&error), "a durable actor has to stop");
+        }
         for offer in std::mem::take(&mut self.held) {
             offer.job.refuse(AskError::refused(error.clone()));
         }

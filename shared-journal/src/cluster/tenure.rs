@@ -110,15 +110,15 @@ impl Tenure {
         self.wake.notify_one();
     }
 
-    /// Takes nothing more, lets the actors finish for a moment, and writes what is to be written.
-    /// The next owner finds the rest: letters in the inbox, receipts in the journal.
+    /// Takes nothing more, lets the actors finish for a moment, cuts off those that do not, and writes what is
+    /// to be written. The next owner finds the rest: letters in the inbox, receipts in the journal.
     pub(super) async fn end(&self, mut intake: JoinHandle<()>) -> Result<(), JournalError> {
         self.close();
         if tokio::time::timeout(PATIENCE, &mut intake).await.is_err() {
             intake.abort();
         }
         self.lanes.clear();
-        self.journal.hand_over().await
+        self.journal.hand_over(PATIENCE).await
     }
 
     async fn take_letters(self: Arc<Self>) {

@@ -35,6 +35,8 @@ const DISCARDED_AT_ONCE: usize = 4096;
 pub(super) struct Directory {
     shared: Arc<Shared>,
     slots: Slots,
+    /// How many actors are active.
+    active: usize,
     /// The log up to what the slots contain.
     log: Log,
     sizes: Sizes,
@@ -78,6 +80,7 @@ impl Directory {
         Self {
             shared,
             slots,
+            active: 0,
             log,
             sizes,
             ticket: 0,
@@ -212,6 +215,13 @@ impl Directory {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::Deactivate { no } => self.deactivate(no),
+            Request::Alone { reason, reply } => {
+                reason.iter().for_each(|reason| self.end_actors(reason));
+                if self.active > 0 && !reply.is_closed() {
+                    return Ok(Some(Request::Alone { reason: None, reply }));
+                }
+                drop(reply.send(Ok(())));
+            }
             Request::Outcome { actor, id, reply } => self.outcome(&actor, id, reply),
             Request::Recorded { actor, ids, answer } => match self.recorded(&actor, &ids) {
                 Ok(found) => answer.give(Ok(found)),
@@ -288,6 +298,7 @@ impl Directory {
             return Err(error);
         }
         slot.active = true;
+        self.active += 1;
         let running = Running::new(actor.clone(), &slot.record.dead);
         if purpose == Purpose::Run {
             slot.running = Some(running.clone());
@@ -338,6 +349,7 @@ impl Directory {
 
     fn deactivate(&mut self, no: ActorNo) {
         if let Some(slot) = self.slots.get_mut(no) {
+            self.active -= usize::from(slot.active);
             slot.active = false;
             slot.running = None;
         }

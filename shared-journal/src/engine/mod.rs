@@ -47,6 +47,7 @@ use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 pub(crate) use self::answer::Answer;
 pub(crate) use self::at_work::AtWork;
@@ -378,8 +379,25 @@ impl Engine {
         self.finish().await
     }
 
-    /// As [`close`](Self::close), without a checkpoint.
-    pub(crate) async fn finish(&self) -> Result<(), JournalError> {
+    /// As [`close`](Self::close), without a checkpoint, for the next owner: actors that do not end within
+    /// `patience` are cut off, so that none runs here while that one runs it.
+    pub(crate) async fn hand_over(&self, patience: Duration) -> Result<(), JournalError> {
+        self.shared.ask_actors().await;
+        let alone = |reason| self.shared.ask(|reply| Request::Alone { reason, reply });
+        let closed = Arc::new(JournalError::Closed);
+        if timeout(patience, alone(None)).await.is_err()
+            && timeout(patience, alone(Some(closed))).await.is_err()
+        {
+            tracing::warn!(
+                shard = %self.shared.shard,
+                "handlers do not let themselves be cut off: they block their threads, and may be at work when \
+                 their messages are handled again by the next owner"
+            );
+        }
+        self.finish().await
+    }
+
+    async fn finish(&self) -> Result<(), JournalError> {
         self.shared.ask_actors().await;
         // An orderly end is no attempt of those whose handlers it cuts off.
         for (no, event) in self.shared.at_work.take_back_all() {

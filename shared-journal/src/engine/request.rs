@@ -70,6 +70,11 @@ pub(super) enum Request {
     Deactivate {
         no: ActorNo,
     },
+    /// Answered when no actor runs. Those that do are asked to stop, if there is a reason.
+    Alone {
+        reason: Option<Arc<JournalError>>,
+        reply: Reply<()>,
+    },
     Outcome {
         actor: ActorId,
         id: MessageId,
