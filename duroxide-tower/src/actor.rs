@@ -149,7 +149,25 @@ impl ActorContext {
         self.outbox.actor()
     }
 
-    pub(crate) fn steps(&self) -> Option<&Steps> {
+    /// The side effects of the messages that are handled, for a future or a thread of a handler. None for an
+    /// actor that is an orchestration.
+    ///
+    /// ```
+    /// # use duroxide_tower::ActorContext;
+    /// # fn handle(ctx: &ActorContext) {
+    /// if let Some(steps) = ctx.steps() {
+    ///     let this = steps.of_this_attempt();
+    ///     std::thread::spawn(move || {
+    ///         while this.is_owner() {
+    ///             // Something that nobody can cut off.
+    /// #           break;
+    ///         }
+    ///     });
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn steps(&self) -> Option<&Steps> {
         self.steps.as_ref()
     }
 

@@ -178,6 +178,7 @@ struct Counts {
     begun: AtomicUsize,
     now: AtomicUsize,
     most: AtomicUsize,
+    threads_ended: AtomicUsize,
 }
 
 struct AtWork(Arc<Counts>);
@@ -215,10 +216,20 @@ impl DurableActor for Worker {
     type Reply = u64;
     type Error = String;
 
-    async fn handle(&mut self, _: &mut ActorContext, _: Work) -> Result<u64, String> {
+    async fn handle(&mut self, ctx: &mut ActorContext, _: Work) -> Result<u64, String> {
         let _at_work = AtWork::begin(&self.counts);
-        let is_first = self.counts.begun.load(Ordering::SeqCst) == 1;
-        if is_first { std::future::pending().await } else { Ok(7) }
+        if self.counts.begun.load(Ordering::SeqCst) > 1 {
+            return Ok(7);
+        }
+        // The future is cut off; the thread looks.
+        let (steps, counts) = (ctx.steps().unwrap().of_this_attempt(), self.counts.clone());
+        std::thread::spawn(move || {
+            while steps.is_owner() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            counts.threads_ended.fetch_add(1, Ordering::SeqCst);
+        });
+        std::future::pending().await
     }
 }
 
@@ -239,7 +250,11 @@ async fn a_handler_that_is_at_work_is_cut_off_before_another_node_runs_it() {
     while counts.begun.load(Ordering::SeqCst) == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    assert_eq!(counts.threads_ended.load(Ordering::SeqCst), 0);
     here.leave().await.unwrap();
+    while counts.threads_ended.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_eq!(asking.await.unwrap().unwrap(), 7);
     assert_eq!(counts.begun.load(Ordering::SeqCst), 2);
     assert_eq!(counts.most.load(Ordering::SeqCst), 1, "at the same time");

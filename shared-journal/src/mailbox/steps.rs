@@ -128,6 +128,20 @@ impl Steps {
         Self { attempt: Some(self.shared.running.station.attempt()), ..self.clone() }
     }
 
+    /// Whether what is done for the message still counts, as far as this process knows: the attempt has not ended
+    /// ([`of_this_attempt`](Self::of_this_attempt)), nobody has asked the actor to stop, and the journal has not
+    /// stopped. For code that cannot be cut off, a loop in a thread say, so that it ends before another
+    /// node handles the message again. A node that was paused finds out with its next commit.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        let Shared { engine, running, .. } = &*self.shared;
+        let is_at =
+            |attempt| running.station.attempt() == attempt && self.shared.message().is_some();
+        self.attempt.is_none_or(is_at)
+            && running.halt.asked().is_none()
+            && engine.shared().queue.stopped().is_none()
+    }
+
     /// Runs a side effect and records its result, durably, before it returns it. When the message is
     /// handled again, after a crash or a panic, it returns the recorded result and does not run it.
     ///
