@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::Sequence;
+use crate::ordered::in_order;
 use crate::rare::Empty;
 use crate::record::DeadLetter;
 
@@ -190,31 +190,9 @@ impl Serialize for DeadLetters {
 
 impl<'de> Deserialize<'de> for DeadLetters {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let index = deserializer.deserialize_map(InOrder)?;
+        let index: BTreeMap<_, Indexed> = in_order(deserializer)?;
         let bytes = index.values().fold(0_u64, |sum, it| sum.saturating_add(it.bytes));
         Ok(Self { index, bytes, ..Self::default() })
-    }
-}
-
-/// Reads the index as it is written: in order, so that no letter is listed twice.
-struct InOrder;
-
-impl<'de> Visitor<'de> for InOrder {
-    type Value = BTreeMap<Sequence, Indexed>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("dead letters in the order of their sequences")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let mut index = BTreeMap::new();
-        while let Some((sequence, indexed)) = map.next_entry()? {
-            if index.last_key_value().is_some_and(|(last, _)| *last >= sequence) {
-                return Err(M::Error::custom("dead letters out of order"));
-            }
-            index.insert(sequence, indexed);
-        }
-        Ok(index)
     }
 }
 

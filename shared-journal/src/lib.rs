@@ -47,6 +47,7 @@ mod key_table;
 mod limits;
 mod lines;
 pub mod mailbox;
+mod ordered;
 mod outbox;
 mod outcomes;
 mod owner;

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ActorId, MessageId, MessageKey};
+use crate::ordered::in_order;
 use crate::outbox::Addressed;
 use crate::record::{ON_A_LINE, OutgoingMessage};
 
@@ -32,8 +33,10 @@ struct Ends {
     /// How often the actor was deleted after it had sent something.
     life: u64,
     /// The last number received on each line, by its id.
+    #[serde(deserialize_with = "in_order")]
     watermarks: BTreeMap<MessageId, u64>,
     /// The last number sent to each receiver, by the hash of its name.
+    #[serde(deserialize_with = "in_order")]
     sent: BTreeMap<MessageId, u64>,
 }
 

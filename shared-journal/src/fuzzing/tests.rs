@@ -69,10 +69,19 @@ const LINES: [&str; 9] = [
     r#"{"version":1,"writer":"a","entry":{"leased":{"shard":1,"node":"n","lease_ms":18446744073709551615}}}"#,
 ];
 
-/// Found by the fuzzer: dead letters that are not in order.
+/// Found by the fuzzer: dead letters, and lines, that are not in order.
 #[test]
 fn a_record_that_nobody_writes_is_refused() {
     const LETTERS: [u8; 9] = [2, 133, 1, 0, 24, 6, 1, 1, 0];
     let bytes = [&[129, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 16, 0, 0][..], &LETTERS, &[0; 4]];
     sealed(&bytes.concat());
+    let head = [97, 3, 3, 32, 9, 114, 108, 3, 103];
+    let lines = [
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0, 1, 7, 7,
+        97, 99, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+        33, 255, 255, 255, 33, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+        255, 255, 255, 255, 255, 1, 1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+        255, 14, 110, 116, 0,
+    ];
+    sealed(&[&head[..], &lines].concat());
 }
