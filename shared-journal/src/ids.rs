@@ -121,16 +121,14 @@ impl Ids {
         at_ms: u64,
         sequence: Sequence,
     ) {
-        let All { known, callers, generated } = match key {
+        let (id, count) = match key {
             // Nobody knows a transient id before its message is done.
             MessageKey::Anonymous | MessageKey::Transient(_) | MessageKey::Line { .. } => return,
-            MessageKey::Caller(_) | MessageKey::Generated(_) => &mut *self.received,
+            MessageKey::Caller(id) => (id, self.window.count),
+            MessageKey::Generated(id) => (id, self.window.generated),
         };
-        let (id, order, count) = match key {
-            MessageKey::Caller(id) => (id, callers, self.window.count),
-            MessageKey::Generated(id) => (id, generated, self.window.generated),
-            _ => return,
-        };
+        let All { known, callers, generated } = &mut *self.received;
+        let order = if matches!(key, MessageKey::Caller(_)) { callers } else { generated };
         if let Entry::Vacant(entry) = known.entry(id) {
             entry.insert(Known { fingerprint, first: sequence });
             order.push_back(Received { id, at_ms, sequence });

@@ -119,6 +119,5 @@ impl<A: Actor> Job<A> for ParcelJob<A> {
             _ => Delivered::Lost(None),
         };
         self.say(delivered);
-        self.job.resolve(resolution);
     }
 }

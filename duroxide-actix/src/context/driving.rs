@@ -121,11 +121,8 @@ where
             ctx.end_poll(act);
             return Poll::Pending;
         }
-        match &mut ctx.waker {
-            // It is the same one but for the first time.
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        // Mostly it is the same one, and nothing is cloned.
+        ctx.waker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         if let Some(started) = ctx.started.take() {
             let _ = started.send(());
         }

@@ -42,11 +42,9 @@ impl Turn {
     /// woken is known from here on.
     pub(super) fn begin(&self, cx: &Context<'_>) -> Waker {
         self.others.task.register(cx.waker());
-        match &mut *self.task.borrow_mut() {
-            // It is the same one but for the first time.
-            Some(task) => task.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        let mut task = self.task.borrow_mut();
+        // Mostly it is the same one, and nothing is cloned.
+        task.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         self.has_others.set(self.others.woken.swap(false, Ordering::AcqRel));
         self.others.clone().into()
     }

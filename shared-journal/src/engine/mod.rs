@@ -382,7 +382,6 @@ impl Engine {
     /// As [`close`](Self::close), without a checkpoint, for the next owner: actors that do not end within
     /// `patience` are cut off, so that none runs here while that one runs it.
     pub(crate) async fn hand_over(&self, patience: Duration) -> Result<(), JournalError> {
-        self.shared.ask_actors().await;
         let alone = |reason| self.shared.ask(|reply| Request::Alone { reason, reply });
         let closed = Arc::new(JournalError::Closed);
         if timeout(patience, alone(None)).await.is_err()
