@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shared_journal::cluster::{Cluster, ClusterBuilder, Host, Hosted, Parcel};
+use shared_journal::cluster::{Cluster, ClusterBuilder, Delivered, Host, Hosted, Parcel};
 use shared_journal::provider::ActorProvider;
 use shared_journal::sqlite::SqliteActorProvider;
-use shared_journal::{ActorId, Durability, EventJournal, JournalError, Limits, MessageId, ShardId};
+use shared_journal::{
+    ActorId, Durability, EventJournal, JournalError, Limits, MessageId, MessageKey, ShardId,
+};
 use tokio::sync::mpsc;
 
 /// Hands every message to the test, which may answer it or not.
@@ -83,6 +85,37 @@ async fn a_message_that_was_delivered_is_not_overtaken_when_its_shard_is_lost() 
         letter.bytes.windows(message.len()).any(|it| it == message.as_bytes())
     };
     assert!(is(0, "first") && is(1, "second"), "{letters:?}");
+}
+
+/// An id that an adapter made for a sender in this process is forgotten soon after its message is handled. One
+/// whose reply comes through the store may be asked for later than that.
+#[tokio::test(flavor = "current_thread")]
+async fn an_id_that_leaves_its_process_is_kept_for_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        SqliteActorProvider::open(dir.path().join("a.db"), Durability::ProcessCrash).unwrap();
+    let (keep, mut kept) = mpsc::unbounded_channel();
+    let join = || Cluster::builder("test", 1).host(Keeper(keep.clone())).join_on(store.clone());
+    let owner = join().await.unwrap();
+    while owner.own_shards().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let other = join().await.unwrap();
+    let id = MessageId::random();
+    for (actor, node, key) in
+        [("1", &owner, MessageKey::Transient(id)), ("2", &other, MessageKey::Generated(id))]
+    {
+        let (actor, payload) = (ActorId::new("keeper", actor), node.encode(&1).unwrap());
+        let ask = node.ask(&actor, MessageKey::Transient(id), "say", payload.clone());
+        let answer = async {
+            let parcel: Parcel = kept.recv().await.unwrap();
+            assert_eq!(parcel.key, key);
+            parcel.answer.answer(Delivered::Processed(parcel.payload));
+        };
+        let (reply, ()) = tokio::join!(ask, answer);
+        assert_eq!(reply.unwrap(), payload);
+    }
+    assert!(other.own_shards().is_empty());
 }
 
 #[tokio::test]
