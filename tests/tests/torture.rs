@@ -43,9 +43,13 @@ fn main() -> ExitCode {
     let postgres = tests::postgres::database_url().is_some();
     trials.push(healthy("postgres").with_ignored_flag(!postgres));
     trials.push(Trial::test("a_steady_load_loses_nothing", steady));
-    for (sabotage, count) in [("known-ids", "duplicated"), ("state", "lost")] {
+    // What is handled twice is an answer that does not fit, and is counted in the end, if there is one: a journal
+    // that takes a message of a line twice does not get there.
+    let counts: [(_, &[&str]); 2] =
+        [("known-ids", &["duplicated", "unexplained"]), ("state", &["lost"])];
+    for (sabotage, counts) in counts {
         let name = format!("{sabotage}_is_found_under_a_steady_load");
-        trials.push(Trial::test(name, move || found_steady(sabotage, count)));
+        trials.push(Trial::test(name, move || found_steady(sabotage, counts)));
     }
     for sabotage in SABOTAGES {
         trials.push(Trial::test(format!("{sabotage}_is_found"), move || found(sabotage)));
@@ -97,7 +101,7 @@ fn steady() -> Result<(), Failed> {
     Err(Failed::from(line.to_string()))
 }
 
-fn found_steady(sabotage: &str, count: &str) -> Result<(), Failed> {
+fn found_steady(sabotage: &str, counts: &[&str]) -> Result<(), Failed> {
     let name = format!("sabotage-{sabotage}");
     let mut line = Value::Null;
     // A machine that has other things to do as well sends less in the same time.
@@ -106,7 +110,7 @@ fn found_steady(sabotage: &str, count: &str) -> Result<(), Failed> {
             ["--minutes", minutes, "--seed", "1", "--patience", "5", "--sabotage", &name];
         let (success, found) = torture(&arguments);
         println!("{sabotage}: {found}");
-        if !success && found[count].as_u64() > Some(0) {
+        if !success && counts.iter().any(|count| found[count].as_u64() > Some(0)) {
             return Ok(());
         }
         line = found;
