@@ -192,4 +192,8 @@ where
         }
         Ok(())
     }
+
+    fn has_ended(&self) -> bool {
+        self.parcels.is_closed()
+    }
 }

@@ -61,7 +61,7 @@ impl Lanes {
         self.send(actor, Some(parcel));
     }
 
-    /// Starts an actor, so that it handles what an earlier owner received.
+    /// Starts an actor, so that it handles what an earlier owner received, or what its timers send.
     pub(super) fn wake(&self, actor: &ActorId) {
         self.send(actor, None);
     }
@@ -187,6 +187,9 @@ impl Runner {
     /// Starts the actor if it does not run, and puts the message into its mailbox. If the actor has ended,
     /// the message comes back.
     async fn hand_over(&mut self, parcel: Option<Parcel>) {
+        if parcel.is_none() && self.running.as_ref().is_some_and(|hosted| hosted.has_ended()) {
+            self.running = None;
+        }
         let hosted = match &mut self.running {
             Some(hosted) => hosted,
             None => match start_hosted(&*self.host, &self.journal, &self.actor).await {

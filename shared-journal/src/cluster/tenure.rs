@@ -125,6 +125,7 @@ impl Tenure {
         let mut answers = Answers::new();
         let mut refused = BTreeSet::new();
         let mut again = Instant::now();
+        let mut awaited = self.journal.awaited();
         // There may be letters that nobody told of.
         let mut look = true;
         loop {
@@ -155,6 +156,7 @@ impl Tenure {
                     self.settle(settled).await;
                 }
                 () = self.wake.notified(), if !ending => look = true,
+                Some(actor) = awaited.recv(), if !ending => self.lanes.wake(&actor),
                 () = tokio::time::sleep(RETRY_REFUSED), if !ending && !refused.is_empty() => {}
                 () = tokio::time::sleep(self.news.patience()), if !ending => look = true,
             }

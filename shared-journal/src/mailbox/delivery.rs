@@ -79,6 +79,30 @@ pub struct Delivery<W> {
 }
 
 impl<W> Delivery<W> {
+    /// One without anybody who waits for it.
+    pub(super) fn new(
+        sequence: Sequence,
+        key: MessageKey,
+        kind: Cow<'static, str>,
+        payload: Payload<'static>,
+    ) -> Self {
+        Self {
+            work: None,
+            sequence,
+            key,
+            kind,
+            payload,
+            acknowledge: None,
+            followers: Vec::new(),
+            fingerprint: None,
+            receipt: false,
+            attempts: 0,
+            alone: false,
+            begun: true,
+            counted: false,
+        }
+    }
+
     /// The stable name of the message's type.
     #[must_use]
     pub fn kind(&self) -> &str {

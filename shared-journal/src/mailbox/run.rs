@@ -12,7 +12,7 @@ use crate::durable::DurableState;
 use crate::engine::Release;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
-use crate::outbox::Addressed;
+use crate::outbox::Written;
 use crate::session::Session;
 
 /// A run ends after so many bytes of messages and replies, so that commits stay of a size that
@@ -76,7 +76,7 @@ impl<W: Work> Mailbox<W> {
     /// The journal has stopped.
     #[expect(clippy::should_implement_trait, reason = "an iterator would have to end")]
     pub fn next(&mut self) -> Result<Option<Delivery<W>>, Arc<JournalError>> {
-        self.give_up_by_hand()?;
+        self.do_by_hand()?;
         let Some(front) = self.queue.front() else { return Ok(None) };
         let full = self.run.len() >= self.session.engine().shared().limits.run_messages
             || self.run_bytes + self.outbox.bytes() >= RUN_BYTES;
@@ -295,7 +295,7 @@ impl<W: Work> Mailbox<W> {
     fn write_run(
         &mut self,
         run: &[Handled<W>],
-        sent: &[Addressed],
+        sent: &[Written],
         state: Option<Payload<'static>>,
     ) -> Result<(), JournalError> {
         for Handled { delivery, result } in run {

@@ -80,7 +80,14 @@ impl Suite<'_> {
 
 pub(super) fn record(no: u64, bytes: &[u8]) -> StoredRecord {
     let actor = ActorId::new("counter", no.to_string());
-    StoredRecord { no: ActorNo(no), actor, pending: 0, dead_letters: 0, bytes: bytes.to_vec() }
+    StoredRecord {
+        no: ActorNo(no),
+        actor,
+        pending: 0,
+        dead_letters: 0,
+        due_ms: None,
+        bytes: bytes.to_vec(),
+    }
 }
 
 fn part(records: Vec<StoredRecord>) -> CheckpointPart {
@@ -244,7 +251,8 @@ pub(super) fn shards_are_apart(suite: &Suite<'_>) {
 
 pub(super) fn records_are_found_by_name_and_by_number(suite: &Suite<'_>) {
     let owner = suite.own(SHARD);
-    let stored = StoredRecord { pending: 3, dead_letters: 2, ..record(5, b"five") };
+    let stored =
+        StoredRecord { pending: 3, dead_letters: 2, due_ms: Some(7), ..record(5, b"five") };
     owner.save(&part(vec![record(4, b""), stored.clone()]));
     assert_eq!(owner.record(ActorKey::No(ActorNo(5))), Some(stored.clone()));
     assert_eq!(owner.record(ActorKey::Name(&stored.actor)), Some(stored));
