@@ -123,7 +123,8 @@ async fn fired(journal: &EventJournal, actor: &ActorId) -> Vec<u64> {
 }
 
 async fn until_fired(journal: &EventJournal, actor: &ActorId, count: usize) {
-    while fired(journal, actor).await.len() < count || !journal.pending().await.unwrap().is_empty() {
+    while fired(journal, actor).await.len() < count || !journal.pending().await.unwrap().is_empty()
+    {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -21,8 +21,7 @@ use crate::reopen::Door;
 use crate::repair::Repair;
 use crate::resend::resend;
 use crate::stats::JournalStats;
-use crate::timer::{SetTimer, TimerId};
-use crate::timers::Timer;
+use crate::timer::SetTimer;
 use crate::types::Types;
 use crate::verify::{VerifyReport, verify};
 
@@ -178,12 +177,7 @@ impl EventJournal {
     pub async fn timers(&self, actor: &ActorId) -> Result<Vec<SetTimer>, JournalError> {
         let name = actor.clone();
         let engine = self.engine();
-        let timers = engine.look(actor.clone(), move |record| {
-            let set = |(number, timer): (u64, &Timer)| timer.to_listed(TimerId::new(&name, number));
-            let mut timers: Vec<_> = record.timers.iter().map(set).collect();
-            timers.sort_by_key(|timer| timer.due);
-            timers
-        });
+        let timers = engine.look(actor.clone(), move |record| record.timers.listed(&name));
         Ok(timers.await?.unwrap_or_default())
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "test-util")]
 use crate::codec::Codec;
 use crate::codec::Payload;
+use crate::id::ActorId;
 use crate::ordered::in_order;
 use crate::rare::Empty;
 use crate::record::owned;
@@ -83,6 +84,18 @@ impl Timers {
         self.0.iter().map(|(number, timer)| (*number, timer))
     }
 
+    /// For people, the one that is due next first.
+    pub(crate) fn listed(&self, actor: &ActorId) -> Vec<SetTimer> {
+        let listed = |(number, timer): (u64, &Timer)| {
+            let Timer { due_ms, every, kind, payload } = timer.clone();
+            let due = UNIX_EPOCH + Duration::from_millis(due_ms);
+            SetTimer { id: TimerId::new(actor, number), kind, payload, due, every }
+        };
+        let mut timers: Vec<_> = self.iter().map(listed).collect();
+        timers.sort_by_key(|timer| timer.due);
+        timers
+    }
+
     /// When the next one is due.
     pub(crate) fn next_ms(&self) -> Option<u64> {
         self.0.values().map(|timer| timer.due_ms).min()
@@ -100,11 +113,6 @@ impl Timer {
     pub(crate) fn never() -> Self {
         let payload = Payload::new(Codec::Json, Vec::new());
         Self { due_ms: u64::MAX, every: None, kind: String::new(), payload }
-    }
-
-    pub(crate) fn to_listed(&self, id: TimerId) -> SetTimer {
-        let Self { due_ms, every, kind, payload } = self.clone();
-        SetTimer { id, kind, payload, due: UNIX_EPOCH + Duration::from_millis(due_ms), every }
     }
 
     /// About how many bytes it takes.
