@@ -53,7 +53,9 @@ impl ActorRecord {
             {
                 match key {
                     MessageKey::Line { line, number } => self.lines.receive(line, number),
-                    MessageKey::Timer { number, next_ms, .. } => self.timers.fire(number, next_ms),
+                    MessageKey::Timer { number, next_ms, .. } if !sabotaged("sabotage-timer") => {
+                        self.timers.fire(number, next_ms);
+                    }
                     _ => {}
                 }
                 // Another operator may have discarded it in the same moment.
