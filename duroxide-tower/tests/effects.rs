@@ -127,7 +127,6 @@ struct World {
     _folder: tempfile::TempDir,
     cluster: Cluster,
     runtime: Arc<Runtime>,
-    client: Client,
 }
 
 impl World {
@@ -149,7 +148,7 @@ impl World {
         let activities = ActivityRegistry::builder();
         let options = RuntimeOptions::default();
         let runtime = start(provider.clone(), &cluster, activities, orchestrations, options).await;
-        Self { _folder: folder, cluster, runtime, client: Client::new(provider) }
+        Self { _folder: folder, cluster, runtime }
     }
 
     fn account(&self, id: &str) -> ActorRef<Account> {

@@ -248,6 +248,14 @@ pub enum JournalError {
         /// The message.
         sequence: Sequence,
     },
+    /// The actor panicked as it was made or started; the node goes on.
+    #[error("{actor} panicked as it was started: {reason}")]
+    NotMade {
+        /// The actor.
+        actor: ActorId,
+        /// The text of the panic.
+        reason: String,
+    },
     /// There is no such timer: it was cancelled, or has fired for the last time, or never was.
     #[error("{actor} has no timer {timer}")]
     NoSuchTimer {

@@ -251,6 +251,10 @@ impl Tenure {
                     }
                     return Some(Opened::Refused(number));
                 }
+                if let (Outcome::IdReused, None) = (&outcome, &reply_to) {
+                    tracing::error!(%actor, number, "a letter is dropped: its sender was told that it is accepted, and its id was used before for another message");
+                    metrics::counter!("journal_reused_letters_total").increment(1);
+                }
                 let reply = reply_to.zip(id).and_then(|(client, id)| {
                     let bytes = Answer { id, outcome, correlation }.encode().ok()?;
                     Some(StoredReply { client, bytes })

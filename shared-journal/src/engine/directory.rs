@@ -275,8 +275,11 @@ impl Directory {
                 self.next_checkpoint.push(reply);
             }
             Request::WriterDone { reply } => self.writer_done.push(reply),
-            // What it waited for is folded.
-            Request::LookAtTimers => {}
+            Request::Fold { folded } => {
+                if let Some(folded) = folded {
+                    let _ = folded.send(());
+                }
+            }
             Request::AddStarter { starter } => self.slots.alarms.add_starter(starter),
         }
         Ok(None)

@@ -360,6 +360,7 @@ impl Engine {
             return Ok(false);
         };
         outcome?.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        self.shared.folded().await?;
         Ok(true)
     }
 
@@ -389,6 +390,8 @@ impl Engine {
         let (count, durable) =
             self.shared.ask(|reply| Request::Discard { actor, range, reply }).await??;
         durable.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        // A running actor that has no more room for letters learns that it has.
+        self.shared.folded().await?;
         Ok(count)
     }
 }

@@ -488,7 +488,12 @@ impl Shared {
 
     /// Looks at the timers when this submission is durable.
     pub(crate) fn look_at_timers(&self, after: Ticket) {
-        self.directory.send(Mail::Request { after, request: Request::LookAtTimers });
+        self.directory.send(Mail::Request { after, request: Request::Fold { folded: None } });
+    }
+
+    /// Waits until everything submitted so far is folded.
+    async fn folded(&self) -> Result<(), JournalError> {
+        self.ask(|folded| Request::Fold { folded: Some(folded) }).await
     }
 
     /// From here on actors with timers that are due are asked for there, when they do not run.

@@ -125,8 +125,10 @@ pub(super) enum Request {
     WriterDone {
         reply: oneshot::Sender<()>,
     },
-    /// Timers were set, or have fired.
-    LookAtTimers,
+    /// What was submitted is to be folded soon. Somebody may wait for that.
+    Fold {
+        folded: Option<oneshot::Sender<()>>,
+    },
     /// Somebody who starts actors with timers that are due, when they do not run.
     AddStarter {
         starter: UnboundedSender<ActorId>,

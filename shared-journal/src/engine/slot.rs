@@ -13,7 +13,7 @@ use crate::aged::Aged;
 use crate::dead::{DeadLetters, Summary};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
-use crate::event::ActorEvent;
+use crate::event::{ActorEvent, RepairAction};
 use crate::id::{ActorId, ActorNo, MessageKey, Position, ShardId};
 use crate::provider::{ActorKey, ActorProvider, RecordFilter, StoredRecord};
 use crate::rare::Rare;
@@ -181,6 +181,12 @@ impl Slots {
             ActorEvent::TimerSet { .. } | ActorEvent::Repaired { .. } => self.alarms.touch(no),
             _ => {}
         }
+        let by_others = matches!(
+            event,
+            ActorEvent::DeadLetterDiscarded { .. }
+                | ActorEvent::Repaired { action: RepairAction::DeadLetterEdited { .. }, .. }
+        );
+        let before = by_others.then(|| slot.record.dead.totals());
         slot.record.apply(event, stamp, shared.window()).map_err(|source| {
             JournalError::IllegalHistory {
                 store: shared.provider.location(),
@@ -189,8 +195,8 @@ impl Slots {
             }
         })?;
         slot.asked.answer(&answered, &slot.record);
-        if let Some(running) = &slot.running {
-            running.dead.set(&slot.record.dead);
+        if let (Some(running), Some(before)) = (&slot.running, before) {
+            running.dead.changed(before, slot.record.dead.totals());
         }
         slot.changed = position;
         self.dirty += usize::from(!slot.dirty);

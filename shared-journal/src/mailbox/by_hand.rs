@@ -78,6 +78,7 @@ impl<W: Work> Mailbox<W> {
         self.session.push(&ActorEvent::Repaired { by, why, action })?;
         self.steps.forget(std::iter::once(sequence));
         self.session.engine().shared().count_dead_letter();
+        self.session.running().dead.add(delivery.dead_bytes(&error));
         let given_up = vec![Handled { delivery, result: Err(error.into()) }];
         let release = release_of(given_up, || {}, acknowledge);
         self.session.submit(Box::new(move |outcome| {
