@@ -14,8 +14,10 @@ use rustc_hash::FxHashSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_journal::mailbox::Work;
-use shared_journal::workflow::{Due, Missed, TimerId, WorkflowResult};
-use shared_journal::{ActorId, DurableMessage, Mailbox, Outbox, OutboxError, StepError, Steps};
+use shared_journal::workflow::WorkflowResult;
+use shared_journal::{
+    ActorId, Due, DurableMessage, Mailbox, Missed, Outbox, OutboxError, StepError, Steps, TimerId,
+};
 
 use crate::actor::DurableActor;
 use crate::context::DurableContext;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, System, WeakAddr};
-use futures::future::{LocalBoxFuture, Shared};
-use futures::{FutureExt, StreamExt};
+use futures::future::{LocalBoxFuture, Shared, ready};
+use futures::{FutureExt, Stream, StreamExt};
 use lru::LruCache;
 use rustc_hash::FxHashMap;
 use shared_journal::mailbox::error_text;
@@ -99,6 +99,9 @@ pub const RESUMED_AT_ONCE: usize = 16;
 
 /// One that takes longer goes on beside the next: it must not hold the others up.
 const RESUMING: Duration = Duration::from_secs(5);
+
+/// Between two looks whether a journal is open again.
+const REOPENING: Duration = Duration::from_millis(100);
 
 /// The least [`Actors::forget_at`].
 const FORGET_AT: usize = 64;
@@ -198,6 +201,7 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
     fn resume_once(self: &Rc<Self>) {
         if !self.resumed.replace(true) {
             actix::spawn(Self::resume(Rc::downgrade(self), self.journal.clone()));
+            actix::spawn(Self::start_awaited(Rc::downgrade(self)));
         }
     }
 
@@ -228,18 +232,37 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
             actors = pending.len(),
             "actors resume what was received before"
         );
-        let failed = Cell::new(0_usize);
-        let (inner, count) = (&inner, &failed);
-        futures::stream::iter(pending)
-            .for_each_concurrent(RESUMED_AT_ONCE, |actor| async move {
-                if let Err(error) = Self::resume_one(inner, &actor).await {
-                    count.set(count.get() + 1);
-                    let error = error_text(&*error);
-                    tracing::warn!(%actor, error, "an actor cannot resume; what it received waits");
-                }
-            })
-            .await;
-        tracing::info!(actor_type, failed = failed.get(), "actors have resumed");
+        let failed = Self::resume_all(&inner, futures::stream::iter(pending)).await;
+        tracing::info!(actor_type, failed, "actors have resumed");
+    }
+
+    /// Starts actors that do not run and have timers that are due.
+    async fn start_awaited(inner: Weak<Self>) {
+        while let Some(mut awaited) = inner.upgrade().map(|inner| inner.journal.awaited()) {
+            let awaited = futures::stream::poll_fn(|cx| awaited.poll_recv(cx));
+            let awaited = awaited.filter(|actor| ready(actor.actor_type() == A::ACTOR_TYPE));
+            Self::resume_all(&inner, awaited).await;
+            if inner.upgrade().is_none_or(|inner| inner.journal.stopped().is_some()) {
+                return;
+            }
+            // The journal is opened again.
+            actix::clock::sleep(REOPENING).await;
+        }
+    }
+
+    /// Says how many could not be started.
+    async fn resume_all(inner: &Weak<Self>, actors: impl Stream<Item = ActorId>) -> usize {
+        let failed = Cell::new(0);
+        let count = &failed;
+        let resumed = actors.for_each_concurrent(RESUMED_AT_ONCE, |actor| async move {
+            if let Err(error) = Self::resume_one(inner, &actor).await {
+                count.set(count.get() + 1);
+                let error = error_text(&*error);
+                tracing::warn!(%actor, error, "an actor cannot resume; what it received waits");
+            }
+        });
+        resumed.await;
+        failed.get()
     }
 
     async fn resume_one(inner: &Weak<Self>, actor: &ActorId) -> Result<(), Arc<JournalError>> {

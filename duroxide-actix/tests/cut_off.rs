@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use duroxide_actix::journal::cluster::{Cluster, ClusterBuilder};
-use duroxide_actix::journal::{DurableMessage, DurableState};
+use duroxide_actix::journal::{DurableMessage, DurableState, Limits};
 use duroxide_actix::{ActixHost, ClusterActors, DurableActor, DurableContext, WrappedHost};
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use support::{Store, run};
 
@@ -47,6 +48,18 @@ impl Drop for AtWork {
 #[durable(name = "worker.work")]
 struct Work;
 
+/// The same, while the actor's context waits for the handler.
+#[derive(Message, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "u64")]
+#[durable(name = "worker.atomic")]
+struct Atomic;
+
+/// The same, with a reply that is there already.
+#[derive(Message, Serialize, Deserialize, DurableMessage)]
+#[rtype(result = "u64")]
+#[durable(name = "worker.wait")]
+struct Wait;
+
 macro_rules! suite {
     ($name:ident, $context:ident, $host:ident) => {
         mod $name {
@@ -66,31 +79,67 @@ macro_rules! suite {
             }
 
             impl DurableActor for Worker {
-                type Messages = (Work,);
+                type Messages = (Work, Atomic, Wait);
+            }
+
+            impl Worker {
+                fn work(&self) -> impl Future<Output = u64> + use<> {
+                    let at_work = AtWork::begin(&self.0);
+                    let is_first = self.0.begun.load(Ordering::SeqCst) == 1;
+                    async move {
+                        let _at_work = at_work;
+                        if is_first { pending().await } else { 7 }
+                    }
+                }
             }
 
             impl Handler<Work> for Worker {
                 type Result = ResponseActFuture<Self, u64>;
                 fn handle(&mut self, _: Work, _: &mut Self::Context) -> Self::Result {
-                    let at_work = AtWork::begin(&self.0);
-                    let is_first = self.0.begun.load(Ordering::SeqCst) == 1;
-                    let work = async move {
-                        let _at_work = at_work;
-                        if is_first { pending().await } else { 7 }
-                    };
-                    Box::pin(work.into_actor(self))
+                    Box::pin(self.work().into_actor(self))
+                }
+            }
+
+            impl Handler<Atomic> for Worker {
+                type Result = AtomicResponse<Self, u64>;
+                fn handle(&mut self, _: Atomic, _: &mut Self::Context) -> Self::Result {
+                    AtomicResponse::new(Box::pin(self.work().into_actor(self)))
+                }
+            }
+
+            impl Handler<Wait> for Worker {
+                type Result = u64;
+                fn handle(&mut self, _: Wait, ctx: &mut Self::Context) -> u64 {
+                    ctx.wait(self.work().map(drop).into_actor(self));
+                    7
                 }
             }
 
             fn node(counts: &Arc<Counts>) -> ClusterBuilder {
                 let counts = counts.clone();
+                // What is cut off was no attempt.
                 Cluster::builder("work", 1)
                     .lease(Duration::from_secs(2))
+                    .limits(Limits { attempts: 1, ..Limits::default() })
                     .host($host::new(move |_| Worker(counts.clone())))
             }
 
             #[test]
             fn a_handler_that_is_at_work_is_cut_off_before_another_node_runs_it() {
+                cut_off(Work);
+            }
+
+            #[test]
+            fn so_is_one_for_which_the_context_waits() {
+                cut_off(Atomic);
+                cut_off(Wait);
+            }
+
+            fn cut_off<M>(message: M)
+            where
+                Worker: Handler<M>,
+                M: Message<Result = u64> + DurableMessage + Send + 'static,
+            {
                 run(async {
                     let (store, counts) = (Store::new(), Arc::<Counts>::default());
                     let here = node(&counts).join(store.provider().await).await.unwrap();
@@ -99,7 +148,7 @@ macro_rules! suite {
                     }
                     let there = node(&counts).join(store.provider().await).await.unwrap();
                     let worker = there.actor::<Worker>("1");
-                    let asking = actix::spawn(async move { worker.ask(Work).await });
+                    let asking = actix::spawn(async move { worker.ask(message).await });
                     while counts.begun.load(Ordering::SeqCst) == 0 {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }

@@ -12,21 +12,21 @@ use actix::prelude::*;
 use duroxide::providers::Provider;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
-use duroxide::{Client, Event, EventKind, OrchestrationContext, OrchestrationRegistry};
+use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
 use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::{
-    Missed, TimerId, WorkflowResult, for_runtime, next_event, register, register_orchestrations,
+    TIMER, WorkflowResult, for_runtime, next_event, register, register_orchestrations,
 };
 use duroxide_actix::journal::{
     ActorEvent, ActorId, DurableMessage, DurableState, EventJournal, HistoryEntry, MessageId,
-    OutboxError,
+    MessageKey, Missed, OutboxError, TimerId,
 };
 use duroxide_actix::{
     ActixHost, ActorRef, ClusterActors, DurableActixActor, DurableActor, DurableContext,
     DurableEffects, DurableSend, StartDurable, WrappedHost,
 };
-use futures::StreamExt;
 use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use support::{Store, run};
 
@@ -99,6 +99,7 @@ enum Time {
     After(u64),
     Every(u64),
     Cancel,
+    Forget(TimerId),
 }
 
 /// Has two side effects of one name, and a third; then it ends as told, the first time.
@@ -275,6 +276,7 @@ macro_rules! actor {
                         self.0.timer = Some(timer);
                     }
                     Time::Cancel => ctx.cancel(&self.0.timer.take().unwrap()).unwrap(),
+                    Time::Forget(timer) => ctx.cancel(&timer).unwrap(),
                 }
             }
         }
@@ -590,29 +592,32 @@ fn a_burst_of_messages_of_one_actor_to_another_arrives() {
     });
 }
 
+/// The timers of an actor of this node.
+async fn timers<A: DurableActor>(world: &World, id: &str) -> Vec<TimerId> {
+    let actor = ActorId::new(A::ACTOR_TYPE, id);
+    let journal = world.cluster.journal(world.cluster.shard_of(&actor)).unwrap();
+    journal.timers(&actor).await.unwrap().into_iter().map(|timer| timer.id).collect()
+}
+
 async fn timers_fire<A>(world: &World)
 where
     A: DurableActor + Handler<Time> + Handler<Show>,
 {
     let actor = world.actor::<A>("waiting");
     actor.ask(Time::After(50)).await.unwrap();
-    let heard = until(&actor, |heard| !heard.notes.is_empty()).await;
-    let fired = heard.timer.unwrap();
-    assert_eq!(fired.instance(), format!("timer/{}/waiting/1", A::ACTOR_TYPE));
-    assert_eq!(world.output(fired.instance()).await, "fired");
+    until(&actor, |heard| !heard.notes.is_empty()).await;
+    assert_eq!(timers::<A>(world, "waiting").await, []);
     // A cancelled one does not.
     actor.ask(Time::After(86_400_000)).await.unwrap();
-    let cancelled = actor.ask(Show).await.unwrap().timer.unwrap();
+    let set = actor.ask(Show).await.unwrap().timer.unwrap();
+    assert_eq!(timers::<A>(world, "waiting").await, [set]);
     actor.ask(Time::Cancel).await.unwrap();
-    let status = world.client.wait_for_orchestration(cancelled.instance(), Duration::from_secs(50));
-    let status = status.await.unwrap();
-    assert!(matches!(status, OrchestrationStatus::Failed { .. }), "{status:?}");
+    assert_eq!(timers::<A>(world, "waiting").await, []);
     // One that is set and cancelled again and again.
     actor.ask(Time::Every(20)).await.unwrap();
-    let every = until(&actor, |heard| heard.notes.len() >= 4).await.timer.unwrap();
+    until(&actor, |heard| heard.notes.len() >= 4).await;
     actor.ask(Time::Cancel).await.unwrap();
-    let status = world.client.wait_for_orchestration(every.instance(), Duration::from_secs(50));
-    assert!(matches!(status.await.unwrap(), OrchestrationStatus::Failed { .. }));
+    assert_eq!(timers::<A>(world, "waiting").await, []);
     let heard = actor.ask(Show).await.unwrap();
     assert_eq!(heard.notes[0], 50);
     assert!(heard.notes[1..].iter().all(|note| *note == 20), "{heard:?}");
@@ -636,7 +641,6 @@ fn a_timer_whose_actor_nobody_knows_for_a_while_fires_later() {
         let world = World::begin(&store).await;
         let actor = world.actor::<Own>("waiting");
         actor.ask(Time::After(200)).await.unwrap();
-        let timer = actor.ask(Show).await.unwrap().timer.unwrap();
         world.end().await;
         // As in the middle of a deployment.
         let provider = store.provider().await;
@@ -645,16 +649,17 @@ fn a_timer_whose_actor_nobody_knows_for_a_while_fires_later() {
             .join(provider.clone())
             .await
             .unwrap();
-        let (runtime, client) = (runtime(provider.clone(), &cluster).await, Client::new(provider));
-        let waits_again = async || {
-            let history = client.read_execution_history(timer.instance(), 1).await.unwrap();
-            let is_timer = |event: &&Event| matches!(event.kind, EventKind::TimerCreated { .. });
-            history.iter().filter(is_timer).count() > 1
+        let actor = ActorId::new("own", "waiting");
+        let shard = cluster.shard_of(&actor);
+        let journal = loop {
+            match cluster.journal(shard) {
+                Some(journal) => break journal,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
         };
-        while !waits_again().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        runtime.shutdown(None).await;
+        // It is asked for, and nobody can start it.
+        assert_eq!(journal.awaited().recv().await, Some(actor.clone()));
+        assert_eq!(journal.timers(&actor).await.unwrap().len(), 1);
         cluster.leave().await.unwrap();
 
         let world = World::begin(&store).await;
@@ -671,24 +676,60 @@ fn what_is_due_while_everything_is_down_fires_once() {
         let world = World::begin(&store).await;
         let actor = world.actor::<Own>("waiting");
         actor.ask(Time::Every(100)).await.unwrap();
-        let timer = until(&actor, |heard| !heard.notes.is_empty()).await.timer.unwrap();
-        let executions = |world: &World| {
-            let (client, instance) = (world.client.clone(), timer.instance().to_owned());
-            async move { client.list_executions(&instance).await.unwrap().len() }
-        };
-        let before = executions(&world).await;
+        let before = until(&actor, |heard| !heard.notes.is_empty()).await.notes.len();
         world.end().await;
         // Ten periods pass: that is what this is about.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let world = World::begin(&store).await;
         let actor = world.actor::<Own>("waiting");
-        until(&actor, |heard| heard.notes.len() > before).await;
+        until(&actor, |heard| heard.notes.len() > before + 1).await;
         actor.ask(Time::Cancel).await.unwrap();
-        let instance = timer.instance();
-        world.client.wait_for_orchestration(instance, Duration::from_secs(50)).await.unwrap();
-        // Each execution has told once, but for the last, which was cancelled.
-        let (notes, executions) = (actor.ask(Show).await.unwrap().notes, executions(&world).await);
-        assert!(notes.len() == executions || notes.len() + 1 == executions, "{notes:?}");
+        let notes = actor.ask(Show).await.unwrap().notes.len();
+        let name = ActorId::new("own", "waiting");
+        let journal = world.cluster.journal(world.cluster.shard_of(&name)).unwrap();
+        let fired: Vec<_> = journal.history(&name).try_collect::<Vec<_>>().await.unwrap();
+        let fired = fired.iter().filter_map(|entry| match entry.event {
+            ActorEvent::MessageReceived { key, .. } => match key {
+                MessageKey::Timer { due_ms, next_ms, .. } => Some((due_ms, next_ms.unwrap())),
+                _ => None,
+            },
+            _ => None,
+        });
+        let fired: Vec<_> = fired.collect();
+        assert_eq!(fired.len(), notes);
+        assert!(fired.windows(2).all(|two| two[0].1 == two[1].0), "{fired:?}");
+        let missed = fired.iter().filter(|(due, next)| next - due >= 1000).count();
+        assert_eq!(missed, 1, "{fired:?}");
+        world.end().await;
+    });
+}
+
+/// Versions before 6 of the stored format kept timers as instances of duroxide.
+#[test]
+fn timers_of_an_earlier_version_fire_and_can_be_cancelled() {
+    run(async {
+        let store = Store::new();
+        let world = World::begin(&store).await;
+        let actor = world.actor::<Own>("waiting");
+        let set = async |number: u64, due_ms: u64| {
+            let instance = format!("timer/own/waiting/{number}");
+            let input = serde_json::json!({
+                "actor_type": "own", "actor_id": "waiting", "kind": Note::NAME,
+                "message": number, "due_ms": due_ms,
+            });
+            let input = input.to_string();
+            world.client.start_orchestration(&instance, TIMER, input).await.unwrap();
+            instance
+        };
+        let fires = set(7, 0).await;
+        assert_eq!(world.output(&fires).await, "fired");
+        assert_eq!(actor.ask(Show).await.unwrap().notes, [7]);
+        let waits = set(8, 253_402_300_799_999).await;
+        let timer = serde_json::from_value(serde_json::Value::from(waits.as_str())).unwrap();
+        actor.ask(Time::Forget(timer)).await.unwrap();
+        let status = world.client.wait_for_orchestration(&waits, Duration::from_secs(60)).await;
+        let status = status.unwrap();
+        assert!(matches!(status, OrchestrationStatus::Failed { .. }), "{status:?}");
         world.end().await;
     });
 }

@@ -134,6 +134,10 @@ impl<A: DurableActor> Hosted for HostedActor<A> {
         place.send(Opened { message, key, codec: payload.codec(), acknowledge, answer });
         Ok(())
     }
+
+    fn has_ended(&self) -> bool {
+        self.parcels.is_closed()
+    }
 }
 
 /// A parcel that was opened.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_journal::workflow::{Due, Missed, TimerId, WorkflowResult};
-use shared_journal::{ActorId, DurableMessage, Outbox, OutboxError, StepError};
+use shared_journal::workflow::WorkflowResult;
+use shared_journal::{
+    ActorId, Due, DurableMessage, Missed, Outbox, OutboxError, StepError, TimerId,
+};
 
 use crate::actor::{ActorContext, DurableActor};
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::future::OptionFuture;
 use shared_journal::mailbox::{MESSAGE, fingerprint};
-use shared_journal::{DurableMessage, JournalError, Mailbox, MessageKey};
+use shared_journal::{DurableMessage, JournalError, Mailbox, MessageId, MessageKey};
 use tokio::sync::mpsc;
 
 use crate::actor::DurableActor;
@@ -143,8 +143,9 @@ impl<A: DurableActor, T: IntoRequest<A>> Intake<A, T> {
             MessageKey::Caller(id) | MessageKey::Generated(id) | MessageKey::Transient(id) => {
                 (key, id)
             }
-            // Nobody asks for it under an id.
+            // Nobody asks for it under an id; and what timers send does not come in here.
             MessageKey::Line { line, .. } => (key, line),
+            MessageKey::Timer { .. } => (key, MessageId::random()),
         };
         let work = Pending {
             id,

@@ -282,3 +282,23 @@ async fn one_key_for_two_messages_gives_each_its_own_outcome() {
         assert!(matches!(&error, AskError::Send(error) if reused(error)), "{error}");
     }
 }
+
+/// An actor that cannot be made once is asked for again, and the next message makes it.
+#[tokio::test]
+async fn an_actor_that_panics_as_it_is_made_refuses_that_message_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}?mode=rwc", folder.path().join("app.db").display());
+    let made = AtomicUsize::new(0);
+    let host = TowerHost::new(move |_| {
+        assert!(made.fetch_add(1, Ordering::SeqCst) > 0, "on purpose");
+        Account::default()
+    });
+    let cluster = Cluster::builder("bank", SHARDS).host(host);
+    let provider = SqliteProvider::new(&url, None).await.unwrap();
+    let cluster = cluster.join(Arc::new(provider)).await.unwrap();
+    let account = cluster.actor::<Account>("1");
+    let refused = account.ask(Command::Deposit(1)).await.unwrap_err().to_string();
+    assert!(refused.contains("account/1 panicked as it was started: on purpose"), "{refused}");
+    assert_eq!(account.ask(Command::Deposit(2)).await.unwrap(), 2);
+    cluster.leave().await.unwrap();
+}

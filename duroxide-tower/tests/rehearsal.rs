@@ -5,11 +5,12 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use duroxide::providers::Provider;
 use duroxide::providers::sqlite::SqliteProvider;
 use duroxide_tower::journal::cluster::Cluster;
-use duroxide_tower::journal::{ActorProvider, Durability, EventJournal, Limits, attach};
+use duroxide_tower::journal::{ActorProvider, Durability, EventJournal, Limits, TimerId, attach};
 use duroxide_tower::test_util::{Aspect, Rehearsal, rehearse};
 use duroxide_tower::{
     ActorContext, ClusterActors, DurableActor, DurableActorService, DurableMessage, DurableState,
@@ -46,6 +47,8 @@ struct State {
     balance: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deposits: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    later: Option<TimerId>,
 }
 
 #[derive(Clone, Serialize, Deserialize, DurableMessage)]
@@ -55,6 +58,9 @@ enum Command {
     Transfer(i64),
     Charge,
     Burn,
+    /// A deposit now, and one in an hour.
+    Later,
+    Never,
 }
 
 impl DurableState for Account {
@@ -102,6 +108,16 @@ impl DurableActor for Account {
                 state.balance -= 1;
             }
             Command::Burn => panic!("ashes"),
+            Command::Later => {
+                let later =
+                    |seconds| ctx.schedule(Duration::from_secs(seconds), Command::Deposit(5));
+                later(0).map_err(|error| error.to_string())?;
+                state.later = Some(later(3600).map_err(|error| error.to_string())?);
+            }
+            Command::Never => {
+                let timer = state.later.take().ok_or("there is none")?;
+                ctx.cancel(&timer).map_err(|error| error.to_string())?;
+            }
         }
         Ok(state.balance)
     }
@@ -307,6 +323,28 @@ async fn a_message_that_is_no_longer_known_is_told() {
     let refused =
         "is \"refused: the actor does not know messages of type \\\"account.command\\\"\"";
     assert!(text.contains(refused), "{text}");
+}
+
+#[tokio::test]
+async fn what_other_actors_and_timers_send_is_played_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Cluster::builder("bank", 3).host(host(Version::default()));
+    let cluster = builder.join(provider(folder.path()).await).await.unwrap();
+    let (current, savings) =
+        (cluster.actor::<Account>("current"), cluster.actor::<Account>("savings"));
+    for _ in 0..3 {
+        current.ask(Command::Transfer(1)).await.unwrap();
+    }
+    current.ask(Command::Later).await.unwrap();
+    current.ask(Command::Never).await.unwrap();
+    while savings.ask(Command::Deposit(0)).await.unwrap() < 3
+        || current.ask(Command::Deposit(0)).await.unwrap() < 2
+    {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let found = rehearse(store(folder.path()).await, host(Version::default())).await.unwrap();
+    assert!(found.deviations.is_empty() && found.messages > 8, "{found}");
+    cluster.leave().await.unwrap();
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use duroxide_tower::journal::MessageId;
+use duroxide_tower::journal::TimerId;
 use duroxide_tower::journal::cluster::SendError;
-use duroxide_tower::journal::workflow::TimerId;
 use duroxide_tower::test_util::{Aspect, Moment, Scenario};
 use duroxide_tower::{
     ActorContext, DurableActor, DurableMessage, DurableState, TowerHost, async_trait,
@@ -147,7 +147,8 @@ async fn what_it_sends_is_shown_and_leaves_with_its_commit_only() {
     assert_eq!(message, Order::Count);
     assert!(due > std::time::SystemTime::now());
     assert_eq!(sent[1].message::<Order>(), None, "it is for a timer");
-    assert_eq!(sent[2].cancelled().as_deref(), Some(sent[1].to.id()));
+    assert!(sent[1].timer_id().is_some());
+    assert_eq!(sent[2].cancelled(), sent[1].timer_id());
     let letters = stock.dead_letters().await.unwrap();
     assert_eq!(letters.len(), 1);
     stock.survive_crashes().await.unwrap();
@@ -200,7 +201,7 @@ async fn what_a_panic_or_an_error_took_back_leaves_no_trace_in_what_is_sent_late
     stock.when(Order::Move("right".into(), 7)).await.unwrap_err();
     stock.given([Order::Remind, Order::Add(1), Order::Remind]).await.unwrap();
     let sent = stock.sent().await.unwrap();
-    assert_eq!(sent[0].to.id(), "timer/stock/bolts/1");
+    assert_eq!(sent[0].timer_id().unwrap().to_string(), "stock/bolts#1");
     // The names of its timers are in the state.
     stock.survive_crashes().await.unwrap();
 }

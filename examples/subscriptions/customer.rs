@@ -4,7 +4,8 @@
 use actix::prelude::*;
 use duroxide_actix::DurableEffects;
 use duroxide_actix::journal::OutboxError;
-use duroxide_actix::journal::workflow::{Missed, TimerId, WorkflowResult};
+use duroxide_actix::journal::workflow::WorkflowResult;
+use duroxide_actix::journal::{Missed, TimerId};
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::days;

@@ -268,6 +268,7 @@ mod tests {
             actor: ActorId::new("large", no.to_string()),
             pending: 0,
             dead_letters: 0,
+            due_ms: None,
             bytes: vec![7; PART_BYTES / 2],
         };
         let records = (1..=9).map(record).collect();

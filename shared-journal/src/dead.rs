@@ -89,6 +89,11 @@ impl DeadLetters {
         self.index.is_empty()
     }
 
+    /// Count and bytes.
+    pub(crate) fn totals(&self) -> (usize, u64) {
+        (self.len(), self.bytes)
+    }
+
     /// Of all letters together.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
@@ -196,7 +201,8 @@ impl<'de> Deserialize<'de> for DeadLetters {
     }
 }
 
-/// How much a running actor has given up, as far as that is durable: for its mailbox.
+/// How much a running actor has given up: for its mailbox. What the actor does to its letters it counts itself,
+/// as it does it; what others do is counted as it is folded, and they wait for that.
 #[derive(Debug, Default)]
 pub(crate) struct DeadTotals {
     count: AtomicUsize,
@@ -208,12 +214,22 @@ impl DeadTotals {
         Self { count: dead.len().into(), bytes: dead.bytes().into() }
     }
 
-    /// Writes only what changed: this is called for each event, by another thread than the actor's.
-    pub(crate) fn set(&self, dead: &DeadLetters) {
-        if self.get() != (dead.len(), dead.bytes()) {
-            self.count.store(dead.len(), Ordering::Relaxed);
-            self.bytes.store(dead.bytes(), Ordering::Relaxed);
-        }
+    /// One letter more, of so many bytes.
+    pub(crate) fn add(&self, bytes: usize) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// One letter less.
+    pub(crate) fn remove(&self, bytes: usize) {
+        self.changed((1, bytes as u64), (0, 0));
+    }
+
+    /// From so many letters and bytes to so many.
+    pub(crate) fn changed(&self, before: (usize, u64), after: (usize, u64)) {
+        // Wraps where it becomes less.
+        self.count.fetch_add(after.0.wrapping_sub(before.0), Ordering::Relaxed);
+        self.bytes.fetch_add(after.1.wrapping_sub(before.1), Ordering::Relaxed);
     }
 
     /// Count and bytes.

@@ -25,9 +25,9 @@ use crate::record_v2::RecordV2;
 
 const MAGIC: &[u8; 3] = b"DXJ";
 /// The newest version. 2: steps. 3: the journal's clock, attempts, fingerprints, transient outcomes.
-/// 4: keys in rows. 5: lines, repairs of many dead letters. The others are still as in version 1, but for
+/// 4: keys in rows. 5: lines, repairs of many dead letters. 6: timers. The others are still as in version 1, but for
 /// letters and answers with a correlation number: 2.
-pub(crate) const VERSION: u8 = 5;
+pub(crate) const VERSION: u8 = 6;
 const NUMBERED: u8 = 2;
 const VERSION_AT: usize = MAGIC.len();
 const PREFIX: usize = MAGIC.len() + 2;
@@ -223,11 +223,12 @@ pub(crate) fn encode_record(
 /// Reads a record.
 pub(crate) fn decode_record(row: &[u8]) -> Result<(RecordHeader, ActorRecord), EnvelopeError> {
     let (version, body) = open(RECORD, row)?;
-    // What versions 2, 4 and 5 added stands at the end, and is empty: a list of no steps, no key in a row,
-    // no lines.
+    // What versions 2, 4, 5 and 6 added stands at the end, and is empty: a list of no steps, no key in a row,
+    // no lines, no timers.
     let body = match version {
-        1 | 4 => Cow::Owned([body, &[0]].concat()),
-        3 => Cow::Owned([body, &[0, 0]].concat()),
+        1 | 5 => Cow::Owned([body, &[0]].concat()),
+        3 => Cow::Owned([body, &[0, 0, 0]].concat()),
+        4 => Cow::Owned([body, &[0, 0]].concat()),
         _ => Cow::Borrowed(body),
     };
     let (header, rest) = postcard::take_from_bytes(&body)?;

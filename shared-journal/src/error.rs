@@ -6,6 +6,7 @@ use crate::cluster::Founding;
 use crate::codec::CodecError;
 use crate::id::{ActorId, ActorNo, Epoch, Position, Sequence, ShardId};
 use crate::owner::Owner;
+use crate::timer::TimerId;
 
 /// The source of an error in a store.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -246,6 +247,22 @@ pub enum JournalError {
         actor: ActorId,
         /// The message.
         sequence: Sequence,
+    },
+    /// The actor panicked as it was made or started; the node goes on.
+    #[error("{actor} panicked as it was started: {reason}")]
+    NotMade {
+        /// The actor.
+        actor: ActorId,
+        /// The text of the panic.
+        reason: String,
+    },
+    /// There is no such timer: it was cancelled, or has fired for the last time, or never was.
+    #[error("{actor} has no timer {timer}")]
+    NoSuchTimer {
+        /// The actor.
+        actor: ActorId,
+        /// The timer.
+        timer: TimerId,
     },
     /// The message is being handled, or its outcome is being written.
     #[error(

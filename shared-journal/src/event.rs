@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::Payload;
 use crate::id::{ActorId, MessageId, MessageKey, Sequence};
 use crate::record::DeadLetter;
+use crate::timer::Every;
 
 /// One fact of one actor.
 ///
@@ -132,6 +133,26 @@ pub enum ActorEvent<'a> {
         #[serde(borrow)]
         action: RepairAction<'a>,
     },
+    /// The actor set a timer: when it is due it sends a message to itself.
+    TimerSet {
+        /// Its place in the outbox, counted from 1.
+        number: u64,
+        /// When it is due, in milliseconds since 1970.
+        due_ms: u64,
+        /// How often, if it is periodic.
+        every: Option<Every>,
+        /// The stable name of the message's type.
+        #[serde(borrow)]
+        kind: Cow<'a, str>,
+        /// The message.
+        #[serde(borrow)]
+        payload: Payload<'a>,
+    },
+    /// The actor cancelled a timer of its own.
+    TimerCancelled {
+        /// Which one.
+        number: u64,
+    },
 }
 
 /// What was mended by hand. What does not apply any more when it becomes durable changes nothing.
@@ -193,6 +214,11 @@ pub enum RepairAction<'a> {
         /// How many there were from the first to the last.
         count: u64,
     },
+    /// A timer is cancelled.
+    TimerCancelled {
+        /// Which one.
+        number: u64,
+    },
 }
 
 impl RepairAction<'_> {
@@ -210,6 +236,7 @@ impl RepairAction<'_> {
             Self::Deleted => "Deleted",
             Self::DeadLettersResent { .. } => "DeadLettersResent",
             Self::DeadLettersDiscarded { .. } => "DeadLettersDiscarded",
+            Self::TimerCancelled { .. } => "TimerCancelled",
         }
     }
 
@@ -233,6 +260,7 @@ impl RepairAction<'_> {
             Self::DeadLettersDiscarded { first, last, count } => {
                 RepairAction::DeadLettersDiscarded { first, last, count }
             }
+            Self::TimerCancelled { number } => RepairAction::TimerCancelled { number },
         }
     }
 }
@@ -256,6 +284,8 @@ impl ActorEvent<'_> {
             Self::RunBegan { .. } => "RunBegan",
             Self::AttemptsCounted { .. } => "AttemptsCounted",
             Self::Repaired { .. } => "Repaired",
+            Self::TimerSet { .. } => "TimerSet",
+            Self::TimerCancelled { .. } => "TimerCancelled",
         }
     }
 
@@ -309,6 +339,14 @@ impl ActorEvent<'_> {
                 why: Cow::Owned(why.into_owned()),
                 action: action.into_owned(),
             },
+            Self::TimerSet { number, due_ms, every, kind, payload } => ActorEvent::TimerSet {
+                number,
+                due_ms,
+                every,
+                kind: Cow::Owned(kind.into_owned()),
+                payload: payload.into_owned(),
+            },
+            Self::TimerCancelled { number } => ActorEvent::TimerCancelled { number },
         }
     }
 }

@@ -167,6 +167,16 @@ pub enum MessageKey {
         /// Its place among what the sender has sent to this receiver, counted from 1.
         number: u64,
     },
+    /// It is the message of a timer of the actor's own: the timer is in the actor's record until the receipt of
+    /// this. Its outcome is not recorded.
+    Timer {
+        /// The number of the timer.
+        number: u64,
+        /// When it was due, in milliseconds since 1970.
+        due_ms: u64,
+        /// When it is due again, if it is.
+        next_ms: Option<u64>,
+    },
 }
 
 impl MessageKey {
@@ -174,7 +184,7 @@ impl MessageKey {
     #[must_use]
     pub const fn id(self) -> Option<MessageId> {
         match self {
-            Self::Anonymous | Self::Line { .. } => None,
+            Self::Anonymous | Self::Line { .. } | Self::Timer { .. } => None,
             Self::Caller(id) | Self::Generated(id) | Self::Transient(id) => Some(id),
         }
     }

@@ -123,7 +123,10 @@ impl Ids {
     ) {
         let (id, count) = match key {
             // Nobody knows a transient id before its message is done.
-            MessageKey::Anonymous | MessageKey::Transient(_) | MessageKey::Line { .. } => return,
+            MessageKey::Anonymous
+            | MessageKey::Transient(_)
+            | MessageKey::Line { .. }
+            | MessageKey::Timer { .. } => return,
             MessageKey::Caller(id) => (id, self.window.count),
             MessageKey::Generated(id) => (id, self.window.generated),
         };

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use duroxide::providers::Provider;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::builder::EventJournalBuilder;
 use crate::engine::{Engine, Keep};
@@ -20,6 +21,7 @@ use crate::reopen::Door;
 use crate::repair::Repair;
 use crate::resend::resend;
 use crate::stats::JournalStats;
+use crate::timer::SetTimer;
 use crate::types::Types;
 use crate::verify::{VerifyReport, verify};
 
@@ -157,6 +159,36 @@ impl EventJournal {
     /// As [`actors`](Self::actors).
     pub async fn with_dead_letters(&self) -> Result<Vec<ActorId>, JournalError> {
         self.list(RecordFilter::DeadLetters).await
+    }
+
+    /// The actors that have timers.
+    ///
+    /// # Errors
+    /// As [`actors`](Self::actors).
+    pub async fn with_timers(&self) -> Result<Vec<ActorId>, JournalError> {
+        self.list(RecordFilter::Timers).await
+    }
+
+    /// The timers of an actor, running or not, the one that is due next first. One that is due stays until
+    /// its actor has received its message. [`Repair::cancel_timer`] cancels one.
+    ///
+    /// # Errors
+    /// As [`actors`](Self::actors).
+    pub async fn timers(&self, actor: &ActorId) -> Result<Vec<SetTimer>, JournalError> {
+        let name = actor.clone();
+        let engine = self.engine();
+        let timers = engine.look(actor.clone(), move |record| record.timers.listed(&name));
+        Ok(timers.await?.unwrap_or_default())
+    }
+
+    /// For whoever starts actors when they are needed: actors with timers that are due, while they do not run.
+    /// Those that are there already come at once, and each comes again every 10 s until it is started. None
+    /// when the journal has stopped: one that opens itself again is to be asked again.
+    #[must_use]
+    pub fn awaited(&self) -> UnboundedReceiver<ActorId> {
+        let (starter, awaited) = unbounded_channel();
+        self.engine().shared().add_starter(starter);
+        awaited
     }
 
     /// The names of actors that were deleted ([`Repair::delete`]) and not spawned again. Reads the record of

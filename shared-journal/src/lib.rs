@@ -75,6 +75,8 @@ mod sum;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod timer;
+mod timers;
 mod types;
 mod undelivered;
 mod verify;
@@ -102,6 +104,7 @@ pub use repair::{MAX_REPAIR_BY_BYTES, MAX_REPAIR_WHY_BYTES, PendingText, Repair}
 pub use reshard::reshard;
 pub use shared_journal_derive::{DurableMessage, DurableState};
 pub use stats::JournalStats;
+pub use timer::{Due, Every, Missed, SetTimer, TimerId};
 pub use types::Types;
 pub use verify::VerifyReport;
 

@@ -52,7 +52,7 @@ pub(crate) enum Numbered {
 
 impl Lines {
     /// The id of the lines that begin at this actor.
-    fn id(&self, sender: &ActorId) -> MessageId {
+    pub(crate) fn id(&self, sender: &ActorId) -> MessageId {
         let life = self.0.as_ref().map_or(0, |ends| ends.life);
         MessageId::from_key(&format!("line/{life}/{}", sender.path()))
     }
@@ -79,26 +79,15 @@ impl Lines {
         *last
     }
 
-    /// What an actor sends is numbered.
-    pub(crate) fn address(
-        &mut self,
-        sender: &ActorId,
-        sent: Vec<OutgoingMessage>,
-    ) -> Vec<Addressed> {
-        if sent.is_empty() {
-            return Vec::new();
+    /// What an actor sends, on its line with this id, is numbered.
+    pub(crate) fn address(&mut self, line: MessageId, message: OutgoingMessage) -> Addressed {
+        // To an instance of a workflow no line leads.
+        if message.to.is_reserved() {
+            return Addressed { key: MessageKey::Generated(message.id), message };
         }
-        let line = self.id(sender);
-        let address = |message: OutgoingMessage| {
-            // To an instance of a workflow no line leads.
-            if message.to.is_reserved() {
-                return Addressed { key: MessageKey::Generated(message.id), message };
-            }
-            let number = self.send(&message.to);
-            let message = OutgoingMessage { id: ON_A_LINE, ..message };
-            Addressed { key: MessageKey::Line { line, number }, message }
-        };
-        sent.into_iter().map(address).collect()
+        let number = self.send(&message.to);
+        let message = OutgoingMessage { id: ON_A_LINE, ..message };
+        Addressed { key: MessageKey::Line { line, number }, message }
     }
 
     /// What an actor had sent, numbered as it was then.

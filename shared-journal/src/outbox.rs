@@ -4,7 +4,8 @@
 //! run that they belong to. So a message is sent if, and only if, the state after its handler is
 //! durable: a handler that panics has sent nothing. After the commit a relay sends it on, at least
 //! once and under one id, and writes that it arrived. Everything goes to an address of an actor;
-//! duroxide's instances have addresses too ([`workflow`](crate::workflow)).
+//! duroxide's instances have addresses too ([`workflow`](crate::workflow)). What an actor sends to itself
+//! later, a [timer](crate::timer), stays in its record until it is due.
 //!
 //! Not everything in it is a handler's: intervals, streams and messages that are not durable send as
 //! well. Each message has its [`Origin`], and only what handlers of the run put there is taken back
@@ -14,6 +15,9 @@
 //!
 //! [transactional outbox]: https://microservices.io/patterns/data/transactional-outbox.html
 
+mod error;
+mod schedule;
+
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,9 +25,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::codec::{Codec, CodecError, Payload};
+pub use self::error::OutboxError;
+use crate::codec::{Codec, Payload};
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey};
 use crate::record::OutgoingMessage;
+use crate::timers::Timer;
 use crate::undelivered::Undelivered;
 
 /// What an entry takes besides its payload and names.
@@ -66,6 +72,8 @@ struct Shared {
     limit: usize,
     /// Somebody sends on what is written.
     relayed: bool,
+    /// There is a record for them.
+    keeps_timers: bool,
     /// What is sent is decoded and encoded again.
     checked: bool,
     /// How much may be on its way.
@@ -87,82 +95,38 @@ struct Shared {
 struct Open {
     /// The number of the last message. What is taken back has never been.
     last: u64,
-    messages: Vec<(Origin, OutgoingMessage)>,
+    put: Vec<(Origin, Put)>,
 }
 
-/// Why a message is not in the outbox.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OutboxError {
-    /// There is nobody who would send it on.
-    #[error(
-        "{actor} cannot send: its journal is that of one process; run it in a cluster, \
-         which may be of one node (shared_journal::reshard moves its journal)"
-    )]
-    NoRelay {
-        /// The sender.
-        actor: ActorId,
-    },
-    /// It was sent where there is no durable actor.
-    #[error("this is not called by a durable actor: its methods, futures and intervals can send")]
-    NoActor,
-    /// The receiver cannot exist.
-    #[error("{to} cannot be sent to: {reason}")]
-    Address {
-        /// The receiver.
-        to: ActorId,
-        /// What is wrong with its name.
-        reason: String,
-    },
-    /// The message does not encode.
-    #[error("the message to {to} does not encode")]
-    Encode {
-        /// The receiver.
-        to: ActorId,
-        /// Why not.
-        source: CodecError,
-    },
-    /// The actor has sent so much that has not arrived that it sends nothing more for now:
-    /// [`Limits::outbox_bytes`](crate::Limits::outbox_bytes).
-    #[error(
-        "{actor} has sent {size} bytes that have not arrived, the limit is {limit}; \
-         see Limits::outbox_bytes"
-    )]
-    Full {
-        /// The sender.
-        actor: ActorId,
-        /// What has not arrived, in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The message is larger than [`Limits::message_bytes`](crate::Limits::message_bytes).
-    #[error("the message to {to} has {size} bytes, the limit is {limit}")]
-    TooLarge {
-        /// The receiver.
-        to: ActorId,
-        /// Its size in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// A message that should carry a workflow's result does not.
-    #[error(
-        "the WorkflowResult is not in the message {kind}, or not as it was given: \
-         put the whole of it into a field, and look into it when the message comes"
-    )]
-    Result {
-        /// The stable name of the message's type.
-        kind: String,
+/// What is put into an outbox.
+#[derive(Debug)]
+pub(crate) enum Put {
+    Message(OutgoingMessage),
+    /// Under its number.
+    Timer(u64, Timer),
+    /// Cancels the timer `of`.
+    Cancel {
+        number: u64,
+        of: u64,
     },
 }
 
-impl OutboxError {
-    /// Whether the same call can succeed later, when something has arrived. All others are mistakes in
-    /// the program.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full { .. })
+impl Put {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Message(OutgoingMessage { number, .. })
+            | Self::Timer(number, _)
+            | Self::Cancel { number, .. } => *number,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Message(message) => size_of(message),
+            Self::Timer(_, timer) => timer.size(),
+            // So that something is in the outbox; it does not stay.
+            Self::Cancel { .. } => 1,
+        }
     }
 }
 
@@ -174,12 +138,13 @@ impl Outbox {
         relayed: bool,
         last: u64,
     ) -> Self {
-        let open = Mutex::new(Open { last, messages: Vec::new() });
+        let open = Mutex::new(Open { last, put: Vec::new() });
         let shared = Shared {
             actor,
             codec,
             limit,
             relayed,
+            keeps_timers: true,
             checked: false,
             bound: None,
             bytes: AtomicUsize::new(0),
@@ -195,6 +160,11 @@ impl Outbox {
     /// In which nothing more is put while so many bytes have not arrived. For one that is new.
     pub(crate) fn bounded(self, limit: usize, undelivered: Arc<Undelivered>) -> Self {
         self.with(|shared| shared.bound = Some(Bound { limit, undelivered }))
+    }
+
+    /// Of an actor that has no record. For one that is new.
+    pub(crate) fn without_timers(self) -> Self {
+        self.with(|shared| shared.keeps_timers = false)
     }
 
     /// With [checks](crate::EventJournalBuilder::check_values) or without. For one that is new.
@@ -298,27 +268,38 @@ impl Outbox {
         &self,
         draft: impl FnOnce(u64) -> Result<Draft, OutboxError>,
     ) -> Result<u64, OutboxError> {
-        let Shared { actor, limit, .. } = &*self.shared;
         if !self.shared.relayed {
-            return Err(OutboxError::NoRelay { actor: actor.clone() });
+            return Err(OutboxError::NoRelay { actor: self.actor().clone() });
         }
+        self.put(|number| {
+            let Draft { to, kind, payload } = draft(number)?;
+            if let Some(reason) = to.invalid() {
+                return Err(OutboxError::Address { to, reason });
+            }
+            self.check_size(&to, &payload)?;
+            self.check_bound()?;
+            let id = self.id(number);
+            Ok(Put::Message(OutgoingMessage { number, to, id, kind, payload }))
+        })
+    }
+
+    fn check_size(&self, to: &ActorId, payload: &Payload<'_>) -> Result<(), OutboxError> {
+        let (size, limit) = (payload.bytes().len(), self.shared.limit);
+        if size <= limit {
+            return Ok(());
+        }
+        Err(OutboxError::TooLarge { to: to.clone(), size, limit })
+    }
+
+    /// Puts in what is made for the next number, and returns that.
+    fn put(&self, make: impl FnOnce(u64) -> Result<Put, OutboxError>) -> Result<u64, OutboxError> {
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         let number = open.last + 1;
-        let Draft { to, kind, payload } = draft(number)?;
-        if let Some(reason) = to.invalid() {
-            return Err(OutboxError::Address { to, reason });
-        }
-        let (size, limit) = (payload.bytes().len(), *limit);
-        if size > limit {
-            return Err(OutboxError::TooLarge { to, size, limit });
-        }
-        self.check_bound()?;
-        let id = self.id(number);
-        let message = OutgoingMessage { number, to, id, kind, payload };
-        self.shared.bytes.fetch_add(size_of(&message), Ordering::Relaxed);
+        let put = make(number)?;
+        self.shared.bytes.fetch_add(put.size(), Ordering::Relaxed);
         let running = self.running();
         open.last = number;
-        open.messages.push((if running.is_handler() { running } else { self.origin }, message));
+        open.put.push((if running.is_handler() { running } else { self.origin }, put));
         Ok(number)
     }
 
@@ -342,7 +323,7 @@ impl Outbox {
         if self.is_empty() {
             return 0;
         }
-        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).messages.len()
+        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).put.len()
     }
 
     /// Whether nothing waits for the end of the run.
@@ -358,17 +339,17 @@ impl Outbox {
             return;
         }
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Open { last, messages } = &mut *open;
-        let before = messages.get(len).map_or(*last, |(_, first)| first.number - 1);
+        let Open { last, put } = &mut *open;
+        let before = put.get(len).map_or(*last, |(_, first)| first.number() - 1);
         let mut index = 0;
-        messages.retain(|(origin, _)| {
+        put.retain(|(origin, _)| {
             index += 1;
             index <= len || !self.is_of_run(*origin)
         });
         // As after a crash: whether the handler ran once or twice does not show in what is sent
         // next, unless something that stays has a later number.
-        *last = messages.get(len..).and_then(<[_]>::last).map_or(before, |(_, kept)| kept.number);
-        let bytes = messages.iter().map(|(_, message)| size_of(message)).sum();
+        *last = put.get(len..).and_then(<[_]>::last).map_or(before, |(_, kept)| kept.number());
+        let bytes = put.iter().map(|(_, put)| put.size()).sum();
         self.shared.bytes.store(bytes, Ordering::Relaxed);
     }
 
@@ -383,18 +364,19 @@ impl Outbox {
     }
 
     /// Takes what is to be written: the run ends.
-    pub(crate) fn take(&self) -> Vec<OutgoingMessage> {
+    pub(crate) fn take(&self) -> Vec<Put> {
         let next = self.shared.handlers.load(Ordering::Relaxed) + 1;
         self.shared.run.store(next, Ordering::Relaxed);
         if self.is_empty() {
             return Vec::new();
         }
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = self.shared.bytes.swap(0, Ordering::Relaxed);
+        self.shared.bytes.store(0, Ordering::Relaxed);
         if let Some(Bound { undelivered, .. }) = &self.shared.bound {
-            undelivered.sent(bytes);
+            let stays = open.put.iter().filter(|(_, put)| !matches!(put, Put::Cancel { .. }));
+            undelivered.sent(stays.map(|(_, put)| put.size()).sum());
         }
-        std::mem::take(&mut open.messages).into_iter().map(|(_, message)| message).collect()
+        std::mem::take(&mut open.put).into_iter().map(|(_, put)| put).collect()
     }
 }
 
@@ -414,6 +396,14 @@ pub(crate) fn size_of(message: &OutgoingMessage) -> usize {
 pub(crate) struct Addressed {
     pub(crate) key: MessageKey,
     pub(crate) message: OutgoingMessage,
+}
+
+/// What is written of an outbox.
+#[derive(Debug)]
+pub(crate) enum Written {
+    Message(Addressed),
+    Timer(u64, Timer),
+    Cancelled(u64),
 }
 
 /// What one actor has sent, durably.
@@ -440,7 +430,7 @@ mod tests {
     }
 
     fn numbers(outbox: &Outbox) -> Vec<u64> {
-        outbox.take().iter().map(|message| message.number).collect()
+        outbox.take().iter().map(Put::number).collect()
     }
 
     #[test]

@@ -241,6 +241,8 @@ pub struct StoredRecord {
     pub pending: u64,
     /// Dead letters, so that they can be listed.
     pub dead_letters: u64,
+    /// When its next timer is due, in milliseconds since 1970, if it has one.
+    pub due_ms: Option<u64>,
     /// The envelope.
     pub bytes: Vec<u8>,
 }
@@ -276,6 +278,8 @@ pub struct ListedActor {
     pub no: ActorNo,
     /// The actor's name.
     pub actor: ActorId,
+    /// When its next timer is due, in milliseconds since 1970, if it has one.
+    pub due_ms: Option<u64>,
 }
 
 /// How a record is looked up.
@@ -298,4 +302,6 @@ pub enum RecordFilter {
     Pending,
     /// Those with dead letters.
     DeadLetters,
+    /// Those with timers. A shard that is opened lists them all, so this should not read their records.
+    Timers,
 }

@@ -14,6 +14,7 @@ use crate::limits::Limits;
 use crate::owner::Owner;
 use crate::provider::{ActorProvider, RecordFilter};
 use crate::record::{DeadLetter, PendingMessage};
+use crate::timer::SetTimer;
 use crate::types::Types;
 use crate::verify::{VerifyReport, verify};
 
@@ -190,6 +191,8 @@ pub struct ActorView {
     pub pending: Vec<PendingMessage>,
     /// Given up, oldest first.
     pub dead_letters: Vec<DeadLetter>,
+    /// Its timers, the one that is due next first.
+    pub timers: Vec<SetTimer>,
 }
 
 impl JournalView {
@@ -230,6 +233,14 @@ impl JournalView {
         self.list(RecordFilter::DeadLetters).await
     }
 
+    /// The actors that have timers.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn with_timers(&self) -> Result<Vec<ActorId>, JournalError> {
+        self.list(RecordFilter::Timers).await
+    }
+
     /// One actor; None if there is none of this name.
     ///
     /// # Errors
@@ -249,6 +260,7 @@ impl JournalView {
                 dead_letters.extend(page);
             }
             Ok(Some(ActorView {
+                timers: record.timers.listed(&name),
                 actor: name,
                 position,
                 received: record.received,

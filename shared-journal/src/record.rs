@@ -12,6 +12,7 @@ use crate::id::{ActorId, Epoch, MessageId, MessageKey, Position, Sequence};
 use crate::lines::Lines;
 use crate::outcomes::Outcomes;
 use crate::rare::Rare;
+use crate::timers::Timers;
 
 /// What an actor's history adds up to. Checkpoints store it; recovery continues it.
 ///
@@ -54,6 +55,8 @@ pub(crate) struct ActorRecord {
     pub(crate) aged: Rare<Aged>,
     /// What it has received from other actors, and sent to them. Since version 5.
     pub(crate) lines: Lines,
+    /// Its timers. Since version 6.
+    pub(crate) timers: Rare<Timers>,
 }
 
 /// Who holds an actor, and why.
@@ -258,7 +261,9 @@ impl ActorRecord {
     }
 }
 
-fn owned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Payload<'static>, D::Error> {
+pub(crate) fn owned<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Payload<'static>, D::Error> {
     Payload::deserialize(deserializer).map(Payload::into_owned)
 }
 

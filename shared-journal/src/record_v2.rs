@@ -91,6 +91,7 @@ impl From<RecordV2<'_>> for ActorRecord {
             deleted: false,
             aged: Rare::default(),
             lines: Lines::default(),
+            timers: Rare::default(),
         }
     }
 }

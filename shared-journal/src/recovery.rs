@@ -15,6 +15,7 @@ use crate::record::{
     RecordedOutcome, RecordedStep, Stamp, Transient,
 };
 use crate::sabotage::sabotaged;
+use crate::timers::Timer;
 
 /// How long recorded outcomes are kept: the dedup window.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +51,12 @@ impl ActorRecord {
             (true, ActorEvent::MessageReceived { sequence, key, kind, payload, resend_of })
                 if sequence.0.checked_sub(1) == Some(self.received.0) && self.is_next(key) =>
             {
-                if let MessageKey::Line { line, number } = key {
-                    self.lines.receive(line, number);
+                match key {
+                    MessageKey::Line { line, number } => self.lines.receive(line, number),
+                    MessageKey::Timer { number, next_ms, .. } if !sabotaged("sabotage-timer") => {
+                        self.timers.fire(number, next_ms);
+                    }
+                    _ => {}
                 }
                 // Another operator may have discarded it in the same moment.
                 resend_of.into_iter().for_each(|letter| self.dead.remove(letter));
@@ -163,6 +168,18 @@ impl ActorRecord {
                 self.repair(&by, &why, action, stamp, window);
             }
 
+            (true, ActorEvent::TimerSet { number, due_ms, every, kind, payload })
+                if number > self.sent =>
+            {
+                self.sent = number;
+                let (kind, payload) = (kind.into_owned(), payload.into_owned());
+                self.timers.set(number, Timer { due_ms, every, kind, payload });
+            }
+
+            (true, ActorEvent::TimerCancelled { number }) if number <= self.sent => {
+                self.timers.cancel(number);
+            }
+
             // On its way while the actor was deleted.
             (
                 false,
@@ -201,6 +218,7 @@ impl ActorRecord {
             | RepairAction::DeadLetterDiscarded { .. }
             | RepairAction::DeadLettersResent { .. }
             | RepairAction::DeadLettersDiscarded { .. } => {}
+            RepairAction::TimerCancelled { number } => self.timers.cancel(number),
             RepairAction::Held => {
                 self.held = Some(Box::new(Held { by: by.to_owned(), why: why.to_owned() }));
             }
@@ -249,10 +267,11 @@ impl ActorRecord {
         }
     }
 
-    /// On a line nothing is received before what comes before it.
+    /// On a line nothing is received before what comes before it, and from a timer only when it is set.
     fn is_next(&self, key: MessageKey) -> bool {
         match key {
             MessageKey::Line { line, number } => self.lines.look(line, number) == Numbered::Next,
+            MessageKey::Timer { number, due_ms, .. } => self.timers.is_set(number, due_ms),
             _ => true,
         }
     }
@@ -329,7 +348,10 @@ impl ActorRecord {
             | ActorEvent::AttemptsCounted { sequence, .. } => {
                 format!("{} {sequence}", event.name())
             }
-            ActorEvent::MessageSent { number, .. } | ActorEvent::MessageDelivered { number } => {
+            ActorEvent::MessageSent { number, .. }
+            | ActorEvent::MessageDelivered { number }
+            | ActorEvent::TimerSet { number, .. }
+            | ActorEvent::TimerCancelled { number } => {
                 format!("{} {number}", event.name())
             }
             _ => event.name().to_owned(),

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::codec::{CodecError, Payload};
-use crate::engine::{Activation, Engine, GiveUp, Keep, Receiver, unshare};
+use crate::engine::{Activation, ByHand, Engine, Keep, Receiver, Wanted, unshare};
 use crate::error::JournalError;
 use crate::event::{ActorEvent, RepairAction};
 use crate::id::{ActorId, ActorNo, MessageId, Sequence};
 use crate::journal::EventJournal;
 use crate::record::PendingMessage;
 use crate::session::Session;
+use crate::timer::{Kept, TimerId};
 
 /// Longest name of who repairs, in bytes.
 pub const MAX_REPAIR_BY_BYTES: usize = 255;
@@ -62,6 +63,13 @@ pub struct Repair {
     journal: EventJournal,
     by: String,
     why: String,
+}
+
+/// Who did something.
+#[derive(PartialEq, Eq)]
+enum By {
+    Us,
+    Actor,
 }
 
 /// A message that waits.
@@ -155,35 +163,64 @@ impl Repair {
     /// [`JournalError::BeingHandled`]: the running actor has begun with it, so [`stop`](Self::stop) comes
     /// first. [`JournalError::NoSuchActor`], [`JournalError::NoSuchMessage`]; the journal has stopped.
     pub async fn give_up(&self, actor: &ActorId, sequence: Sequence) -> Result<(), JournalError> {
+        let missing = || JournalError::NoSuchMessage { actor: actor.clone(), sequence };
+        let waits = |activation: &Activation| {
+            let waits = activation.pending.iter().any(|it| it.sequence == sequence);
+            if waits { Ok(RepairAction::GivenUp { sequence }) } else { Err(missing()) }
+        };
+        if self.by_hand(actor, Wanted::GiveUp(sequence), waits).await? == By::Us {
+            self.journal.engine().shared().count_dead_letter();
+        }
+        Ok(())
+    }
+
+    /// Cancels a timer of an actor, running or not. If it runs, the call waits until that looks, as in
+    /// [`give_up`](Self::give_up). One whose message is received already has fired: give that up.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchActor`], [`JournalError::NoSuchTimer`]; the journal has stopped.
+    pub async fn cancel_timer(&self, actor: &ActorId, timer: &TimerId) -> Result<(), JournalError> {
+        let missing = || JournalError::NoSuchTimer { actor: actor.clone(), timer: timer.clone() };
+        let Kept::Record(number) = timer.kept_by(actor) else { return Err(missing()) };
+        let is_set = |activation: &Activation| {
+            let is_set = activation.timers.contains_key(&number);
+            if is_set { Ok(RepairAction::TimerCancelled { number }) } else { Err(missing()) }
+        };
+        self.by_hand(actor, Wanted::Cancel(number), is_set).await.map(drop)
+    }
+
+    /// Lets a running actor do something, or does it in the name of one that does not run.
+    async fn by_hand(
+        &self,
+        actor: &ActorId,
+        what: Wanted,
+        decide: impl Fn(&Activation) -> Result<RepairAction<'static>, JournalError>,
+    ) -> Result<By, JournalError> {
         let engine = self.journal.engine();
         loop {
-            let given_up = match engine.receiver(actor.clone()).await? {
+            let outcome = match engine.receiver(actor.clone()).await? {
                 Receiver::Running(running) => {
-                    let (durable, given_up) = oneshot::channel();
+                    let (durable, outcome) = oneshot::channel();
                     let (by, why) = (self.by.clone(), self.why.clone());
-                    running.halt.give_up(GiveUp { sequence, by, why, durable });
-                    given_up
+                    running.halt.do_by_hand(ByHand { what, by, why, durable });
+                    outcome
                 }
                 Receiver::Asker(activation) => {
-                    let decide = |activation: &Activation| {
-                        if !activation.pending.iter().any(|it| it.sequence == sequence) {
-                            return Err(JournalError::NoSuchMessage {
-                                actor: actor.clone(),
-                                sequence,
-                            });
-                        }
-                        Ok(RepairAction::GivenUp { sequence })
-                    };
                     self.apply_to(&engine, actor, *activation, decide).await?;
-                    engine.shared().count_dead_letter();
-                    return Ok(());
+                    return Ok(By::Us);
                 }
             };
             // If it is dropped, the actor has ended.
-            if let Ok(outcome) = given_up.await {
+            if let Ok(outcome) = outcome.await {
                 outcome.map_err(unshare)?;
-                self.log(actor, &RepairAction::GivenUp { sequence });
-                return Ok(());
+                self.log(
+                    actor,
+                    &match what {
+                        Wanted::GiveUp(sequence) => RepairAction::GivenUp { sequence },
+                        Wanted::Cancel(number) => RepairAction::TimerCancelled { number },
+                    },
+                );
+                return Ok(By::Actor);
             }
         }
     }

@@ -93,6 +93,7 @@ pub(crate) fn push_receipt(
         &letter.payload,
         Some(letter.sequence),
     ))?;
+    session.running().dead.remove(letter.size());
     Ok(sequence)
 }
 

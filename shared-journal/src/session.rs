@@ -1,5 +1,8 @@
 //! One activation of an actor: the right to write its history.
 
+mod sending;
+mod timers;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,10 +19,10 @@ use crate::event::ActorEvent;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::ids::{Ids, Seen};
 use crate::lines::{Lines, Numbered};
-use crate::outbox::{Addressed, Outbox, Sent};
 use crate::rare::{Empty, Rare};
-use crate::record::{ActorRecord, OutgoingMessage, PendingMessage, RecordedOutcome};
+use crate::record::{ActorRecord, PendingMessage, RecordedOutcome};
 use crate::sabotage::sabotaged;
+use crate::timers::SetTimers;
 use crate::undelivered::Undelivered;
 
 /// What a run of one message and a small state takes.
@@ -57,6 +60,9 @@ pub(crate) struct Session {
     lines: Lines,
     /// The last message of each line that was received in this activation.
     line_places: Rare<LinePlaces>,
+    timers: Rare<SetTimers>,
+    /// What was added changes when the next timer is due.
+    moves_timers: bool,
     /// The last message that is done in what was added, and in what was submitted and is not known to be
     /// durable.
     done: Option<Sequence>,
@@ -117,6 +123,8 @@ impl Session {
             ids,
             lines: activation.lines,
             line_places: Rare::default(),
+            timers: activation.timers.into(),
+            moves_timers: false,
             done: None,
             submitted: VecDeque::new(),
             captured: activation.state.is_some(),
@@ -140,51 +148,6 @@ impl Session {
 
     pub(crate) fn state(&self) -> Option<&Payload<'static>> {
         self.state.as_ref()
-    }
-
-    /// The outbox of this activation.
-    pub(crate) fn outbox(&self) -> Outbox {
-        let Shared { codec, limits, relay, checks_values, .. } = &**self.engine.shared();
-        let (relayed, undelivered) = (relay.get().is_some(), self.undelivered.clone());
-        Outbox::new(self.actor.clone(), *codec, limits.message_bytes, relayed, self.sent)
-            .checked(*checks_values)
-            .bounded(limits.outbox_bytes, undelivered)
-    }
-
-    /// Gives what is sent its places on its lines.
-    pub(crate) fn address(&mut self, sent: Vec<OutgoingMessage>) -> Vec<Addressed> {
-        self.has_sent |= !sent.is_empty();
-        self.lines.address(&self.actor, sent)
-    }
-
-    /// Adds messages to the run.
-    pub(crate) fn send(&mut self, messages: &[Addressed]) -> Result<(), JournalError> {
-        for Addressed { message, .. } in messages {
-            let OutgoingMessage { number, to, id, kind, payload } = message;
-            self.push(&ActorEvent::MessageSent {
-                number: *number,
-                to: to.clone(),
-                id: *id,
-                kind: Cow::Borrowed(kind),
-                payload: payload.as_borrowed(),
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Says that messages are sent, when they are durable.
-    pub(crate) fn relay(&self, messages: Vec<Addressed>) -> impl FnOnce() + Send + use<> {
-        // Most runs send nothing, and what is cloned here is dropped by another thread.
-        let sent = self.engine.shared().relay.get().filter(|_| !messages.is_empty()).map(|relay| {
-            let (no, undelivered) = (self.lease.no, self.undelivered.clone());
-            (relay.clone(), Sent { no, messages, undelivered })
-        });
-        move || {
-            if let Some((relay, sent)) = sent {
-                // Without a relay the next owner finds them.
-                let _ = relay.send(sent);
-            }
-        }
     }
 
     pub(crate) fn halt(&self) -> &Halt {
@@ -215,9 +178,13 @@ impl Session {
             return Err(seen);
         }
         self.received = self.received.next();
-        if let MessageKey::Line { line, number } = key {
-            self.lines.receive(line, number);
-            self.line_places.insert(line, self.received);
+        match key {
+            MessageKey::Line { line, number } => {
+                self.lines.receive(line, number);
+                self.line_places.insert(line, self.received);
+            }
+            MessageKey::Timer { number, next_ms, .. } => self.timer_fired(number, next_ms),
+            _ => {}
         }
         // Most messages have no key that is remembered, and need no look at the clock.
         if matches!(key, MessageKey::Caller(_) | MessageKey::Generated(_)) {
@@ -243,8 +210,13 @@ impl Session {
 
     /// Whether a message under this key was received before.
     fn look(&self, key: MessageKey, fingerprint: Option<u64>) -> Seen {
-        let MessageKey::Line { line, number } = key else {
-            return self.ids.look(key, fingerprint);
+        let (line, number) = match key {
+            MessageKey::Line { line, number } => (line, number),
+            MessageKey::Timer { number, due_ms, .. } if self.is_set(number, due_ms) => {
+                return Seen::New;
+            }
+            MessageKey::Timer { .. } => return Seen::Known { first: Sequence(0) },
+            _ => return self.ids.look(key, fingerprint),
         };
         match self.lines.look(line, number) {
             Numbered::Next => Seen::New,
@@ -346,10 +318,15 @@ impl Session {
 
     /// Adds an event to the run.
     pub(crate) fn push(&mut self, event: &ActorEvent<'_>) -> Result<(), JournalError> {
-        let Self { spawned, actor, entries, count, lease, engine, .. } = self;
+        let Self { spawned, actor, entries, count, lease, engine, moves_timers, .. } = self;
         if entries.is_empty() {
             entries.reserve(ENTRIES_BYTES);
         }
+        *moves_timers |= matches!(
+            event,
+            ActorEvent::TimerSet { .. }
+                | ActorEvent::MessageReceived { key: MessageKey::Timer { .. }, .. }
+        );
         let mut push = |event: &ActorEvent<'_>| {
             *count += 1;
             push_entry(entries, lease.no, event).map_err(|error| JournalError::Store {
@@ -459,6 +436,9 @@ impl Session {
         if let (Ok(ticket), Some(done)) = (&submitted, self.done.take()) {
             self.submitted.push_back((*ticket, done));
         }
+        if let (Ok(ticket), true) = (&submitted, std::mem::take(&mut self.moves_timers)) {
+            shared.look_at_timers(*ticket);
+        }
         submitted.map(drop)
     }
 
@@ -466,6 +446,7 @@ impl Session {
     pub(crate) fn discard(&mut self) {
         self.entries.clear();
         self.count = 0;
+        self.moves_timers = false;
     }
 
     /// The event of a message's receipt.

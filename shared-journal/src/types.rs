@@ -140,6 +140,11 @@ impl Types {
             let what = format!("message {} to {} of type {}", sent.number, sent.to, sent.kind);
             wrong(place.clone(), what, sent.payload.check());
         }
+        let timers = record.timers.iter();
+        problems.extend(timers.filter_map(|(_, timer)| {
+            // It has no place in the receipt order yet.
+            self.message_problem(actor, place, Sequence(0), &timer.kind, &timer.payload)
+        }));
         let pending = record.pending.iter();
         problems.extend(pending.filter_map(|message| {
             self.message_problem(actor, place, message.sequence, &message.kind, &message.payload)

@@ -1,6 +1,7 @@
 //! How much of an actor is on its way.
 //!
-//! Counted from the submission of a message until it is durable that it has arrived. The actor's outbox
+//! Counted from the submission of a message until it is durable that it has arrived, and of a timer until it
+//! fires. The actor's outbox
 //! and the relay have the same count.
 
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::id::ActorNo;
 use crate::outbox::{Addressed, size_of};
 use crate::record::OutgoingMessage;
+use crate::timers::Timers;
 
 /// Bytes of messages that an actor has sent and that have not arrived.
 #[derive(Debug, Default)]
@@ -29,8 +31,12 @@ impl Undelivered {
 
     /// They have arrived.
     pub(crate) fn arrived(&self, messages: &[Addressed]) {
-        let sizes = messages.iter().map(|it| size_of(&it.message));
-        self.0.fetch_sub(sizes.sum(), Ordering::Relaxed);
+        self.settled(messages.iter().map(|it| size_of(&it.message)).sum());
+    }
+
+    /// So many bytes are in the outbox no more.
+    pub(crate) fn settled(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -39,8 +45,13 @@ impl Undelivered {
 pub(crate) struct AllUndelivered(Mutex<FxHashMap<ActorNo, Weak<Undelivered>>>);
 
 impl AllUndelivered {
-    /// Of an actor whose outbox has these messages, if nobody knows better.
-    pub(crate) fn of(&self, no: ActorNo, outbox: &VecDeque<OutgoingMessage>) -> Arc<Undelivered> {
+    /// Of an actor with these messages in its outbox and these timers, if nobody knows better.
+    pub(crate) fn of(
+        &self,
+        no: ActorNo,
+        outbox: &VecDeque<OutgoingMessage>,
+        timers: &Timers,
+    ) -> Arc<Undelivered> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(&no).and_then(Weak::upgrade) {
             return known;
@@ -49,7 +60,7 @@ impl AllUndelivered {
             // Before it grows: those that are gone make room.
             all.retain(|_, undelivered| undelivered.strong_count() > 0);
         }
-        let bytes = outbox.iter().map(size_of).sum();
+        let bytes = outbox.iter().map(size_of).sum::<usize>() + timers.bytes();
         let undelivered = Arc::new(Undelivered(AtomicUsize::new(bytes)));
         all.insert(no, Arc::downgrade(&undelivered));
         undelivered
@@ -61,7 +72,7 @@ mod tests {
     use super::*;
     use crate::codec::{Codec, Payload};
     use crate::id::{ActorId, MessageId};
-    use crate::outbox::{Outbox, OutboxError};
+    use crate::outbox::{Outbox, OutboxError, Put};
 
     #[test]
     fn it_is_full_until_something_arrives() {
@@ -75,7 +86,8 @@ mod tests {
         };
         let one = size_of(&message);
         let all = AllUndelivered::default();
-        let undelivered = all.of(ActorNo(1), &VecDeque::from([message]));
+        let timers = Timers::default();
+        let undelivered = all.of(ActorNo(1), &VecDeque::from([message]), &timers);
         let outbox = Outbox::new(ActorId::new("a", "1"), Codec::Json, 100, true, 7);
         let outbox = outbox.bounded(3 * one, undelivered.clone());
         let full = |outbox: &Outbox| match outbox.tell(&to, "note", &0) {
@@ -92,10 +104,13 @@ mod tests {
         outbox.take_back();
         assert_eq!(full(&outbox), None);
         let key = crate::id::MessageKey::Anonymous;
-        let taken: Vec<_> =
-            outbox.take().into_iter().map(|message| Addressed { key, message }).collect();
+        let addressed = |put: Put| match put {
+            Put::Message(message) => Addressed { key, message },
+            put => panic!("{put:?}"),
+        };
+        let taken: Vec<_> = outbox.take().into_iter().map(addressed).collect();
         assert_eq!([full(&outbox), full(&outbox)], [None, Some(3 * one)]);
-        all.of(ActorNo(1), &VecDeque::new()).arrived(&taken[..1]);
+        all.of(ActorNo(1), &VecDeque::new(), &timers).arrived(&taken[..1]);
         assert_eq!([full(&outbox), full(&outbox)], [None, Some(3 * one)]);
     }
 }

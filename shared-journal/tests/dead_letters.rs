@@ -147,22 +147,25 @@ async fn an_actor_with_too_many_dead_letters_takes_nothing_new_until_somebody_ac
         accept(&mut mailbox, id, "1").unwrap();
     }
     fail_all(&mut mailbox);
-    settle(&journal).await;
     assert_eq!(sequences(&journal).await, [1, 2, 3, 4, 5], "what was received is handled");
     let refused = accept(&mut mailbox, 6, "1").unwrap_err();
     assert!(matches!(refused, JournalError::DeadLettersFull { count: 5, .. }), "{refused}");
     assert!(!refused.is_retryable());
     accept(&mut mailbox, 5, "1").unwrap();
     journal.discard_dead_letters(&actor(), Sequence(1)..=Sequence(3)).await.unwrap();
-    settle(&journal).await;
+    // At once, and again and again.
     accept(&mut mailbox, 6, "1").unwrap();
+    fail_all(&mut mailbox);
+    accept(&mut mailbox, 7, "1").unwrap_err();
+    assert_eq!(journal.resend_dead_letters(&actor(), Sequence(0)..=Sequence(0)).await.unwrap(), 0);
+    journal.discard_dead_letter(&actor(), Sequence(6)).await.unwrap();
+    accept(&mut mailbox, 7, "1").unwrap();
 
     let limits = Limits { attempts: 1, dead_letter_bytes: 1000, ..Limits::default() };
     let journal = open(&folder.path().join("bytes.db"), &limits).await;
     let mut mailbox = journal.activate(&actor()).await.unwrap();
     accept(&mut mailbox, 1, &"x".repeat(1000)).unwrap();
     fail_all(&mut mailbox);
-    settle(&journal).await;
     let refused = accept(&mut mailbox, 2, "1").unwrap_err();
     assert!(matches!(refused, JournalError::DeadLettersFull { count: 1, .. }), "{refused}");
     drop((mailbox, journal));

@@ -16,9 +16,9 @@ use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry, OrchestrationStatus};
 use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::{
-    Missed, WorkflowResult, for_runtime, next_event, register, register_orchestrations,
+    WorkflowResult, for_runtime, next_event, register, register_orchestrations,
 };
-use duroxide_actix::journal::{DurableMessage, DurableState};
+use duroxide_actix::journal::{DurableMessage, DurableState, Missed};
 use duroxide_actix::{
     ActorRef, ClusterActors, DurableActor, DurableEffects, WorkflowActors, WrappedHost,
 };

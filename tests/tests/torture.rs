@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 /// Each promise that can be broken, and a seed whose first programs show it.
-const SABOTAGES: [&str; 22] = [
+const SABOTAGES: [&str; 23] = [
     "early-reply",
     "known-ids",
     "state",
@@ -32,6 +32,7 @@ const SABOTAGES: [&str; 22] = [
     "reply-limit",
     "run-sends",
     "dead-letter",
+    "timer",
 ];
 
 /// Most kills before a sabotage must be found. Each of these is found by the first few; the fence needs a

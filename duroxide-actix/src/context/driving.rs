@@ -23,6 +23,8 @@ pub(super) trait Drive<A: Actor> {
     fn poll_closing(&mut self, cx: &task::Context<'_>);
     fn poll_over_limit(&mut self, cx: &mut task::Context<'_>) -> Poll<String>;
     fn over_limit(&mut self, error: &str, act: &mut A, ctx: &mut A::Context);
+    fn ended_itself(&mut self);
+    fn end_if_asked(&mut self);
     fn touch(&mut self);
     fn has_run(&self) -> bool;
     fn has_failed(&self) -> bool;
@@ -70,6 +72,14 @@ where
 
     fn over_limit(&mut self, error: &str, act: &mut A, ctx: &mut A::Context) {
         Self::over_limit(self, error, act, ctx);
+    }
+
+    fn ended_itself(&mut self) {
+        Self::ended_itself(self);
+    }
+
+    fn end_if_asked(&mut self) {
+        Self::end_if_asked(self);
     }
 
     fn touch(&mut self) {

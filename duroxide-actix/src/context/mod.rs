@@ -51,6 +51,9 @@ use crate::message::Table;
 ///   whose handler called it. `notify_later` is journaled when its time has come; the timer itself
 ///   is not durable.
 /// - Dropping the future of a `send` does not take the message back.
+/// - An actor that stops itself before a durable handler is done has failed at that message: it is handled again
+///   at the next start, and a dead letter after [`Limits::attempts`](crate::journal::Limits::attempts). In plain
+///   actix its reply is dropped.
 /// - [`stop`](ActorContext::stop) captures the state first and so takes effect at the end of the
 ///   current poll. [`terminate`](ActorContext::terminate) is immediate, and leaves what was not
 ///   committed to the next start.
@@ -274,6 +277,24 @@ impl<A: Actor<Context = Self>> DurableContext<A> {
             return true;
         }
         driver.has_run()
+    }
+
+    /// The context has ended.
+    fn ended(&mut self) {
+        if let Some(driver) = &mut self.driver {
+            driver.ended_itself();
+        }
+    }
+
+    /// Whether somebody wants the actor to end, while it waits for a future.
+    fn is_cut_off(&mut self) -> bool {
+        // Not by actix's context: it moves what it waits for to where it cannot be seen.
+        if !self.waits.any() {
+            return false;
+        }
+        let Some(driver) = &mut self.driver else { return false };
+        driver.end_if_asked();
+        driver.has_failed()
     }
 
     /// At the end of a poll: submits what there is.

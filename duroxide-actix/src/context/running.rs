@@ -35,7 +35,14 @@ impl<A: Actor<Context = DurableContext<A>>> Future for Running<A> {
             }
             resume_unwind(panic)
         });
-        if polled.is_ready() || !context.ctx().has_run(cx) {
+        if polled.is_ready() {
+            context.ctx().ended();
+            return polled;
+        }
+        if context.ctx().is_cut_off() {
+            return Poll::Ready(());
+        }
+        if !context.ctx().has_run(cx) {
             return polled;
         }
         context.ctx().ending = true;

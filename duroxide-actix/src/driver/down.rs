@@ -123,6 +123,22 @@ where
         self.restore(act);
     }
 
+    /// The context has ended by itself.
+    pub(crate) fn ended_itself(&mut self) {
+        if self.is_up() && self.mailbox.asked_to_stop().is_none() {
+            self.mailbox.ended_itself();
+        }
+    }
+
+    /// Where nothing of the actor can run before a wait ends: whether somebody wants it to end.
+    pub(crate) fn end_if_asked(&mut self) {
+        if self.is_up()
+            && let Some(error) = self.mailbox.asked_to_stop()
+        {
+            self.fail(error);
+        }
+    }
+
     /// What runs in the actor's context panicked. Whether there was a message to blame for it.
     pub(crate) fn context_panicked(&mut self, error: &str) -> bool {
         self.forget_own();

@@ -54,7 +54,11 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
         });
         let outcome = AssertUnwindSafe(polling).catch_unwind().await;
         let text = match outcome {
-            Ok(End::Stopped) => break,
+            Ok(End::Stopped) => {
+                driver.borrow_mut().ended_itself();
+                break;
+            }
+            Ok(End::Asked) => break,
             Ok(End::OverLimit(text)) => Some(text),
             Ok(End::Down) => None,
             Err(panic) => Some(caught(panic)),
@@ -103,6 +107,8 @@ pub(super) async fn keep<A: DurableActor + Actor<Context = Context<A>>>(
 /// Why a context runs no more.
 enum End {
     Stopped,
+    /// From outside, while it waits for a future.
+    Asked,
     OverLimit(String),
     Down,
 }
@@ -128,8 +134,15 @@ fn poll<A: DurableActor + Actor<Context = Context<A>>>(
     if let Poll::Ready(over_limit) = driver.borrow_mut().poll_over_limit(cx) {
         return Poll::Ready(End::OverLimit(over_limit));
     }
+    if !turn.has_pumped() {
+        // The actor waits for a future.
+        driver.borrow_mut().end_if_asked();
+    }
     if driver.borrow().is_down() {
         return Poll::Ready(End::Down);
+    }
+    if driver.borrow().has_failed() {
+        return Poll::Ready(End::Asked);
     }
     driver.borrow_mut().poll_closing(cx);
     if !driver.borrow().has_run() {

@@ -75,6 +75,7 @@ impl<A: DurableActor + Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
         _: &mut TaskContext<'_>,
     ) -> Poll<()> {
         let this = &mut *self;
+        this.turn.pump();
         if std::mem::take(&mut this.first) {
             this.note_futures(ctx);
             this.queue.set_started(ctx.parts().capacity());

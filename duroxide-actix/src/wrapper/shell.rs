@@ -82,8 +82,9 @@ use crate::start::{load, synced};
 ///   the wait ends.
 /// - A `ctx.stop()` outside of a handler of a durable message, from an interval say, takes effect
 ///   before this crate sees it: it is not in the history, and what was changed in the same poll is not
-///   captured. In a future of `ctx.wait` it leaves the message whose handler waits to the next start.
-///   [`DurableContext`] captures it.
+///   captured. In a future of a durable handler, or in one of `ctx.wait`, it is a failed attempt at the message
+///   whose handler is not done, even if the future is done with it: the message is handled again at the next start, and a
+///   dead letter after [`Limits::attempts`](crate::journal::Limits::attempts). [`DurableContext`] captures it.
 pub struct DurableActixActor<A: DurableActor + Actor<Context = Context<A>>> {
     actor: ActorId,
     queue: Rc<Queue<A>>,

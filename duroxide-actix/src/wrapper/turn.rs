@@ -16,6 +16,8 @@ pub(super) struct Turn {
     task: RefCell<Option<Waker>>,
     /// Something else than the pump was woken.
     has_others: Cell<bool>,
+    /// The pump was polled.
+    has_pumped: Cell<bool>,
     /// The second poll, after everything has run: the pump ends the run.
     is_last: Cell<bool>,
 }
@@ -45,12 +47,21 @@ impl Turn {
         let mut task = self.task.borrow_mut();
         // Mostly it is the same one, and nothing is cloned.
         task.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+        self.has_pumped.set(false);
         self.has_others.set(self.others.woken.swap(false, Ordering::AcqRel));
         self.others.clone().into()
     }
 
     pub(super) fn has_others(&self) -> bool {
         self.has_others.get()
+    }
+
+    pub(super) fn pump(&self) {
+        self.has_pumped.set(true);
+    }
+
+    pub(super) fn has_pumped(&self) -> bool {
+        self.has_pumped.get()
     }
 
     pub(super) fn set_last(&self, is_last: bool) {

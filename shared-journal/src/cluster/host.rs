@@ -57,6 +57,12 @@ pub trait Hosted: Send + 'static {
     /// # Errors
     /// The actor has stopped; the message comes back.
     async fn deliver(&mut self, parcel: Parcel) -> Result<(), Parcel>;
+
+    /// Whether the actor takes nothing more, as far as is known: it is started anew when one of its timers is
+    /// due.
+    fn has_ended(&self) -> bool {
+        false
+    }
 }
 
 /// A message for an actor.

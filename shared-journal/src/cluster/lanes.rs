@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use lru::LruCache;
 use rustc_hash::FxHashMap;
 use tokio::sync::Semaphore;
@@ -16,12 +18,16 @@ use super::host::{Delivered, Host, Hosted, Parcel, WayBack};
 use crate::error::JournalError;
 use crate::id::ActorId;
 use crate::journal::EventJournal;
-use crate::mailbox::error_text;
+use crate::mailbox::{error_text, panic_text};
 
 /// Lanes of which one that is idle is let go, if there are too many.
 const LOOKED_AT: usize = 64;
 /// Before what an ended actor had is delivered again.
 const RETRY: Duration = Duration::from_millis(10);
+/// And at most, if it ends again and again.
+const RETRY_AT_MOST: Duration = Duration::from_secs(5);
+/// One that lives for so long is not one that ends again and again.
+const LIVES: Duration = Duration::from_secs(10);
 /// How long an actor that is leaving memory is waited for before it is started again.
 const LEAVING: Duration = Duration::from_secs(30);
 
@@ -61,7 +67,7 @@ impl Lanes {
         self.send(actor, Some(parcel));
     }
 
-    /// Starts an actor, so that it handles what an earlier owner received.
+    /// Starts an actor, so that it handles what an earlier owner received, or what its timers send.
     pub(super) fn wake(&self, actor: &ActorId) {
         self.send(actor, None);
     }
@@ -91,7 +97,8 @@ impl Lanes {
             let name = actor.clone();
             let places = Arc::new(Semaphore::new(self.places));
             let (host, journal) = (host.clone(), self.journal.clone());
-            let runner = Runner { host, journal, actor: name, running: None };
+            let (pause, started) = (RETRY, Instant::now());
+            let runner = Runner { host, journal, actor: name, running: None, pause, started };
             tokio::spawn(runner.run(parcels, waiting.clone(), places));
             Lane { queue, waiting }
         });
@@ -116,6 +123,9 @@ struct Runner {
     journal: EventJournal,
     actor: ActorId,
     running: Option<Box<dyn Hosted>>,
+    /// Before it is started again with what it had as it ended: longer each time, until it lives longer.
+    pause: Duration,
+    started: Instant,
 }
 
 impl Runner {
@@ -177,7 +187,9 @@ impl Runner {
         lost.extend(std::iter::from_fn(|| returned.try_recv().ok()));
         tracing::debug!(actor = %self.actor, messages = lost.len(), "delivered again");
         self.running = None;
-        tokio::time::sleep(RETRY).await;
+        self.pause = if self.started.elapsed() > LIVES { RETRY } else { self.pause };
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(RETRY_AT_MOST);
         for (number, mut parcel) in lost {
             parcel.come_back(number, way_back);
             self.hand_over(Some(parcel)).await;
@@ -187,10 +199,16 @@ impl Runner {
     /// Starts the actor if it does not run, and puts the message into its mailbox. If the actor has ended,
     /// the message comes back.
     async fn hand_over(&mut self, parcel: Option<Parcel>) {
+        if parcel.is_none() && self.running.as_ref().is_some_and(|hosted| hosted.has_ended()) {
+            self.running = None;
+        }
         let hosted = match &mut self.running {
             Some(hosted) => hosted,
             None => match start_hosted(&*self.host, &self.journal, &self.actor).await {
-                Ok(hosted) => self.running.insert(hosted),
+                Ok(hosted) => {
+                    self.started = Instant::now();
+                    self.running.insert(hosted)
+                }
                 Err(error) => {
                     tracing::error!(actor = %self.actor, error = error_text(&error), "the actor does not start");
                     if let Some(parcel) = parcel {
@@ -219,7 +237,12 @@ pub(crate) async fn start_hosted(
 ) -> Result<Box<dyn Hosted>, Arc<JournalError>> {
     let begin = Instant::now();
     loop {
-        match host.start(journal, actor.id()).await {
+        let starting = AssertUnwindSafe(host.start(journal, actor.id())).catch_unwind();
+        let started = starting.await.unwrap_or_else(|panic| {
+            let (actor, reason) = (actor.clone(), panic_text(&*panic));
+            Err(Arc::new(JournalError::NotMade { actor, reason }))
+        });
+        match started {
             Err(error)
                 if matches!(&*error, JournalError::AlreadyActive { .. })
                     && begin.elapsed() < LEAVING =>

@@ -125,6 +125,7 @@ impl Tenure {
         let mut answers = Answers::new();
         let mut refused = BTreeSet::new();
         let mut again = Instant::now();
+        let mut awaited = self.journal.awaited();
         // There may be letters that nobody told of.
         let mut look = true;
         loop {
@@ -155,6 +156,7 @@ impl Tenure {
                     self.settle(settled).await;
                 }
                 () = self.wake.notified(), if !ending => look = true,
+                Some(actor) = awaited.recv(), if !ending => self.lanes.wake(&actor),
                 () = tokio::time::sleep(RETRY_REFUSED), if !ending && !refused.is_empty() => {}
                 () = tokio::time::sleep(self.news.patience()), if !ending => look = true,
             }
@@ -248,6 +250,10 @@ impl Tenure {
                         metrics::counter!("journal_undeliverable_letters_total").increment(1);
                     }
                     return Some(Opened::Refused(number));
+                }
+                if let (Outcome::IdReused, None) = (&outcome, &reply_to) {
+                    tracing::error!(%actor, number, "a letter is dropped: its sender was told that it is accepted, and its id was used before for another message");
+                    metrics::counter!("journal_reused_letters_total").increment(1);
                 }
                 let reply = reply_to.zip(id).and_then(|(client, id)| {
                     let bytes = Answer { id, outcome, correlation }.encode().ok()?;

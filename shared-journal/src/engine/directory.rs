@@ -1,5 +1,6 @@
 //! The directory: a thread that knows every actor as the durable log has it.
 
+mod ringing;
 mod saving;
 
 use std::ops::RangeInclusive;
@@ -27,6 +28,7 @@ use crate::id::{ActorId, ActorNo, MessageId, MessageKey, Position, Sequence};
 use crate::mailbox::error_text;
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
+use crate::rare::Rare;
 use crate::record::{DeadLetter, Outcome, RecordedOutcome};
 
 /// One request discards no more letters than this: commits stay small.
@@ -112,8 +114,9 @@ impl Directory {
         loop {
             // Before the first wait: a long tail that was recovered holds the writer up.
             self.keep_saving()?;
+            let pause = self.ring()?;
             let eager = !self.waiting.is_empty();
-            for mail in self.shared.directory.take(eager) {
+            for mail in self.shared.directory.take(eager, pause) {
                 if let Flow::End = self.receive(mail)? {
                     return Ok(());
                 }
@@ -238,7 +241,11 @@ impl Directory {
                 let sent = self.with(&actor, |no, slot| Sent {
                     no,
                     messages: slot.record.lines.address_again(&actor, &slot.record.outbox),
-                    undelivered: shared.undelivered.of(no, &slot.record.outbox),
+                    undelivered: shared.undelivered.of(
+                        no,
+                        &slot.record.outbox,
+                        &slot.record.timers,
+                    ),
                 });
                 drop(reply.send(sent));
             }
@@ -268,6 +275,12 @@ impl Directory {
                 self.next_checkpoint.push(reply);
             }
             Request::WriterDone { reply } => self.writer_done.push(reply),
+            Request::Fold { folded } => {
+                if let Some(folded) = folded {
+                    let _ = folded.send(());
+                }
+            }
+            Request::AddStarter { starter } => self.slots.alarms.add_starter(starter),
         }
         Ok(None)
     }
@@ -286,6 +299,7 @@ impl Directory {
             Some(no) => no,
             None => self.slots.create(actor.clone()),
         };
+        self.slots.touch_timers(no);
         let Some(slot) = self.slots.get_mut(no).filter(|slot| !slot.active) else {
             return match self.slots.get(no).and_then(|slot| slot.running.as_ref()) {
                 Some(_) => Err(JournalError::AlreadyActive { actor: actor.clone() }),
@@ -305,7 +319,7 @@ impl Directory {
             self.shared.watch.add(&running);
         }
         let record = &slot.record;
-        let undelivered = self.shared.undelivered.of(no, &record.outbox);
+        let undelivered = self.shared.undelivered.of(no, &record.outbox, &record.timers);
         Ok(Some(Activation {
             lease: Lease { shared: self.shared.clone(), no },
             running,
@@ -315,6 +329,7 @@ impl Directory {
             sent: record.sent,
             undelivered,
             lines: record.lines.clone(),
+            timers: record.timers.set_timers(),
             state: record.state.clone(),
             pending: record.pending.iter().cloned().collect(),
             steps: record.steps.clone(),
@@ -352,6 +367,10 @@ impl Directory {
             self.active -= usize::from(slot.active);
             slot.active = false;
             slot.running = None;
+            slot.told = Rare::default();
+            if !slot.record.timers.is_empty() {
+                self.slots.settle_timer(no);
+            }
         }
         self.slots.evict(no);
     }
@@ -476,9 +495,11 @@ impl Directory {
                     !slot.record.pending.is_empty() || !slot.record.outbox.is_empty()
                 }
                 RecordFilter::DeadLetters => !slot.record.dead.is_empty(),
+                RecordFilter::Timers => !slot.record.timers.is_empty(),
             };
             if matches {
-                actors.push(ListedActor { no, actor: slot.actor.clone() });
+                let due_ms = slot.record.timers.next_ms();
+                actors.push(ListedActor { no, actor: slot.actor.clone(), due_ms });
             }
         }
         actors.sort_unstable_by_key(|listed| listed.no);

@@ -37,6 +37,8 @@ pub(crate) struct Gauges {
     oldest_dead_ms: AtomicU64,
     /// Of the fullest dedup window, in thousandths.
     window_use: AtomicU64,
+    /// Actors with a timer that is due, which do not run.
+    pub(super) timers_awaited: AtomicU64,
     /// The directory was asked to look and has not done it.
     asked: AtomicBool,
 }
@@ -80,10 +82,12 @@ impl Shared {
         let Gauges { durable, folded, checkpoint_ms, oldest_pending_ms, window_use, .. } =
             &self.gauges;
         let Gauges { dead_letters, oldest_dead_ms, .. } = &self.gauges;
+        let awaited = &self.gauges.timers_awaited;
         let labels = [("shard", self.shard.to_string())];
         let read = |from: &AtomicU64| from.load(Ordering::Relaxed);
         let now = self.clock_ms();
         let age = |since: u64| now.saturating_sub(since) as f64 / 1000.0;
+        metrics::gauge!("journal_timers_awaited", &labels).set(read(awaited) as f64);
         metrics::gauge!("journal_queue_bytes", &labels).set(self.queue.waiting_bytes() as f64);
         // The directory first: what it has was durable before.
         let folded = read(folded);

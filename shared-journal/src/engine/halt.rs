@@ -1,12 +1,13 @@
-//! How a running actor is asked from outside: to stop, to receive dead letters again, and to give up
-//! messages that wait.
+//! How a running actor is asked from outside: to stop, to receive dead letters again and what timers send, and
+//! to give up messages that wait.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
+use super::alarms::DueTimer;
 use super::bell::Bell;
-use super::letters::{Batch, GiveUp, Letterbox};
+use super::letters::{Batch, ByHand, Letterbox};
 use crate::error::JournalError;
 
 /// Of one activation. The directory asks it to stop; whoever sends dead letters again gives it those, and
@@ -50,16 +51,33 @@ impl Halt {
         self.bell.ring();
     }
 
-    /// Asks it to give a message up.
-    pub(crate) fn give_up(&self, give_up: GiveUp) {
-        self.letters.push_give_up(give_up);
+    /// Tells it of timers that are due.
+    pub(super) fn remind(&self, due: Vec<DueTimer>) {
+        self.letters.push_due(due);
         self.empty_if_asked();
         self.bell.ring();
     }
 
-    /// What it is to give up, if there is something.
-    pub(crate) fn take_give_ups(&self) -> Vec<GiveUp> {
-        if self.letters.has_give_ups() { self.letters.take_give_ups() } else { Vec::new() }
+    /// Whether it has timers that are due.
+    pub(crate) fn has_due(&self) -> bool {
+        self.letters.has_due()
+    }
+
+    /// The one that comes next.
+    pub(crate) fn take_due(&self) -> Option<DueTimer> {
+        self.letters.take_due()
+    }
+
+    /// Asks it to do something by hand.
+    pub(crate) fn do_by_hand(&self, by_hand: ByHand) {
+        self.letters.push_by_hand(by_hand);
+        self.empty_if_asked();
+        self.bell.ring();
+    }
+
+    /// What it is to do by hand, if there is something.
+    pub(crate) fn take_by_hand(&self) -> Vec<ByHand> {
+        if self.letters.has_by_hand() { self.letters.take_by_hand() } else { Vec::new() }
     }
 
     /// Whether it has letters to receive again.

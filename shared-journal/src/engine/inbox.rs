@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::request::Mail;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -67,13 +68,22 @@ impl Inbox {
         }
     }
 
-    /// Waits for mails that want attention and takes all there are. With `eager`, a commit is
-    /// enough.
-    pub(super) fn take(&self, eager: bool) -> VecDeque<Mail> {
+    /// Waits for mails that want attention, no longer than `patience`, and takes all there are. With `eager`,
+    /// a commit is enough.
+    pub(super) fn take(&self, eager: bool, patience: Option<Duration>) -> VecDeque<Mail> {
         let mut mails = self.lock();
         mails.eager = eager;
         while !mails.wants_attention(self.fold_bytes) {
-            mails = self.arrived.wait(mails).unwrap_or_else(PoisonError::into_inner);
+            let Some(patience) = patience else {
+                mails = self.arrived.wait(mails).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let waited = self.arrived.wait_timeout(mails, patience);
+            let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            mails = after;
+            if timeout.timed_out() {
+                break;
+            }
         }
         mails.backlog = 0;
         std::mem::take(&mut mails.queue)

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
+use super::alarms::DueTimer;
 use super::queue::Ticket;
 use super::request::{Activation, Request};
 use super::running::Running;
@@ -65,30 +66,40 @@ impl Batch {
     }
 }
 
-/// A message that somebody wants a running actor to give up.
-pub(crate) struct GiveUp {
-    pub(crate) sequence: Sequence,
+/// What somebody wants a running actor to do by hand.
+pub(crate) struct ByHand {
+    pub(crate) what: Wanted,
     /// Who wants it.
     pub(crate) by: String,
     pub(crate) why: String,
-    /// Told when it is a dead letter, durably, or why it is not. If it is dropped, the actor has ended.
+    /// Told when it is done, durably, or why it is not. If it is dropped, the actor has ended.
     pub(crate) durable: oneshot::Sender<Result<(), Arc<JournalError>>>,
 }
 
-/// Where a running actor finds letters that it is to receive again, and what it is to give up. Most never
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted {
+    /// To give up a message that waits.
+    GiveUp(Sequence),
+    /// To cancel a timer.
+    Cancel(u64),
+}
+
+/// Where a running actor finds letters that it is to receive again, timers that are due, and what it is to give up. Most never
 /// find anything.
 #[derive(Default)]
 pub(super) struct Letterbox {
     /// Known without the lock.
     has_letters: AtomicBool,
-    has_give_ups: AtomicBool,
+    has_by_hand: AtomicBool,
+    has_due: AtomicBool,
     inside: Mutex<Option<Box<Inside>>>,
 }
 
 #[derive(Default)]
 struct Inside {
     batches: VecDeque<Batch>,
-    give_ups: Vec<GiveUp>,
+    by_hand: Vec<ByHand>,
+    due: VecDeque<DueTimer>,
 }
 
 impl Letterbox {
@@ -96,8 +107,8 @@ impl Letterbox {
         self.has_letters.load(Ordering::Acquire)
     }
 
-    pub(super) fn has_give_ups(&self) -> bool {
-        self.has_give_ups.load(Ordering::Acquire)
+    pub(super) fn has_by_hand(&self) -> bool {
+        self.has_by_hand.load(Ordering::Acquire)
     }
 
     pub(super) fn push_back(&self, batch: Batch) {
@@ -112,10 +123,28 @@ impl Letterbox {
         self.has_letters.store(true, Ordering::Release);
     }
 
-    pub(super) fn push_give_up(&self, give_up: GiveUp) {
+    pub(super) fn push_by_hand(&self, by_hand: ByHand) {
         let mut inside = self.lock();
-        inside.get_or_insert_default().give_ups.push(give_up);
-        self.has_give_ups.store(true, Ordering::Release);
+        inside.get_or_insert_default().by_hand.push(by_hand);
+        self.has_by_hand.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_due(&self) -> bool {
+        self.has_due.load(Ordering::Acquire)
+    }
+
+    pub(super) fn push_due(&self, due: Vec<DueTimer>) {
+        let mut inside = self.lock();
+        inside.get_or_insert_default().due.extend(due);
+        self.has_due.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_due(&self) -> Option<DueTimer> {
+        let mut inside = self.lock();
+        let due = &mut inside.as_mut()?.due;
+        let next = due.pop_front();
+        self.has_due.store(!due.is_empty(), Ordering::Release);
+        next
     }
 
     /// Those that come next, and that somebody still waits for.
@@ -130,17 +159,18 @@ impl Letterbox {
         next
     }
 
-    pub(super) fn take_give_ups(&self) -> Vec<GiveUp> {
+    pub(super) fn take_by_hand(&self) -> Vec<ByHand> {
         let mut inside = self.lock();
-        self.has_give_ups.store(false, Ordering::Release);
-        inside.as_mut().map(|inside| std::mem::take(&mut inside.give_ups)).unwrap_or_default()
+        self.has_by_hand.store(false, Ordering::Release);
+        inside.as_mut().map(|inside| std::mem::take(&mut inside.by_hand)).unwrap_or_default()
     }
 
     /// Whoever sends or wants something has to look for another receiver.
     pub(super) fn empty(&self) {
         let mut inside = self.lock();
         self.has_letters.store(false, Ordering::Release);
-        self.has_give_ups.store(false, Ordering::Release);
+        self.has_by_hand.store(false, Ordering::Release);
+        self.has_due.store(false, Ordering::Release);
         *inside = None;
     }
 
@@ -153,7 +183,7 @@ impl std::fmt::Debug for Letterbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Letterbox")
             .field("has_letters", &self.has_letters())
-            .field("has_give_ups", &self.has_give_ups())
+            .field("has_by_hand", &self.has_by_hand())
             .finish_non_exhaustive()
     }
 }
@@ -330,6 +360,7 @@ impl Engine {
             return Ok(false);
         };
         outcome?.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        self.shared.folded().await?;
         Ok(true)
     }
 
@@ -359,6 +390,8 @@ impl Engine {
         let (count, durable) =
             self.shared.ask(|reply| Request::Discard { actor, range, reply }).await??;
         durable.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        // A running actor that has no more room for letters learns that it has.
+        self.shared.folded().await?;
         Ok(count)
     }
 }

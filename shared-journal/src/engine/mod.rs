@@ -11,6 +11,7 @@
 //! shard. So a checkpoint cannot contain what a crash would undo, and starting an actor is the
 //! same after a crash, after a stop and the first time.
 
+mod alarms;
 mod answer;
 mod asked;
 mod at_work;
@@ -46,9 +47,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+pub(crate) use self::alarms::DueTimer;
 pub(crate) use self::answer::Answer;
 pub(crate) use self::at_work::AtWork;
 use self::clock::Clock;
@@ -60,7 +63,9 @@ pub(crate) use self::halt::Halt;
 use self::inbox::Inbox;
 pub(crate) use self::keys::{read_key, stored_key};
 use self::letters::Changes;
-pub(crate) use self::letters::{Batch, GiveUp, Letters, Receiver, read_letter, stored_letter};
+pub(crate) use self::letters::{
+    Batch, ByHand, Letters, Receiver, Wanted, read_letter, stored_letter,
+};
 pub(crate) use self::look::{Look, reading};
 pub(crate) use self::open::Opening;
 use self::open::{no_thread, spawn, start};
@@ -105,6 +110,9 @@ pub(crate) struct Shared {
     /// Side effects that are not recorded do not happen.
     #[cfg(feature = "test-util")]
     pub(crate) rehearsal: OnceLock<()>,
+    /// No timer fires.
+    #[cfg(feature = "test-util")]
+    pub(crate) rests: OnceLock<()>,
     /// Set when the shard is recovered.
     clock: OnceLock<Clock>,
     pub(crate) at_work: AtWork,
@@ -476,6 +484,22 @@ impl Shared {
     pub(crate) fn look(&self, actor: ActorId, look: request::Look) {
         let after = self.queue.ticket();
         self.directory.send(Mail::Request { after, request: Request::Look { actor, look } });
+    }
+
+    /// Looks at the timers when this submission is durable.
+    pub(crate) fn look_at_timers(&self, after: Ticket) {
+        self.directory.send(Mail::Request { after, request: Request::Fold { folded: None } });
+    }
+
+    /// Waits until everything submitted so far is folded.
+    async fn folded(&self) -> Result<(), JournalError> {
+        self.ask(|folded| Request::Fold { folded: Some(folded) }).await
+    }
+
+    /// From here on actors with timers that are due are asked for there, when they do not run.
+    pub(crate) fn add_starter(&self, starter: UnboundedSender<ActorId>) {
+        let after = self.queue.durable();
+        self.directory.send(Mail::Request { after, request: Request::AddStarter { starter } });
     }
 
     /// Answers with what is recorded under keys of an actor, after the submission `after` is folded.

@@ -46,7 +46,8 @@ pub(super) fn start(
     }
     let head = pollster::block_on(provider.open_shard(shard))?;
     let shared = self::shared(provider, shard, head.epoch, limits, codec, &opening);
-    let directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
+    let mut directory = recover(&shared, head).map_err(|error| shared.fenced_or(error))?;
+    directory.learn_timers()?;
     gauges::watch(&shared);
     let writer = Writer::new(shared.clone(), directory.position());
     let runtime = tokio::runtime::Handle::try_current().ok();
@@ -99,6 +100,8 @@ pub(super) fn shared(
         checks_values: opening.checks_values,
         #[cfg(feature = "test-util")]
         rehearsal: OnceLock::new(),
+        #[cfg(feature = "test-util")]
+        rests: OnceLock::new(),
         clock: OnceLock::new(),
         at_work: AtWork::default(),
         watch: Watch::default(),

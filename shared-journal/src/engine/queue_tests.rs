@@ -25,7 +25,14 @@ fn submit(queue: &Queue, released: &Released, entry: u8, len: usize) -> u64 {
 
 fn part(bytes: usize) -> CheckpointPart {
     let (no, actor) = (ActorNo(1), ActorId::new("one", "1"));
-    let record = StoredRecord { no, actor, pending: 0, dead_letters: 0, bytes: vec![0; bytes] };
+    let record = StoredRecord {
+        no,
+        actor,
+        pending: 0,
+        dead_letters: 0,
+        due_ms: None,
+        bytes: vec![0; bytes],
+    };
     CheckpointPart { records: vec![record], ..CheckpointPart::default() }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::letters::{Letters, Receiver};
@@ -15,6 +16,7 @@ use crate::lines::Lines;
 use crate::outbox::Sent;
 use crate::provider::{ListedActor, RecordFilter};
 use crate::record::{ActorRecord, Outcome, PendingMessage, RecordedOutcome, RecordedStep};
+use crate::timers::SetTimers;
 use crate::undelivered::Undelivered;
 
 /// A durable commit on its way from the writer.
@@ -123,6 +125,14 @@ pub(super) enum Request {
     WriterDone {
         reply: oneshot::Sender<()>,
     },
+    /// What was submitted is to be folded soon. Somebody may wait for that.
+    Fold {
+        folded: Option<oneshot::Sender<()>>,
+    },
+    /// Somebody who starts actors with timers that are due, when they do not run.
+    AddStarter {
+        starter: UnboundedSender<ActorId>,
+    },
 }
 
 /// What an actor is activated for.
@@ -155,6 +165,7 @@ pub(crate) struct Activation {
     pub(crate) sent: u64,
     pub(crate) undelivered: Arc<Undelivered>,
     pub(crate) lines: Lines,
+    pub(crate) timers: SetTimers,
     pub(crate) state: Option<Payload<'static>>,
     pub(crate) pending: Vec<PendingMessage>,
     pub(crate) steps: Vec<RecordedStep>,

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::Shared;
+use super::alarms::{Alarms, Told};
 use super::asked::Asked;
 use super::running::Running;
 use crate::aged::Aged;
 use crate::dead::{DeadLetters, Summary};
 use crate::envelope::{RecordHeader, decode_record, encode_record};
 use crate::error::{JournalError, Place};
-use crate::event::ActorEvent;
-use crate::id::{ActorId, ActorNo, Position, ShardId};
+use crate::event::{ActorEvent, RepairAction};
+use crate::id::{ActorId, ActorNo, MessageKey, Position, ShardId};
 use crate::provider::{ActorKey, ActorProvider, RecordFilter, StoredRecord};
+use crate::rare::Rare;
 use crate::record::{ActorRecord, Stamp};
 
 /// Of records with a small state.
@@ -32,10 +34,24 @@ pub(super) struct Slot {
     /// None while it is repaired.
     pub(super) running: Option<Arc<Running>>,
     pub(super) asked: Asked,
+    /// While it runs: the timers that it was told of, and whose messages it has not received.
+    pub(super) told: Rare<Told>,
+}
+
+impl Slot {
+    /// When the next timer is due that it is not told of.
+    fn next_alarm(&self) -> Option<u64> {
+        if self.told.is_empty() {
+            return self.record.timers.next_ms();
+        }
+        let others = self.record.timers.iter().filter(|(number, _)| !self.told.contains(number));
+        others.map(|(_, timer)| timer.due_ms).min()
+    }
 }
 
 #[derive(Default)]
 pub(super) struct Slots {
+    pub(super) alarms: Alarms,
     by_no: FxHashMap<ActorNo, Slot>,
     by_name: FxHashMap<ActorId, ActorNo>,
     last: ActorNo,
@@ -156,6 +172,21 @@ impl Slots {
             return Ok(());
         }
         let answered = slot.asked.answered_by(&event, &slot.record);
+        match &event {
+            ActorEvent::MessageReceived { key: MessageKey::Timer { number, .. }, .. }
+            | ActorEvent::TimerCancelled { number } => {
+                slot.told.remove(number);
+                self.alarms.touch(no);
+            }
+            ActorEvent::TimerSet { .. } | ActorEvent::Repaired { .. } => self.alarms.touch(no),
+            _ => {}
+        }
+        let by_others = matches!(
+            event,
+            ActorEvent::DeadLetterDiscarded { .. }
+                | ActorEvent::Repaired { action: RepairAction::DeadLetterEdited { .. }, .. }
+        );
+        let before = by_others.then(|| slot.record.dead.totals());
         slot.record.apply(event, stamp, shared.window()).map_err(|source| {
             JournalError::IllegalHistory {
                 store: shared.provider.location(),
@@ -164,8 +195,8 @@ impl Slots {
             }
         })?;
         slot.asked.answer(&answered, &slot.record);
-        if let Some(running) = &slot.running {
-            running.dead.set(&slot.record.dead);
+        if let (Some(running), Some(before)) = (&slot.running, before) {
+            running.dead.changed(before, slot.record.dead.totals());
         }
         slot.changed = position;
         self.dirty += usize::from(!slot.dirty);
@@ -201,6 +232,57 @@ impl Slots {
         {
             self.by_name.remove(&slot.actor);
             self.rest(no, &slot.record);
+        }
+    }
+
+    /// An actor that is in memory, or recorded.
+    pub(super) fn loaded(
+        &mut self,
+        shared: &Shared,
+        no: ActorNo,
+    ) -> Result<Option<&mut Slot>, JournalError> {
+        if !self.by_no.contains_key(&no) {
+            let key = ActorKey::No(no);
+            match pollster::block_on(shared.provider.load_record(shared.shard, key))? {
+                Some(stored) => drop(self.insert_stored(shared, &stored)?),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.by_no.get_mut(&no))
+    }
+
+    /// When a timer of a recorded actor is due.
+    pub(super) fn learn_timer(&mut self, no: ActorNo, due_ms: Option<u64>) {
+        // What is in memory is newer.
+        if self.by_no.contains_key(&no) {
+            self.alarms.touch(no);
+        } else {
+            self.alarms.set(no, due_ms);
+        }
+    }
+
+    /// Something of the actor changes that its timers depend on, if it has any.
+    pub(super) fn touch_timers(&mut self, no: ActorNo) {
+        if self.by_no.get(&no).is_some_and(|slot| !slot.record.timers.is_empty()) {
+            self.alarms.touch(no);
+        }
+    }
+
+    /// Looks at the timers of actors of which something has changed.
+    pub(super) fn settle_timers(&mut self, shared: &Shared) -> Result<(), JournalError> {
+        for no in self.alarms.take_touched() {
+            self.loaded(shared, no)?;
+            self.settle_timer(no);
+            self.evict(no);
+        }
+        Ok(())
+    }
+
+    /// Looks at the timers of an actor that is in memory.
+    pub(super) fn settle_timer(&mut self, no: ActorNo) {
+        if let Some(slot) = self.by_no.get(&no) {
+            self.alarms.found(no);
+            self.alarms.set(no, slot.next_alarm());
         }
     }
 
@@ -253,6 +335,7 @@ impl Slots {
             active: false,
             running: None,
             asked: Asked::default(),
+            told: Rare::default(),
         })
     }
 }
@@ -294,6 +377,7 @@ pub(super) fn stored_record(
         actor: slot.actor.clone(),
         pending: (slot.record.pending.len() + slot.record.outbox.len()) as u64,
         dead_letters: slot.record.dead.len() as u64,
+        due_ms: slot.record.timers.next_ms(),
         bytes,
     })
 }

@@ -4,6 +4,7 @@ use crate::event::RepairAction;
 use crate::id::{MessageId, MessageKey, Sequence};
 use crate::lines::Numbered;
 use crate::record::ON_A_LINE;
+use crate::timer::{Every, Missed};
 
 const HEADER: CommitHeader = CommitHeader {
     shard: ShardId(0),
@@ -133,8 +134,36 @@ fn sample(version: u8) -> Vec<u8> {
             payload: json("{}"),
         },
     ];
+    let timer = |number, every| ActorEvent::TimerSet {
+        number,
+        due_ms: 1_700_000_000_000 + number,
+        every,
+        kind: Cow::Borrowed("account.remind"),
+        payload: json("{}"),
+    };
+    let every = |missed| Some(Every { period_ms: 86_400_000, missed });
+    let fired = |sequence, number, next_ms| ActorEvent::MessageReceived {
+        sequence: Sequence(sequence),
+        key: MessageKey::Timer { number, due_ms: 1_700_000_000_000 + number, next_ms },
+        kind: Cow::Borrowed("account.remind"),
+        payload: json("{}"),
+        resend_of: None,
+    };
+    let since_version_6 = [
+        timer(4, None),
+        timer(5, every(Missed::Once)),
+        timer(6, every(Missed::Each)),
+        timer(7, None),
+        timer(8, None),
+        timer(9, None),
+        fired(10, 4, None),
+        fired(11, 5, Some(1_700_086_400_005)),
+        ActorEvent::TimerCancelled { number: 7 },
+        repaired(RepairAction::TimerCancelled { number: 8 }),
+    ];
     let events = events.chain(since_version_3.into_iter().filter(|_| version > 2));
     let events = events.chain(since_version_5.into_iter().filter(|_| version > 4));
+    let events = events.chain(since_version_6.into_iter().filter(|_| version > 5));
     let mut bytes = Vec::new();
     let mut count = 0;
     for event in events {
@@ -200,6 +229,9 @@ fn every_version_is_read_and_the_newest_is_written() {
     assert_eq!(record.aged.newest_ms(), HEADER.clock_ms);
     assert_eq!(record.lines.look(MessageId::from(11), 2), Numbered::Next);
     assert_eq!(record.outbox.len(), 2);
+    let timers = record.timers.iter().map(|(number, timer)| (number, timer.due_ms));
+    let due = [(5, 1_700_086_400_005), (6, 1_700_000_000_006), (9, 1_700_000_000_009)];
+    assert_eq!(timers.collect::<Vec<_>>(), due);
     assert_eq!(fixture("commit", VERSION), sample(VERSION));
     assert_eq!(fixture("record", VERSION), encode_record(&header, &record).unwrap());
 }

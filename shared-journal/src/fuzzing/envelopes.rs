@@ -173,9 +173,10 @@ fn read_again(kind: u8, row: &[u8]) {
     let added = match (kind, row[3]) {
         (COMMIT, ..3) => 10,
         (RECORD, ..3) => 9 + 2 * row.len(),
-        // When the newest key in a row was recorded, and no lines.
-        (RECORD, 3) => 2,
-        (RECORD, 4) => 1,
+        // When the newest key in a row was recorded, no lines, and no timers.
+        (RECORD, 3) => 3,
+        (RECORD, 4) => 2,
+        (RECORD, 5) => 1,
         _ => 0,
     };
     assert!(written.len() <= row.len() + added, "{row:x?} grows to {written:x?}");
@@ -205,6 +206,7 @@ fn again(kind: u8, row: &[u8]) -> std::result::Result<Vec<u8>, EnvelopeError> {
             let lists =
                 [record.pending.len(), record.window.iter().len(), record.generated.iter().len()];
             let more = [record.dead.len(), record.outbox.len(), record.steps.len()];
+            let more = more.into_iter().chain([record.timers.iter().len()]);
             assert!(lists.into_iter().chain(more).sum::<usize>() <= row.len());
             Ok(encode_record(&header, &record)?)
         }

@@ -15,11 +15,11 @@ pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Resul
     if !record.spawned && !u.ratio(1, 16)? {
         return Ok(ActorEvent::Spawned { actor: ActorId::new("t", "1") });
     }
-    Ok(match u.int_in_range(0..=18)? {
+    Ok(match u.int_in_range(0..=21)? {
         0 => ActorEvent::Spawned { actor: ActorId::new(text(u)?, text(u)?) },
         1..=4 => ActorEvent::MessageReceived {
             sequence: Sequence(near(u, record.received.0.wrapping_add(1))?),
-            key: key(u)?,
+            key: key(u, record)?,
             kind: text(u)?,
             payload: payload(u)?,
             resend_of: if u.ratio(1, 4)? { Some(Sequence(u.int_in_range(0..=9)?)) } else { None },
@@ -54,6 +54,14 @@ pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Resul
             attempts: u.arbitrary()?,
         },
         16 | 17 => ActorEvent::Repaired { by: text(u)?, why: text(u)?, action: repair(u, record)? },
+        18 | 19 => ActorEvent::TimerSet {
+            number: near(u, record.sent.wrapping_add(1))?,
+            due_ms: u.int_in_range(0..=3)?,
+            every: None,
+            kind: text(u)?,
+            payload: payload(u)?,
+        },
+        20 => ActorEvent::TimerCancelled { number: near(u, record.sent)? },
         _ => ActorEvent::StepRecorded {
             sequence: Sequence(near(u, oldest.0)?),
             step: text(u)?,
@@ -64,7 +72,7 @@ pub(super) fn event<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Resul
 
 fn repair<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Result<RepairAction<'a>> {
     let letter = Sequence(u.int_in_range(0..=9)?);
-    Ok(match u.int_in_range(0..=11)? {
+    Ok(match u.int_in_range(0..=12)? {
         0 => RepairAction::StateReplaced { state: payload(u)? },
         1..=3 => RepairAction::GivenUp { sequence: Sequence(near(u, record.received.0)?) },
         4 | 5 => {
@@ -84,6 +92,7 @@ fn repair<'a>(u: &mut Unstructured<'a>, record: &ActorRecord) -> Result<RepairAc
         8 => RepairAction::Released,
         9 => RepairAction::Deleted,
         10 => RepairAction::DeadLettersResent { first: letter, last: letter, count: 1 },
+        11 => RepairAction::TimerCancelled { number: near(u, record.sent)? },
         _ => RepairAction::DeadLettersDiscarded { first: letter, last: letter, count: 1 },
     })
 }
@@ -99,13 +108,18 @@ fn near(u: &mut Unstructured<'_>, number: u64) -> Result<u64> {
 }
 
 /// Few ids, so that some come twice.
-fn key(u: &mut Unstructured<'_>) -> Result<MessageKey> {
+fn key(u: &mut Unstructured<'_>, record: &ActorRecord) -> Result<MessageKey> {
     let id = MessageId::from(u.int_in_range(0..=15_u128)?);
-    Ok(match u.int_in_range(0..=4)? {
+    Ok(match u.int_in_range(0..=6)? {
         0 => MessageKey::Anonymous,
         1 => MessageKey::Caller(id),
         2 => MessageKey::Generated(id),
         3 => MessageKey::Transient(id),
+        4 | 5 => MessageKey::Timer {
+            number: near(u, record.sent)?,
+            due_ms: u.int_in_range(0..=3)?,
+            next_ms: if u.arbitrary()? { Some(u.int_in_range(0..=3)?) } else { None },
+        },
         _ => MessageKey::Line { line: id, number: u.int_in_range(1..=4)? },
     })
 }

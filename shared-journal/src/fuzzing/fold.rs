@@ -113,6 +113,8 @@ struct Books {
     fingerprints: BTreeMap<Sequence, u64>,
     /// The last number of each line.
     lines: BTreeMap<MessageId, u64>,
+    /// When each timer is due.
+    timers: BTreeMap<u64, u64>,
 }
 
 impl Books {
@@ -123,6 +125,10 @@ impl Books {
                     let last = self.lines.entry(*line).or_default();
                     *last += 1;
                     assert_eq!(last, number, "each line in order, without gaps");
+                }
+                if let MessageKey::Timer { number, due_ms, next_ms } = key {
+                    assert_eq!(self.timers.remove(number), Some(*due_ms), "once, when it is due");
+                    self.timers.extend(next_ms.map(|next_ms| (*number, next_ms)));
                 }
                 self.content.insert(*sequence, payload.bytes().to_vec());
                 self.received += 1;
@@ -148,6 +154,12 @@ impl Books {
                 self.sent = *number;
                 self.outbox.insert(*number, payload.bytes().to_vec());
             }
+            ActorEvent::TimerSet { number, due_ms, .. } => {
+                assert!(*number > self.sent, "numbers increase");
+                self.sent = *number;
+                self.timers.insert(*number, *due_ms);
+            }
+            ActorEvent::TimerCancelled { number } => drop(self.timers.remove(number)),
             ActorEvent::MessageDelivered { number } => {
                 self.outbox.remove(number);
             }
@@ -201,6 +213,7 @@ impl Books {
                     *found = letter.payload.bytes().to_vec();
                 }
             }
+            RepairAction::TimerCancelled { number } => drop(self.timers.remove(number)),
             RepairAction::Held => self.held = true,
             RepairAction::Released => self.held = false,
             RepairAction::Deleted => {
@@ -230,6 +243,9 @@ impl Books {
         assert!(record.dead.sequences().eq(self.dead.keys().copied()));
         assert_eq!(record.state.as_ref().map(|state| state.bytes()), self.state.as_deref());
         assert_eq!(record.sent, self.sent);
+        let timers = record.timers.iter().map(|(number, timer)| (number, timer.due_ms));
+        assert!(timers.eq(self.timers.iter().map(|(number, due_ms)| (*number, *due_ms))));
+        assert_eq!(record.timers.next_ms(), self.timers.values().min().copied());
         let outbox = record.outbox.iter().map(|message| (message.number, message.payload.bytes()));
         assert!(outbox.eq(self.outbox.iter().map(|(number, bytes)| (*number, bytes.as_slice()))));
         let mut steps: BTreeMap<_, Vec<_>> = BTreeMap::new();

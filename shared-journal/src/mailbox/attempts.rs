@@ -18,8 +18,8 @@ use crate::event::ActorEvent;
 use crate::id::Sequence;
 use crate::sabotage::sabotaged;
 
-/// Kept with a message that was given up because its processes died.
-const DIED: &str = "the process died while the message was handled";
+/// Kept with a message that was given up because its processes died, or its actor ended itself.
+const DIED: &str = "the process died, or the actor stopped itself, while the message was handled";
 
 /// A count on its way to the disk.
 #[derive(Default)]
@@ -94,6 +94,7 @@ impl<W: Work> Mailbox<W> {
             );
         }
         self.session.engine().shared().count_dead_letter();
+        self.session.running().dead.add(delivery.dead_bytes(error));
         self.run.push(Handled { delivery, result: Err(error.into()) });
     }
 
@@ -144,6 +145,27 @@ impl<W: Work> Mailbox<W> {
             shared.at_work.end(self.session.no(), delivery.sequence);
         }
         counted
+    }
+
+    /// What became of these messages is submitted.
+    pub(super) fn attempts_ended(&self, counted: &[Sequence]) {
+        let at_work = &self.session.engine().shared().at_work;
+        counted.iter().for_each(|sequence| at_work.end(self.session.no(), *sequence));
+    }
+
+    /// The actor ends of its own accord, not because it was asked to. If a handler is not done, that was an
+    /// attempt: it may be what stops the actor, each time. Nothing to do if none is at work.
+    pub fn ended_itself(&mut self) {
+        let Some(mut delivery) = self.in_progress.take() else { return };
+        tracing::warn!(
+            actor = %self.actor(),
+            kind = %delivery.kind,
+            sequence = %delivery.sequence,
+            "the actor stopped itself before the handler of a message was done; that was an attempt, and the \
+             message is handled again when the actor starts"
+        );
+        self.attempt_ended(&mut delivery);
+        self.in_progress = Some(delivery);
     }
 
     /// The actor ends in good order: a handler that is cut off was no attempt, nor one whose run was not

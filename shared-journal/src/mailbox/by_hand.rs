@@ -1,35 +1,63 @@
-//! Messages that an operator gives up while they wait.
+//! What an operator wants of an actor that runs: to give up a message that waits, or to cancel a timer.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::delivery::{Delivery, Work};
 use super::intake::Mailbox;
-use super::run::{Handled, release_of};
-use crate::engine::GiveUp;
+use super::run::{Handled, release_of, release_of_receipts};
+use crate::engine::{ByHand, Wanted};
 use crate::error::JournalError;
 use crate::event::{ActorEvent, RepairAction};
 use crate::id::Sequence;
 use crate::recovery::given_up;
+use crate::timer::TimerId;
 
 impl<W: Work> Mailbox<W> {
-    /// Gives up what somebody wants to be given up ([`Repair::give_up`](crate::Repair::give_up)). Whether
-    /// something was.
-    pub(super) fn give_up_by_hand(&mut self) -> Result<bool, Arc<JournalError>> {
+    /// Does what somebody wants ([`Repair::give_up`](crate::Repair::give_up),
+    /// [`Repair::cancel_timer`](crate::Repair::cancel_timer)). Whether a message was given up.
+    pub(super) fn do_by_hand(&mut self) -> Result<bool, Arc<JournalError>> {
         let mut any = false;
-        for wanted in self.session.halt().take_give_ups() {
+        for wanted in self.session.halt().take_by_hand() {
             // Else nobody waits for it any more.
             if !wanted.durable.is_closed() {
-                any |= self.give_up_waiting(wanted)?;
+                match wanted.what {
+                    Wanted::GiveUp(sequence) => any |= self.give_up_waiting(sequence, wanted)?,
+                    Wanted::Cancel(number) => self.cancel_timer(number, wanted)?,
+                }
             }
         }
         Ok(any)
     }
 
+    fn cancel_timer(&mut self, number: u64, wanted: ByHand) -> Result<(), Arc<JournalError>> {
+        let ByHand { by, why, durable, .. } = wanted;
+        if !self.session.timer_cancelled(number) {
+            let (actor, timer) = (self.actor().clone(), TimerId::new(self.actor(), number));
+            let _ = durable.send(Err(Arc::new(JournalError::NoSuchTimer { actor, timer })));
+            return Ok(());
+        }
+        let mut acknowledge = Vec::new();
+        // What was received before it comes before it.
+        self.push_receipts(&mut acknowledge)?;
+        let action = RepairAction::TimerCancelled { number };
+        let (by, why) = (Cow::Owned(by), Cow::Owned(why));
+        self.session.push(&ActorEvent::Repaired { by, why, action })?;
+        let release = release_of_receipts(acknowledge);
+        self.session.submit(Box::new(move |outcome| {
+            release(outcome.clone());
+            let _ = durable.send(outcome);
+        }))
+    }
+
     /// One commit has the message's end, and its receipt if that is not written. Whoever waits for its
     /// outcome gets that of a dead letter.
-    fn give_up_waiting(&mut self, wanted: GiveUp) -> Result<bool, Arc<JournalError>> {
-        let GiveUp { sequence, by, why, durable } = wanted;
+    fn give_up_waiting(
+        &mut self,
+        sequence: Sequence,
+        wanted: ByHand,
+    ) -> Result<bool, Arc<JournalError>> {
+        let ByHand { by, why, durable, .. } = wanted;
         if !self.queue.has(sequence) {
             let _ = durable.send(Err(Arc::new(self.not_waiting(sequence))));
             return Ok(false);
@@ -50,6 +78,7 @@ impl<W: Work> Mailbox<W> {
         self.session.push(&ActorEvent::Repaired { by, why, action })?;
         self.steps.forget(std::iter::once(sequence));
         self.session.engine().shared().count_dead_letter();
+        self.session.running().dead.add(delivery.dead_bytes(&error));
         let given_up = vec![Handled { delivery, result: Err(error.into()) }];
         let release = release_of(given_up, || {}, acknowledge);
         self.session.submit(Box::new(move |outcome| {

@@ -79,6 +79,35 @@ pub struct Delivery<W> {
 }
 
 impl<W> Delivery<W> {
+    /// One without anybody who waits for it.
+    pub(super) fn new(
+        sequence: Sequence,
+        key: MessageKey,
+        kind: Cow<'static, str>,
+        payload: Payload<'static>,
+    ) -> Self {
+        Self {
+            work: None,
+            sequence,
+            key,
+            kind,
+            payload,
+            acknowledge: None,
+            followers: Vec::new(),
+            fingerprint: None,
+            receipt: false,
+            attempts: 0,
+            alone: false,
+            begun: true,
+            counted: false,
+        }
+    }
+
+    /// About how many bytes it takes as a dead letter.
+    pub(super) fn dead_bytes(&self, error: &str) -> usize {
+        self.kind.len() + self.payload.bytes().len() + error.len()
+    }
+
     /// The stable name of the message's type.
     #[must_use]
     pub fn kind(&self) -> &str {

@@ -95,21 +95,18 @@ impl<W: Work> Mailbox<W> {
         }
         let queue = pending
             .into_iter()
-            .map(|message| Delivery {
-                work: None,
-                sequence: message.sequence,
-                key: message.key,
-                kind: Cow::Owned(message.kind),
-                payload: message.payload,
-                acknowledge: None,
-                followers: Vec::new(),
-                fingerprint: message.fingerprint,
-                receipt: true,
-                attempts: message.attempts.unwrap_or(0),
-                alone: message.attempts.is_some(),
-                begun: false,
-                counted: false,
-            })
+            .map(
+                |PendingMessage { sequence, key, kind, payload, attempts, fingerprint, .. }| {
+                    Delivery {
+                        fingerprint,
+                        receipt: true,
+                        attempts: attempts.unwrap_or(0),
+                        alone: attempts.is_some(),
+                        begun: false,
+                        ..Delivery::new(sequence, key, Cow::Owned(kind), payload)
+                    }
+                },
+            )
             .collect();
         let outbox = session.outbox();
         let steps = Steps::new(&session, steps);
@@ -294,7 +291,7 @@ impl<W: Work> Mailbox<W> {
         if let Some(reason) = self.asked_to_stop() {
             return Poll::Ready(Err(reason));
         }
-        match self.give_up_by_hand() {
+        match self.do_by_hand() {
             Ok(false) => self.poll_arrivals(cx),
             Ok(true) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(error)),
@@ -435,18 +432,9 @@ impl<W: Work> Mailbox<W> {
         };
         self.queue.push_back(Delivery {
             work: Some(work),
-            sequence,
-            key,
-            kind: Cow::Borrowed(kind),
-            payload,
             acknowledge,
-            followers: Vec::new(),
             fingerprint,
-            receipt: false,
-            attempts: 0,
-            alone: false,
-            begun: true,
-            counted: false,
+            ..Delivery::new(sequence, key, Cow::Borrowed(kind), payload)
         });
         if self.is_busy() {
             self.write_receipts()?;

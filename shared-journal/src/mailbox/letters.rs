@@ -1,4 +1,5 @@
-//! Dead letters that are sent again while the actor runs.
+//! What an actor that runs receives from its own record: dead letters that are sent again, and the messages of
+//! timers that are due.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,12 +16,14 @@ use crate::record::DeadLetter;
 use crate::resend::push_receipt;
 
 impl<W: Work> Mailbox<W> {
-    /// Takes dead letters that somebody sends again
+    /// Takes the messages of timers that are due ([`Outbox::schedule`](crate::Outbox::schedule)), and dead
+    /// letters that somebody sends again
     /// ([`EventJournal::resend_dead_letters`](crate::EventJournal::resend_dead_letters)), as new messages
     /// behind those that wait. Ready when there were some; registers the task in any case, the last
-    /// one to ask. An adapter that never calls this lets whoever sends them wait until its actor ends.
+    /// one to ask. With an adapter that never calls this no timer fires, and whoever sends letters waits until
+    /// its actor ends.
     ///
-    /// At most half of `capacity`, the number of messages that may wait, is taken at a time, and no
+    /// Of letters at most half of `capacity`, the number of messages that may wait, is taken at a time, and no
     /// more before all of these have begun: so the actor's senders find room as well. `known` says
     /// whether a message can be decoded, by the name of its type, as in
     /// [`require_known`](Self::require_known).
@@ -34,6 +37,11 @@ impl<W: Work> Mailbox<W> {
         cx: &Context<'_>,
     ) -> Poll<Result<(), Arc<JournalError>>> {
         self.listen(cx);
+        match self.receive_due(capacity, &known) {
+            Ok(false) => {}
+            Ok(true) => return Poll::Ready(Ok(())),
+            Err(error) => return Poll::Ready(Err(error)),
+        }
         if !self.session.halt().has_letters() {
             return Poll::Pending;
         }
@@ -86,21 +94,9 @@ impl<W: Work> Mailbox<W> {
             {
                 let sequence = push_receipt(&mut self.session, &letter)?;
                 self.letters_through = sequence;
-                self.queue.push_back(Delivery {
-                    work: None,
-                    sequence,
-                    key: MessageKey::Anonymous,
-                    kind: Cow::Owned(letter.kind),
-                    payload: letter.payload,
-                    acknowledge: None,
-                    followers: Vec::new(),
-                    fingerprint: None,
-                    receipt: true,
-                    attempts: 0,
-                    alone: false,
-                    begun: true,
-                    counted: false,
-                });
+                let (key, kind) = (MessageKey::Anonymous, Cow::Owned(letter.kind));
+                let delivery = Delivery::new(sequence, key, kind, letter.payload);
+                self.queue.push_back(Delivery { receipt: true, ..delivery });
                 taken += 1;
             }
             batch.submitted.fetch_add(taken, Ordering::AcqRel);

@@ -40,6 +40,7 @@ mod room;
 mod run;
 mod state;
 mod steps;
+mod timers;
 mod told;
 mod waiting;
 

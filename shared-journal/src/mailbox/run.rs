@@ -12,7 +12,8 @@ use crate::durable::DurableState;
 use crate::engine::Release;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
-use crate::outbox::Addressed;
+use crate::id::Sequence;
+use crate::outbox::Written;
 use crate::session::Session;
 
 /// A run ends after so many bytes of messages and replies, so that commits stay of a size that
@@ -76,7 +77,11 @@ impl<W: Work> Mailbox<W> {
     /// The journal has stopped.
     #[expect(clippy::should_implement_trait, reason = "an iterator would have to end")]
     pub fn next(&mut self) -> Result<Option<Delivery<W>>, Arc<JournalError>> {
-        self.give_up_by_hand()?;
+        self.do_by_hand()?;
+        // Somebody else may have the actor by the time that a handler is done that blocked its thread.
+        if self.asked_to_stop().is_some() {
+            return Ok(None);
+        }
         let Some(front) = self.queue.front() else { return Ok(None) };
         let full = self.run.len() >= self.session.engine().shared().limits.run_messages
             || self.run_bytes + self.outbox.bytes() >= RUN_BYTES;
@@ -217,9 +222,10 @@ impl<W: Work> Mailbox<W> {
         let size = state.as_ref().map(|state| state.bytes().len());
         let room = size.map_or(Ok(()), |size| self.check_room_for_state(size));
         let mut run = std::mem::take(&mut self.run);
-        for handled in &mut run {
-            self.attempt_ended(&mut handled.delivery);
-        }
+        let counted = run.iter_mut().map(|handled| &mut handled.delivery);
+        let counted =
+            counted.filter_map(|it| std::mem::take(&mut it.counted).then_some(it.sequence));
+        let counted: Vec<Sequence> = counted.collect();
         self.run_bytes = 0;
         if let Some(done) = last_of(&run) {
             self.session.done(done);
@@ -236,7 +242,12 @@ impl<W: Work> Mailbox<W> {
         let release = release_of(run, self.session.relay(sent), acknowledge);
         match result {
             Ok(()) if self.session.is_empty() => Ok(Ended::Submitted),
-            Ok(()) => self.session.submit(release).map(|()| Ended::Submitted),
+            Ok(()) => {
+                self.session.submit(release)?;
+                // Not before: what is not submitted because the journal closes was no attempt.
+                self.attempts_ended(&counted);
+                Ok(Ended::Submitted)
+            }
             Err(error) => {
                 self.session.discard();
                 let error = Arc::new(error);
@@ -284,6 +295,7 @@ impl<W: Work> Mailbox<W> {
     /// # Errors
     /// As [`end_run`](Self::end_run).
     pub fn stopped<A: DurableState>(&mut self, actor: &mut A) -> Result<Ended, Arc<JournalError>> {
+        self.ended_itself();
         if self.capture(actor)? == Ended::TakenBack {
             return Ok(Ended::TakenBack);
         }
@@ -295,7 +307,7 @@ impl<W: Work> Mailbox<W> {
     fn write_run(
         &mut self,
         run: &[Handled<W>],
-        sent: &[Addressed],
+        sent: &[Written],
         state: Option<Payload<'static>>,
     ) -> Result<(), JournalError> {
         for Handled { delivery, result } in run {

@@ -81,6 +81,8 @@ pub(super) struct Record {
     pub(super) actor_id: String,
     pub(super) pending: u64,
     pub(super) dead_letters: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) due_ms: Option<u64>,
     #[serde(with = "base64_bytes")]
     pub(super) record: Vec<u8>,
 }
@@ -132,6 +134,7 @@ impl From<&StoredRecord> for Record {
             actor_id: stored.actor.id().to_owned(),
             pending: stored.pending,
             dead_letters: stored.dead_letters,
+            due_ms: stored.due_ms,
             record: stored.bytes.clone(),
         }
     }
@@ -144,6 +147,7 @@ impl From<Record> for StoredRecord {
             actor: ActorId::new(record.actor_type, record.actor_id),
             pending: record.pending,
             dead_letters: record.dead_letters,
+            due_ms: record.due_ms,
             bytes: record.record,
         }
     }

@@ -169,13 +169,18 @@ impl Shard {
             RecordFilter::All => true,
             RecordFilter::Pending => record.pending > 0,
             RecordFilter::DeadLetters => record.dead_letters > 0,
+            RecordFilter::Timers => record.due_ms.is_some(),
         };
         let after = self.records.range(ActorNo(after.0.saturating_add(1))..);
         after
             .map(|(_, record)| record)
             .filter(matches)
             .take(limit)
-            .map(|record| ListedActor { no: record.no, actor: record.actor.clone() })
+            .map(|record| ListedActor {
+                no: record.no,
+                actor: record.actor.clone(),
+                due_ms: record.due_ms,
+            })
             .collect()
     }
 }

@@ -204,6 +204,7 @@ impl PostgresActorProvider {
                 .bind(keys.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
                 .bind(part.keys_of.map(|no| signed(no.0)))
                 .bind(part.keys_before.map(signed))
+                .bind(records.iter().map(|it| it.due_ms.map(signed)).collect::<Vec<_>>())
                 .fetch_one(connection)
                 .await?;
             Ok((done.try_get::<i64, _>(0)? > 0, unsigned(&done, 1)?))
@@ -342,9 +343,9 @@ impl ActorProvider for PostgresActorProvider {
         shard: ShardId,
         actor: ActorKey<'_>,
     ) -> Result<Option<StoredRecord>, JournalError> {
-        let statement = self.sql(match actor {
-            ActorKey::Name(_) => sql::LOAD_BY_NAME,
-            ActorKey::No(_) => sql::LOAD_BY_NO,
+        let statement = self.sql(&match actor {
+            ActorKey::Name(_) => sql::load_by_name(self.version),
+            ActorKey::No(_) => sql::load_by_no(self.version),
         });
         let query = sqlx::query(&statement).bind(i64::from(shard.0));
         let query = match actor {
@@ -363,11 +364,14 @@ impl ActorProvider for PostgresActorProvider {
         after: ActorNo,
         limit: usize,
     ) -> Result<Vec<ListedActor>, JournalError> {
-        let statement = self.sql(match filter {
-            RecordFilter::All => sql::LIST_ALL,
-            RecordFilter::Pending => sql::LIST_PENDING,
-            RecordFilter::DeadLetters => sql::LIST_DEAD_LETTERS,
-        });
+        let condition = match filter {
+            RecordFilter::All => "true",
+            RecordFilter::Pending => "pending > 0",
+            RecordFilter::DeadLetters => "dead_letters > 0",
+            RecordFilter::Timers if self.version < sql::TIMERS_SINCE => return Ok(Vec::new()),
+            RecordFilter::Timers => "due IS NOT NULL",
+        };
+        let statement = self.sql(&sql::list_records(self.version, condition));
         let rows = sqlx::query(&statement)
             .bind(i64::from(shard.0))
             .bind(signed(after.0))
@@ -375,8 +379,10 @@ impl ActorProvider for PostgresActorProvider {
             .fetch_all(&self.reader.now())
             .answered(&self.reader)
             .await;
-        let listed =
-            |row: &PgRow| Ok(ListedActor { no: ActorNo(unsigned(row, 0)?), actor: actor_id(row)? });
+        let listed = |row: &PgRow| {
+            let (no, due_ms) = (ActorNo(unsigned(row, 0)?), optional(row, 3)?);
+            Ok(ListedActor { no, actor: actor_id(row)?, due_ms })
+        };
         rows.and_then(|rows| rows.iter().map(listed).collect()).map_err(self.fail("list actors"))
     }
 
@@ -474,9 +480,10 @@ fn stored_record(row: &PgRow) -> Result<StoredRecord, Error> {
     Ok(StoredRecord {
         no: ActorNo(unsigned(row, 0)?),
         actor: actor_id(row)?,
-        pending: unsigned(row, 3)?,
-        dead_letters: unsigned(row, 4)?,
-        bytes: row.try_get(5)?,
+        due_ms: optional(row, 3)?,
+        pending: unsigned(row, 4)?,
+        dead_letters: unsigned(row, 5)?,
+        bytes: row.try_get(6)?,
     })
 }
 

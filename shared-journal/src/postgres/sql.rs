@@ -1,11 +1,13 @@
 //! Every statement, in one place.
 
 /// The version of the schema.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 const _: () = assert!(MIGRATIONS.len() == VERSION as usize);
 /// There are tables for dead letters and for keys since these.
 pub(super) const LETTERS_SINCE: u32 = 4;
 pub(super) const KEYS_SINCE: u32 = 5;
+/// Records say since this when a timer is due.
+pub(super) const TIMERS_SINCE: u32 = 6;
 
 /// One entry a version, applied in order. An entry that was released never changes.
 pub(super) const MIGRATIONS: &[&str] = &[
@@ -101,6 +103,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
          PRIMARY KEY (shard, no, id)
      );
      CREATE INDEX journal_key_age ON {schema}.journal_key (shard, at);",
+    // 6. When the next timer of an actor is due, in milliseconds since 1970.
+    "ALTER TABLE {schema}.journal_record ADD COLUMN due BIGINT;
+     CREATE INDEX journal_record_due
+         ON {schema}.journal_record (shard, no, due, actor_type, actor_id) WHERE due IS NOT NULL;",
 ];
 
 pub(super) const CREATE_VERSION: &str = "
@@ -179,15 +185,16 @@ pub(super) const SAVE_PART: &str = "
         RETURNING 1
     ), saved AS (
         INSERT INTO {schema}.journal_record
-            (shard, no, actor_type, actor_id, pending, dead_letters, record)
+            (shard, no, actor_type, actor_id, pending, dead_letters, record, due)
         SELECT $1, part.*
         FROM owner,
              unnest($5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
-                    $10::bytea[]) AS part
+                    $10::bytea[], $24::bigint[]) AS part
         ON CONFLICT (shard, no) DO UPDATE SET
             pending = excluded.pending,
             dead_letters = excluded.dead_letters,
-            record = excluded.record
+            record = excluded.record,
+            due = excluded.due
     ), lettered AS (
         INSERT INTO {schema}.journal_dead_letter (shard, no, sequence, letter)
         SELECT $1, part.*
@@ -249,21 +256,34 @@ pub(super) const LOAD_LETTERS: &str = "
     WHERE before < $4
     ORDER BY sequence";
 
-pub(super) const LOAD_BY_NAME: &str = "
-    SELECT no, actor_type, actor_id, pending, dead_letters, record
-    FROM {schema}.journal_record WHERE shard = $1 AND actor_type = $2 AND actor_id = $3";
-pub(super) const LOAD_BY_NO: &str = "
-    SELECT no, actor_type, actor_id, pending, dead_letters, record
-    FROM {schema}.journal_record WHERE shard = $1 AND no = $2";
-pub(super) const LIST_ALL: &str = "
-    SELECT no, actor_type, actor_id FROM {schema}.journal_record
-    WHERE shard = $1 AND no > $2 ORDER BY no LIMIT $3";
-pub(super) const LIST_PENDING: &str = "
-    SELECT no, actor_type, actor_id FROM {schema}.journal_record
-    WHERE shard = $1 AND no > $2 AND pending > 0 ORDER BY no LIMIT $3";
-pub(super) const LIST_DEAD_LETTERS: &str = "
-    SELECT no, actor_type, actor_id FROM {schema}.journal_record
-    WHERE shard = $1 AND no > $2 AND dead_letters > 0 ORDER BY no LIMIT $3";
+/// What stands for the column in a schema of this version.
+fn due(version: u32) -> &'static str {
+    if version < TIMERS_SINCE { "NULL::bigint" } else { "due" }
+}
+
+fn load(version: u32, condition: &str) -> String {
+    let due = due(version);
+    format!(
+        "SELECT no, actor_type, actor_id, {due}, pending, dead_letters, record
+         FROM {{schema}}.journal_record WHERE {condition}"
+    )
+}
+
+pub(super) fn load_by_name(version: u32) -> String {
+    load(version, "shard = $1 AND actor_type = $2 AND actor_id = $3")
+}
+
+pub(super) fn load_by_no(version: u32) -> String {
+    load(version, "shard = $1 AND no = $2")
+}
+
+pub(super) fn list_records(version: u32, condition: &str) -> String {
+    let due = due(version);
+    format!(
+        "SELECT no, actor_type, actor_id, {due} FROM {{schema}}.journal_record
+         WHERE shard = $1 AND no > $2 AND {condition} ORDER BY no LIMIT $3"
+    )
+}
 
 pub(super) const LOAD_KEYS: &str = "
     SELECT id, at, outcome FROM {schema}.journal_key

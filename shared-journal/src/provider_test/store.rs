@@ -80,7 +80,14 @@ impl Suite<'_> {
 
 pub(super) fn record(no: u64, bytes: &[u8]) -> StoredRecord {
     let actor = ActorId::new("counter", no.to_string());
-    StoredRecord { no: ActorNo(no), actor, pending: 0, dead_letters: 0, bytes: bytes.to_vec() }
+    StoredRecord {
+        no: ActorNo(no),
+        actor,
+        pending: 0,
+        dead_letters: 0,
+        due_ms: None,
+        bytes: bytes.to_vec(),
+    }
 }
 
 fn part(records: Vec<StoredRecord>) -> CheckpointPart {
@@ -244,7 +251,8 @@ pub(super) fn shards_are_apart(suite: &Suite<'_>) {
 
 pub(super) fn records_are_found_by_name_and_by_number(suite: &Suite<'_>) {
     let owner = suite.own(SHARD);
-    let stored = StoredRecord { pending: 3, dead_letters: 2, ..record(5, b"five") };
+    let stored =
+        StoredRecord { pending: 3, dead_letters: 2, due_ms: Some(7), ..record(5, b"five") };
     owner.save(&part(vec![record(4, b""), stored.clone()]));
     assert_eq!(owner.record(ActorKey::No(ActorNo(5))), Some(stored.clone()));
     assert_eq!(owner.record(ActorKey::Name(&stored.actor)), Some(stored));
@@ -255,10 +263,12 @@ pub(super) fn records_are_found_by_name_and_by_number(suite: &Suite<'_>) {
 
 pub(super) fn records_are_replaced(suite: &Suite<'_>) {
     let owner = suite.own(SHARD);
-    owner.save(&part(vec![StoredRecord { pending: 9, dead_letters: 9, ..record(1, b"old") }]));
+    let old = StoredRecord { pending: 9, dead_letters: 9, due_ms: Some(9), ..record(1, b"old") };
+    owner.save(&part(vec![old]));
     owner.save(&part(vec![record(1, b"new")]));
     assert_eq!(owner.record(ActorKey::No(ActorNo(1))), Some(record(1, b"new")));
     assert!(owner.list(RecordFilter::Pending, 0, 10).is_empty());
+    assert!(owner.list(RecordFilter::Timers, 0, 10).is_empty());
     assert_eq!(owner.list(RecordFilter::All, 0, 10), [1]);
 }
 
@@ -268,6 +278,7 @@ pub(super) fn listings_are_in_order_filtered_and_in_pages(suite: &Suite<'_>) {
     for record in &mut records {
         record.pending = u64::from(record.no.0 % 3 == 0);
         record.dead_letters = u64::from(record.no.0 % 4 == 0);
+        record.due_ms = (record.no.0 % 5 == 0).then_some(record.no.0 - 5);
     }
     owner.save(&part(records));
     assert_eq!(owner.list(RecordFilter::All, 0, 4), [1, 2, 3, 4]);
@@ -276,6 +287,10 @@ pub(super) fn listings_are_in_order_filtered_and_in_pages(suite: &Suite<'_>) {
     assert_eq!(owner.list(RecordFilter::Pending, 0, 10), [3, 6, 9]);
     assert_eq!(owner.list(RecordFilter::Pending, 3, 1), [6]);
     assert_eq!(owner.list(RecordFilter::DeadLetters, 0, 10), [4, 8]);
+    assert_eq!(owner.list(RecordFilter::Timers, 0, 10), [5]);
+    let timers = owner.store.list_records(owner.shard, RecordFilter::Timers, ActorNo(0), 10);
+    let due = block_on(timers).expect("a listing").into_iter().map(|listed| listed.due_ms);
+    assert_eq!(due.collect::<Vec<_>>(), [Some(0)]);
 }
 
 pub(super) fn checkpoints_move_and_the_log_before_them_goes(suite: &Suite<'_>) {

@@ -51,7 +51,10 @@ fn write(path: &Path, version: usize, content: &Content) {
     }
     for (no, (name, pending, record)) in (1_u64..).zip(&content.records) {
         let row = params![key(ShardId(0), no), 0, name, no.to_string(), pending, 0, record];
-        file.execute("INSERT INTO journal_record VALUES (?, ?, ?, ?, ?, ?, ?)", row).unwrap();
+        let insert = "INSERT INTO journal_record
+            (key, shard, actor_type, actor_id, pending, dead_letters, record)
+            VALUES (?, ?, ?, ?, ?, ?, ?)";
+        file.execute(insert, row).unwrap();
     }
 }
 
@@ -87,7 +90,8 @@ fn use_all(path: &Path) -> Result<Vec<StoredCommit>, JournalError> {
                 whole.push(commit);
             }
         }
-        for filter in [RecordFilter::All, RecordFilter::Pending, RecordFilter::DeadLetters] {
+        let all = [RecordFilter::All, RecordFilter::Pending];
+        for filter in all.into_iter().chain([RecordFilter::DeadLetters, RecordFilter::Timers]) {
             for listed in store.list_records(ShardId(0), filter, ActorNo(0), 100).await? {
                 store.load_record(ShardId(0), ActorKey::No(listed.no)).await?;
                 store.load_record(ShardId(0), ActorKey::Name(&listed.actor)).await?;
@@ -116,6 +120,9 @@ async fn an_earlier_version_is_read_beside_its_owner() {
         let (shard, no) = (ShardId(0), ActorNo(1));
         assert!(store.read_head(shard).await.unwrap().is_some());
         assert!(store.owner(shard).await.unwrap().is_none());
+        assert!(store.load_record(shard, ActorKey::No(no)).await.unwrap().is_some());
+        let timers = store.list_records(shard, RecordFilter::Timers, ActorNo(0), 100).await;
+        assert_eq!(timers.unwrap(), []);
         assert_eq!(store.load_letters(shard, no, Sequence(0), 100).await.unwrap(), []);
         assert_eq!(store.load_keys(shard, no, &[1.into()]).await.unwrap(), []);
         assert_eq!(store.list_keys(shard, no, None, 100).await.unwrap(), []);

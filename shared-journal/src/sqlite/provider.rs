@@ -298,14 +298,14 @@ impl ActorProvider for SqliteActorProvider {
         let reader = self.reader();
         match actor {
             ActorKey::Name(name) => reader
-                .prepare_cached(&sql::load_by_name())
+                .prepare_cached(&sql::load_by_name(self.version))
                 .and_then(|mut statement| {
                     let name = params![shard.0, name.actor_type(), name.id()];
                     statement.query_row(name, stored_record).optional()
                 })
                 .map_err(fail),
             ActorKey::No(no) => reader
-                .prepare_cached(&sql::load_by_key())
+                .prepare_cached(&sql::load_by_key(self.version))
                 .and_then(|mut statement| {
                     statement.query_row([key(shard, no.0)], stored_record).optional()
                 })
@@ -325,14 +325,17 @@ impl ActorProvider for SqliteActorProvider {
             RecordFilter::All => "true",
             RecordFilter::Pending => "pending > 0",
             RecordFilter::DeadLetters => "dead_letters > 0",
+            RecordFilter::Timers if self.version < sql::TIMERS_SINCE => return Ok(Vec::new()),
+            RecordFilter::Timers => "due IS NOT NULL",
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let reader = self.reader();
-        let mut statement = reader.prepare_cached(&sql::list_records(condition)).map_err(&fail)?;
+        let mut statement =
+            reader.prepare_cached(&sql::list_records(self.version, condition)).map_err(&fail)?;
         statement
             .query_map([key(shard, after.0), keys(shard).1, limit], |row| {
                 let no = ActorNo(low(row.get(0)?));
-                Ok(ListedActor { no, actor: actor_id(row)? })
+                Ok(ListedActor { no, actor: actor_id(row)?, due_ms: row.get(3)? })
             })
             .and_then(Iterator::collect)
             .map_err(fail)
@@ -515,6 +518,7 @@ fn save(
             record.pending,
             record.dead_letters,
             record.bytes,
+            record.due_ms,
         ])?;
     }
     if !part.letters.is_empty() {
@@ -566,9 +570,10 @@ fn stored_record(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
     Ok(StoredRecord {
         no: ActorNo(low(row.get(0)?)),
         actor: actor_id(row)?,
-        pending: row.get(3)?,
-        dead_letters: row.get(4)?,
-        bytes: row.get(5)?,
+        due_ms: row.get(3)?,
+        pending: row.get(4)?,
+        dead_letters: row.get(5)?,
+        bytes: row.get(6)?,
     })
 }
 

@@ -10,11 +10,13 @@ pub(super) const KEY_BITS: u32 = 44;
 pub(super) const APPLICATION_ID: i32 = 0x4458_5241;
 
 /// The version of the schema.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 const _: () = assert!(MIGRATIONS.len() == VERSION as usize);
 /// There are tables for dead letters and for keys since these.
 pub(super) const LETTERS_SINCE: u32 = 4;
 pub(super) const KEYS_SINCE: u32 = 5;
+/// Records say since this when a timer is due.
+pub(super) const TIMERS_SINCE: u32 = 6;
 
 /// One entry a version, applied in order. An entry that was released never changes.
 pub(super) const MIGRATIONS: &[&str] = &[
@@ -104,6 +106,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
          PRIMARY KEY (actor, id)
      ) WITHOUT ROWID;
      CREATE INDEX journal_key_age ON journal_key (actor >> 44, at);",
+    // 6. When the next timer of an actor is due, in milliseconds since 1970.
+    "ALTER TABLE journal_record ADD COLUMN due INTEGER;
+     CREATE INDEX journal_record_due
+         ON journal_record (key, due, actor_type, actor_id) WHERE due IS NOT NULL;",
 ];
 
 pub(super) const BUMP_EPOCH: &str = "
@@ -144,32 +150,42 @@ pub(super) const READ_COMMITS: &str = "
 
 pub(super) const SAVE_RECORD: &str = "
     INSERT INTO journal_record
-        (key, shard, actor_type, actor_id, pending, dead_letters, record)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        (key, shard, actor_type, actor_id, pending, dead_letters, record, due)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
     ON CONFLICT (key) DO UPDATE SET
         pending = excluded.pending,
         dead_letters = excluded.dead_letters,
-        record = excluded.record";
+        record = excluded.record,
+        due = excluded.due";
 pub(super) const SAVE_CHECKPOINT: &str = "
     UPDATE journal_shard SET checkpoint = ?2 WHERE shard = ?1";
 pub(super) const TRUNCATE: &str = "DELETE FROM journal_log WHERE key >= ?1 AND key < ?2";
 
-const RECORD_COLUMNS: &str = "key, actor_type, actor_id, pending, dead_letters, record";
+/// What stands for the column in a schema of this version.
+fn due(version: u32) -> &'static str {
+    if version < TIMERS_SINCE { "NULL" } else { "due" }
+}
 
-pub(super) fn load_by_name() -> String {
+fn load(version: u32, condition: &str) -> String {
+    let due = due(version);
     format!(
-        "SELECT {RECORD_COLUMNS} FROM journal_record
-         WHERE shard = ?1 AND actor_type = ?2 AND actor_id = ?3"
+        "SELECT key, actor_type, actor_id, {due}, pending, dead_letters, record
+         FROM journal_record WHERE {condition}"
     )
 }
 
-pub(super) fn load_by_key() -> String {
-    format!("SELECT {RECORD_COLUMNS} FROM journal_record WHERE key = ?1")
+pub(super) fn load_by_name(version: u32) -> String {
+    load(version, "shard = ?1 AND actor_type = ?2 AND actor_id = ?3")
 }
 
-pub(super) fn list_records(condition: &str) -> String {
+pub(super) fn load_by_key(version: u32) -> String {
+    load(version, "key = ?1")
+}
+
+pub(super) fn list_records(version: u32, condition: &str) -> String {
+    let due = due(version);
     format!(
-        "SELECT key, actor_type, actor_id FROM journal_record
+        "SELECT key, actor_type, actor_id, {due} FROM journal_record
          WHERE key > ?1 AND key <= ?2 AND {condition} ORDER BY key LIMIT ?3"
     )
 }

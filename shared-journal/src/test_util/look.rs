@@ -84,8 +84,11 @@ impl Look {
                 }
                 ActorEvent::StateChanged { state } => look.state = Some(state),
                 // What its start sends comes before.
-                ActorEvent::MessageSent { .. } if last.is_some() && look.done.is_empty() => {}
-                event => look.sent.extend(Sent::of(event)),
+                ActorEvent::MessageSent { .. }
+                | ActorEvent::TimerSet { .. }
+                | ActorEvent::TimerCancelled { .. }
+                    if last.is_some() && look.done.is_empty() => {}
+                event => look.sent.extend(Sent::of(actor, event)),
             }
         }
         Ok(look)

@@ -222,8 +222,13 @@ impl ActorProvider for MemoryActorProvider {
             RecordFilter::All => true,
             RecordFilter::Pending => record.pending > 0,
             RecordFilter::DeadLetters => record.dead_letters > 0,
+            RecordFilter::Timers => record.due_ms.is_some(),
         });
-        let actor = |it: &StoredRecord| ListedActor { no: it.no, actor: it.actor.clone() };
+        let actor = |it: &StoredRecord| ListedActor {
+            no: it.no,
+            actor: it.actor.clone(),
+            due_ms: it.due_ms,
+        };
         Ok(wanted.take(limit).map(actor).collect())
     }
 

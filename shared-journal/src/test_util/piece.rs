@@ -12,6 +12,7 @@ use crate::id::{ActorId, Position, Sequence, ShardId};
 use crate::limits::Limits;
 use crate::provider::ActorProvider;
 use crate::record::{ActorRecord, PendingMessage, RecordedStep, Stamp};
+use crate::timers::Timer;
 
 /// One actor.
 pub(super) struct Recorded {
@@ -59,7 +60,7 @@ impl Tape {
         saved: Position,
         mut now: ActorRecord,
     ) -> Result<Recorded, JournalError> {
-        let mut cutter = Cutter::default();
+        let mut cutter = Cutter::new(actor.clone());
         for (stamp, event) in self.0 {
             let position = stamp.position;
             if position > saved {
@@ -77,8 +78,8 @@ impl Tape {
     }
 }
 
-#[derive(Default)]
 struct Cutter {
+    actor: ActorId,
     /// The state, if it is known; that there is none is known as well.
     state: Option<Option<Payload<'static>>>,
     /// The number of the last message sent, if it is known.
@@ -93,6 +94,19 @@ struct Cutter {
 }
 
 impl Cutter {
+    fn new(actor: ActorId) -> Self {
+        Self {
+            actor,
+            state: None,
+            sent: None,
+            pending: BTreeMap::new(),
+            open: None,
+            pieces: Vec::new(),
+            unknown: 0,
+            blind: None,
+        }
+    }
+
     fn next(&mut self, position: Position, event: ActorEvent<'static>) {
         if self.open.as_ref().is_some_and(|piece| piece.position < position) {
             self.cut();
@@ -124,14 +138,24 @@ impl Cutter {
             ActorEvent::MessageFailed { sequence, error, .. } => {
                 self.done(position, sequence, Err(error.into_owned()));
             }
-            ActorEvent::MessageSent { number, to, kind, payload, .. } => {
+            event @ (ActorEvent::MessageSent { number, .. }
+            | ActorEvent::TimerSet { number, .. }) => {
                 if let Some(piece) = &mut self.open {
                     if self.sent.is_none() {
                         piece.before.sent = number - 1;
                     }
-                    piece.sent.push(Sent { to, kind: kind.into_owned(), payload });
+                    piece.sent.extend(Sent::of(&self.actor, event));
                 }
                 self.sent = Some(number);
+            }
+            event @ ActorEvent::TimerCancelled { number } => {
+                if let Some(piece) = &mut self.open {
+                    if number <= piece.before.sent {
+                        // Or there would be nothing to cancel. What it sends does not matter.
+                        piece.before.timers.set(number, Timer::never());
+                    }
+                    piece.sent.extend(Sent::of(&self.actor, event));
+                }
             }
             ActorEvent::StateChanged { state } => {
                 self.state = Some(Some(state));
@@ -220,7 +244,7 @@ mod tests {
     }
 
     fn cut(commits: Vec<Vec<ActorEvent<'static>>>) -> Cutter {
-        let mut cutter = Cutter::default();
+        let mut cutter = Cutter::new(ActorId::new("t", "1"));
         for (position, events) in (1..).zip(commits) {
             for event in events {
                 cutter.next(Position(position), event);

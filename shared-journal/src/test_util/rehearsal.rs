@@ -14,7 +14,7 @@ use super::value::Typed;
 use crate::cluster::{Delivered, Host};
 use crate::codec::{Codec, Comparison, Payload};
 use crate::error::JournalError;
-use crate::id::{ActorId, MessageKey, Sequence};
+use crate::id::{ActorId, MessageId, MessageKey, Sequence};
 use crate::mailbox::error_text;
 use crate::provider::ActorProvider;
 use crate::record::{ActorRecord, PendingMessage};
@@ -238,6 +238,15 @@ impl Stage {
 }
 
 fn given(message: &PendingMessage) -> Given {
-    let PendingMessage { key, kind, payload, .. } = message.clone();
+    let PendingMessage { sequence, key, kind, payload, .. } = message.clone();
+    let key = match key {
+        // What was sent before it and the timer that it comes from are not here. On a line of its own it is
+        // handled as a message of either: without an id.
+        MessageKey::Line { .. } | MessageKey::Timer { .. } => {
+            let line = MessageId::from_key(&format!("rehearsed/{sequence}"));
+            MessageKey::Line { line, number: 1 }
+        }
+        key => key,
+    };
     Given { key, kind, payload }
 }

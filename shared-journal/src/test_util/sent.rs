@@ -1,13 +1,14 @@
 //! What an actor sends, for tests to look at.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::codec::{Payload, json};
+use crate::codec::{Codec, Payload, json};
 use crate::durable::DurableMessage;
 use crate::event::ActorEvent;
 use crate::id::ActorId;
+use crate::timer::{Every, TimerId};
 use crate::workflow::{SentToInstance, sent_to_instance};
 
 /// Something that an actor has sent: a message to an actor, or a request to an orchestration.
@@ -21,13 +22,34 @@ pub struct Sent {
     pub kind: String,
     /// The message.
     pub payload: Payload<'static>,
+    /// If it is a timer's: which, when it is due, and how often.
+    timer: Option<(TimerId, SystemTime, Option<Every>)>,
+    /// The timer that is cancelled.
+    cancelled: Option<TimerId>,
 }
 
 impl Sent {
-    pub(super) fn of(event: ActorEvent<'static>) -> Option<Self> {
+    pub(super) fn of(actor: &ActorId, event: ActorEvent<'static>) -> Option<Self> {
+        let sent = |to: ActorId, kind: String, payload| Self {
+            to,
+            kind,
+            payload,
+            timer: None,
+            cancelled: None,
+        };
         match event {
             ActorEvent::MessageSent { to, kind, payload, .. } => {
-                Some(Self { to, kind: kind.into_owned(), payload })
+                Some(sent(to, kind.into_owned(), payload))
+            }
+            ActorEvent::TimerSet { number, due_ms, every, kind, payload } => {
+                let due = UNIX_EPOCH + Duration::from_millis(due_ms);
+                let timer = Some((TimerId::new(actor, number), due, every));
+                Some(Self { timer, ..sent(actor.clone(), kind.into_owned(), payload) })
+            }
+            ActorEvent::TimerCancelled { number } => {
+                let cancelled = Some(TimerId::new(actor, number));
+                let nothing = Payload::new(Codec::Json, b"null".to_vec());
+                Some(Self { cancelled, ..sent(actor.clone(), "cancel".to_owned(), nothing) })
             }
             _ => None,
         }
@@ -36,7 +58,7 @@ impl Sent {
     /// The message to an actor, if it is one of type `M`.
     #[must_use]
     pub fn message<M: DurableMessage>(&self) -> Option<M> {
-        let is_message = self.instance().is_none() && self.kind == M::NAME;
+        let is_message = self.to_actor().is_some() && self.kind == M::NAME;
         is_message.then(|| self.payload.decode().ok()).flatten()
     }
 
@@ -44,12 +66,14 @@ impl Sent {
     /// type `M`. A periodic one is first due after one period.
     #[must_use]
     pub fn timer<M: DurableMessage>(&self) -> Option<(SystemTime, M)> {
-        match self.instance()? {
-            SentToInstance::Timer { due, kind, message, .. } if kind == M::NAME => {
-                Some((due, serde_json::from_value(message).ok()?))
-            }
-            _ => None,
-        }
+        let (_, due, _) = self.timer.as_ref().filter(|_| self.kind == M::NAME)?;
+        Some((*due, self.payload.decode().ok()?))
+    }
+
+    /// The timer that this sets, if it does.
+    #[must_use]
+    pub fn timer_id(&self) -> Option<&TimerId> {
+        self.timer.as_ref().map(|(id, ..)| id)
     }
 
     /// The orchestration, the instance and the input, if this starts a workflow, whether or not the
@@ -73,11 +97,10 @@ impl Sent {
         }
     }
 
-    /// The instance whose cancellation this asks for, if it does: that of a
-    /// [`TimerId`](crate::workflow::TimerId), for example.
+    /// The timer that this cancels, if it does.
     #[must_use]
-    pub fn cancelled(&self) -> Option<String> {
-        matches!(self.instance()?, SentToInstance::Cancel).then(|| self.to.id().to_owned())
+    pub fn cancelled(&self) -> Option<&TimerId> {
+        self.cancelled.as_ref()
     }
 
     fn instance(&self) -> Option<SentToInstance> {
@@ -86,17 +109,24 @@ impl Sent {
 
     /// The message, if it is one to an actor.
     pub(super) fn to_actor(&self) -> Option<&Payload<'static>> {
-        self.instance().is_none().then_some(&self.payload)
+        let is_message = self.timer.is_none() && self.cancelled.is_none();
+        (is_message && self.instance().is_none()).then_some(&self.payload)
     }
 
     /// What two runs of the same handler have in common: a timer is counted from the clock.
     pub(super) fn comparable(&self) -> Value {
-        let message = match self.instance() {
-            Some(SentToInstance::Timer { period_ms, kind, message, .. }) => {
-                Value::Array(vec![period_ms.into(), kind.into(), message])
-            }
-            _ => json(&self.payload),
+        let timer = match &self.timer {
+            Some((_, _, every)) => vec![every.map_or(Value::Null, |every| every.period_ms.into())],
+            None => Vec::new(),
         };
-        Value::Array(vec![self.to.to_string().into(), self.kind.as_str().into(), message])
+        let cancelled =
+            self.cancelled.as_ref().map_or(Value::Null, |timer| timer.to_string().into());
+        Value::Array(vec![
+            self.to.to_string().into(),
+            self.kind.as_str().into(),
+            json(&self.payload),
+            timer.into(),
+            cancelled,
+        ])
     }
 }

@@ -134,6 +134,8 @@ impl Stage {
         // To nobody: the history has it.
         let (relay, _) = unbounded_channel();
         let _ = shared.relay.set(relay);
+        // Nor does a timer fire: a test would not say when.
+        let _ = shared.rests.set(());
         if before.rehearsal {
             let _ = shared.rehearsal.set(());
         }
@@ -327,7 +329,8 @@ async fn save(
     let letters = record.dead.to_save().map(|letter| stored_letter(SHARD, NO, letter));
     let letters = letters.collect::<Result<_, _>>().map_err(fail)?;
     let bytes = encode_record(&header, &record).map_err(fail)?;
-    let record = StoredRecord { no: NO, actor: actor.clone(), pending: 0, dead_letters: 0, bytes };
+    let (actor, due_ms) = (actor.clone(), None);
+    let record = StoredRecord { no: NO, actor, pending: 0, dead_letters: 0, due_ms, bytes };
     let part = CheckpointPart { records: vec![record], letters, ..CheckpointPart::default() };
     let epoch = store.open_shard(SHARD).await?.epoch;
     store.write(&Write { shard: SHARD, epoch, append: None, checkpoint: Some(&part) }).await

@@ -3,8 +3,8 @@
 //! [`register`] and [`register_orchestrations`] add what is ours to the application's own registries;
 //! one runtime serves its workflows and ours. An orchestration asks and tells actors through
 //! [`WorkflowActor`], or through the typed references of duroxide-actix and duroxide-tower. An actor
-//! starts workflows, raises events and sets timers through its [`Outbox`](crate::Outbox), or the
-//! methods of its context on top of it.
+//! starts workflows and raises events through its [`Outbox`](crate::Outbox), or the methods of its context on
+//! top of it.
 //!
 //! # From orchestrations to actors, exactly once
 //!
@@ -24,8 +24,6 @@
 //! - An *event* is raised with its sender and number. [`next_event`] knows the last number of each
 //!   sender, and does not hand out an event twice. No more than 32 are in an instance's queue
 //!   unread: duroxide fails an orchestration that finds some hundred.
-//! - A *timer* is the start of an orchestration of ours. When it is due it tells the actor, as any
-//!   orchestration does.
 
 mod asking;
 mod events;
@@ -53,7 +51,7 @@ pub use self::orchestrated::{
 pub use self::sending::{WorkflowResult, instance_address};
 #[cfg(feature = "test-util")]
 pub(crate) use self::sent::{SentToInstance, sent_to_instance};
-pub use self::timer::{Due, Missed, TIMER, TimerId};
+pub use self::timer::TIMER;
 use crate::cluster::Cluster;
 use crate::sqlite::OneWriter;
 
@@ -71,7 +69,8 @@ pub fn register(activities: ActivityRegistryBuilder, cluster: &Cluster) -> Activ
         .register(TELL, move |ctx, message| asking::run(telling.clone(), ctx, message, false))
 }
 
-/// Adds our orchestrations to an application's: timers, and workflows that actors wait for.
+/// Adds our orchestrations to an application's: workflows that actors wait for, and timers that an earlier
+/// version has set.
 ///
 /// Every runtime on the store needs them, as duroxide wants it for whatever is registered.
 #[must_use]

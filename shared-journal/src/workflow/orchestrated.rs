@@ -23,7 +23,7 @@ use crate::cluster::{Cluster, SendError};
 use crate::codec::{Codec, CodecError, Payload, to_json};
 use crate::error::BoxError;
 use crate::id::{ActorId, MessageId, MessageKey};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Put};
 use crate::record::OutgoingMessage;
 
 /// The queue of its messages.
@@ -102,7 +102,8 @@ impl Handling {
     /// The outbox for what the handler sends.
     #[must_use]
     pub fn outbox(&self, actor_type: &str, limit: usize) -> Outbox {
-        Outbox::new(ActorId::new(actor_type, &self.actor_id), Codec::Json, limit, true, self.sent)
+        let actor = ActorId::new(actor_type, &self.actor_id);
+        Outbox::new(actor, Codec::Json, limit, true, self.sent).without_timers()
     }
 
     /// The id of the message.
@@ -121,7 +122,12 @@ impl Handling {
         reply: &impl Serialize,
         outbox: &Outbox,
     ) -> Result<Handled, CodecError> {
-        let sent = outbox.take();
+        let sent = outbox.take().into_iter().filter_map(|put| match put {
+            Put::Message(message) => Some(message),
+            // There are none.
+            Put::Timer(..) | Put::Cancel { .. } => None,
+        });
+        let sent: Vec<_> = sent.collect();
         let last = sent.last().map_or(self.sent, |message| message.number);
         let messages = sent.into_iter().map(|message| {
             let OutgoingMessage { to, id, kind, payload, .. } = message;

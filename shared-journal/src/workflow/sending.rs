@@ -1,7 +1,5 @@
 //! From actors to orchestrations: what an outbox takes for duroxide.
 
-use std::time::Duration;
-
 use duroxide::OrchestrationContext;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -9,7 +7,6 @@ use serde_json::Value;
 
 use super::events::Event;
 use super::orchestrated::{Mail, deliver, instance_of};
-use super::timer::{Due, Every, Missed, Setting, TIMER, TimerId, millis};
 use super::{RUN, Request, WorkflowActor};
 use crate::codec::{Codec, Payload, to_json};
 use crate::id::ActorId;
@@ -157,69 +154,13 @@ impl Outbox {
         .map(drop)
     }
 
-    /// Sends a message of the type with the stable name `kind` to this actor, when it is due.
-    ///
-    /// # Errors
-    /// See [`OutboxError`]; then nothing is sent.
-    pub fn schedule(
-        &self,
-        due: impl Into<Due>,
-        kind: &str,
-        message: &(impl Serialize + DeserializeOwned),
-    ) -> Result<TimerId, OutboxError> {
-        self.set_timer(due.into(), None, kind, message)
-    }
-
-    /// As [`schedule`](Self::schedule), every so long, for the first time after one period.
-    ///
-    /// # Errors
-    /// See [`OutboxError`]; then nothing is sent.
-    pub fn schedule_every(
-        &self,
-        period: Duration,
-        missed: Missed,
-        kind: &str,
-        message: &(impl Serialize + DeserializeOwned),
-    ) -> Result<TimerId, OutboxError> {
-        let every = Every { period_ms: millis(period), missed };
-        self.set_timer(period.into(), Some(every), kind, message)
-    }
-
-    /// Cancels a timer of this actor. One that is due already may have sent its message.
-    ///
-    /// # Errors
-    /// See [`OutboxError`]; then nothing is sent.
-    pub fn cancel(&self, timer: &TimerId) -> Result<(), OutboxError> {
+    /// Cancels an instance: a timer that an earlier version has set.
+    pub(crate) fn cancel_instance(&self, instance: &str) -> Result<(), OutboxError> {
         self.request(|_| {
             let reason = format!("cancelled by {}", self.actor());
-            Ok(("cancel", timer.instance().to_owned(), Request::Cancel { reason }))
+            Ok(("cancel", instance.to_owned(), Request::Cancel { reason }))
         })
         .map(drop)
-    }
-
-    fn set_timer(
-        &self,
-        due: Due,
-        every: Option<Every>,
-        kind: &str,
-        message: &(impl Serialize + DeserializeOwned),
-    ) -> Result<TimerId, OutboxError> {
-        let message = self.to_value(self.actor(), message)?;
-        let setting = Setting {
-            actor_type: self.actor().actor_type().to_owned(),
-            actor_id: self.actor().id().to_owned(),
-            kind: kind.to_owned(),
-            message,
-            due_ms: due.at_ms(),
-            every,
-        };
-        let timer = |number| TimerId::new(self.actor(), number);
-        let number = self.request(|number| {
-            let TimerId(instance) = timer(number);
-            let input = json(&instance, &setting)?;
-            Ok(("start", instance, Request::Start { orchestration: TIMER.to_owned(), input }))
-        })?;
-        Ok(timer(number))
     }
 
     fn to_value<T: Serialize + DeserializeOwned>(

@@ -135,7 +135,7 @@ impl Shared {
 
     /// The directory's next mails.
     pub(crate) fn mails(&self, eager: bool) -> VecDeque<Mail> {
-        self.directory.take(eager)
+        self.directory.take(eager, None)
     }
 
     /// The directory takes no more.

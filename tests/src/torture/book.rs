@@ -11,6 +11,9 @@ const TO_BE_DURABLE: Duration = Duration::from_millis(20);
 /// Its key comes again meanwhile.
 const LONG: Duration = Duration::from_millis(100);
 
+/// What an actor sends to itself is sent by a timer, after this.
+pub const SOON: Duration = Duration::from_millis(3);
+
 /// From here on senders are actors: this one is actor 0.
 pub const FIRST_ACTOR: u32 = 1000;
 

@@ -16,7 +16,7 @@ mod trial;
 mod verdict;
 mod wire;
 
-pub use book::{Act, Book, Deed, FIRST_ACTOR, Poison, Tally, Trap};
+pub use book::{Act, Book, Deed, FIRST_ACTOR, Poison, SOON, Tally, Trap};
 pub use gauge::{Quarters, Reading};
 pub use memory::{Bits, Floats, Letter, Memory, Reply};
 pub use place::Store;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix::prelude::*;
-use duroxide_actix::journal::workflow::{TimerId, WorkflowResult};
+use duroxide_actix::journal::TimerId;
+use duroxide_actix::journal::workflow::WorkflowResult;
 use duroxide_actix::journal::{DurableMessage, DurableState};
 use duroxide_actix::{DurableActor, DurableEffects};
 use serde::{Deserialize, Serialize};

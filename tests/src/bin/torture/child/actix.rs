@@ -59,7 +59,12 @@ macro_rules! scribe {
 
             fn enter(&mut self, letter: &Letter, ctx: &mut $context<Self>) -> Reply {
                 let Self { own, memory } = self;
-                memory.enter(*own, letter, |to, letter| {
+                let own = *own;
+                memory.enter(own, letter, |to, letter| {
+                    if to == own {
+                        ctx.schedule(tests::torture::SOON, Quick(letter)).expect("a timer");
+                        return;
+                    }
                     let id = to.to_string();
                     let told = match to % 2 {
                         0 => ctx.actor::<Own>(id).tell(Quick(letter)),

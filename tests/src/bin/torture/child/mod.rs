@@ -183,7 +183,7 @@ async fn dead_letters(
 async fn is_idle(cluster: &Cluster) -> Result<bool> {
     for shard in cluster.own_shards() {
         let journal = cluster.journal(shard).context("the shard is lost")?;
-        if !journal.pending().await?.is_empty() {
+        if !journal.pending().await?.is_empty() || !journal.with_timers().await?.is_empty() {
             return Ok(false);
         }
     }

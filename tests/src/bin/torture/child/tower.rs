@@ -58,7 +58,12 @@ impl DurableActor for Scribe {
             letter.act.pause().await;
         }
         let Self { own, memory } = self;
-        let done = memory.enter(*own, &letter, |to, letter| {
+        let own = *own;
+        let done = memory.enter(own, &letter, |to, letter| {
+            if to == own {
+                ctx.schedule(tests::torture::SOON, Command::Act(letter)).expect("a timer");
+                return;
+            }
             ctx.actor::<Self>(to.to_string()).tell(Command::Act(letter)).expect("a cluster");
         });
         Ok(Answered::Done(done))
