@@ -111,6 +111,9 @@ enum Command {
         /// On the PostgreSQL server of `DATABASE_URL`.
         #[arg(long)]
         postgres: bool,
+        /// Instead: what so many take that wait for a year, one an actor, on SQLite.
+        #[arg(long)]
+        waiting: Option<u64>,
         #[command(flatten)]
         common: Common,
     },
@@ -223,7 +226,10 @@ fn main() -> Result<()> {
             Command::Contend { common } => (common.json, contend::run(common).await?),
             Command::Keys { keys, common } => (common.json, keys::run(keys, common).await?),
             Command::Cluster { shape, common } => (common.json, cluster::run(shape, common).await?),
-            Command::Timers { timers, postgres, common } => {
+            Command::Timers { waiting: Some(timers), common, .. } => {
+                (common.json, timers::waiting(timers, common).await?)
+            }
+            Command::Timers { timers, postgres, common, .. } => {
                 (common.json, timers::run(timers, postgres, common).await?)
             }
             Command::Portable { shape, common } => {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use duroxide_actix::journal::{EventJournal, Limits};
+use duroxide_actix::journal::{ActorId, EventJournal, Limits};
 use serde_json::{Value, json};
 
 use crate::counter::STATE_BYTES;
@@ -45,6 +45,11 @@ enum Task {
         #[arg(long)]
         capacity: Option<usize>,
     },
+    /// Opens a store that is there; prints how long that took, its memory, and asks of a thousand counters.
+    Reopen {
+        #[arg(long)]
+        seconds: u64,
+    },
     /// Plain actix actors in memory, for comparison; prints their memory.
     Plain,
 }
@@ -56,6 +61,7 @@ impl Child {
             Task::Measure { seconds, capacity } => {
                 self.measure(Duration::from_secs(seconds), capacity).await
             }
+            Task::Reopen { seconds } => self.reopen(Duration::from_secs(seconds)).await,
             Task::Plain => {
                 let before = resident()?;
                 let _plain = memory::start_here(self.actors);
@@ -108,6 +114,27 @@ impl Child {
                 self.asks(&journal, side, begin.elapsed(), before, time).await?
             }
         };
+        output::print(&line, true);
+        Ok(())
+    }
+
+    async fn reopen(&self, time: Duration) -> Result<()> {
+        const COUNTERS: usize = 1000;
+        let before = resident()?;
+        let durability = self.durability.durability();
+        let begin = Instant::now();
+        let (_provider, journal) = ours::open(&self.store, durability, Limits::default()).await?;
+        let opened = begin.elapsed();
+        // It has looked at the timers when it answers.
+        journal.outcome(&ActorId::new("clock", "0"), 1.into()).await?;
+        let bytes = resident()?.saturating_sub(before);
+        let side = Rc::new(ours::Ours::start(&journal, COUNTERS, STATE_BYTES).await?);
+        let round = ask(&side, Load { actors: COUNTERS, callers: CALLERS }, time).await?;
+        let line = json!({
+            "open_s": rounded(opened.as_secs_f64(), 2),
+            "bytes": bytes,
+            "per_s": rounded(round.per_s, 0),
+        });
         output::print(&line, true);
         Ok(())
     }

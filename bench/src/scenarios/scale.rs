@@ -1,5 +1,6 @@
 //! More and more actors, each number in a process of its own, so that memory is told apart.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -35,10 +36,15 @@ pub(crate) async fn run(sizes: &[usize], capacity: Option<usize>, common: Common
 
 fn child(actors: usize, common: Common, task: &[&str]) -> Result<Value> {
     let folder = tempfile::tempdir()?;
+    child_on(&folder.path().join("app.db"), actors as u64, common, task)
+}
+
+/// Runs a task in a process of its own, on a store.
+pub(super) fn child_on(store: &Path, actors: u64, common: Common, task: &[&str]) -> Result<Value> {
     let output = Command::new(std::env::current_exe()?)
         .arg("child")
         .arg("--store")
-        .arg(folder.path().join("app.db"))
+        .arg(store)
         .args(["--actors", &actors.to_string()])
         .args(["--durability", common.durability.name()])
         .args(task)

@@ -1,17 +1,15 @@
 //! How late the durable timers of actors are.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
 use anyhow::{Context as _, Result, ensure};
-use duroxide::OrchestrationRegistry;
 use duroxide::providers::Provider;
-use duroxide::runtime::registry::ActivityRegistry;
-use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide_actix::journal::cluster::Cluster;
-use duroxide_actix::journal::workflow::{for_runtime, register, register_orchestrations};
-use duroxide_actix::journal::{DurableMessage, DurableState};
+use duroxide_actix::journal::mailbox::{Resolution, Work};
+use duroxide_actix::journal::{ActorId, DurableMessage, DurableState, Limits, Mailbox};
 use duroxide_actix::{ClusterActors, DurableActor, DurableEffects, WrappedHost};
 use duroxide_pg::PostgresProvider;
 use serde::{Deserialize, Serialize};
@@ -20,12 +18,16 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
 use super::postgres::{SCHEMA, clear};
+use super::scale::child_on;
 use crate::Common;
-use crate::sides::ours::provider;
+use crate::load::rounded;
+use crate::sides::ours::{self, provider};
 
 const ACTORS: u64 = 100;
-/// What setting a timer takes at most, started and in duroxide's history.
-const SET: Duration = Duration::from_millis(8);
+/// What setting a timer takes at most.
+const SET: Duration = Duration::from_micros(200);
+/// Actors with a timer that are made at a time.
+const AT_ONCE: u64 = 1000;
 
 /// Longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -99,13 +101,8 @@ pub(crate) async fn run(timers: u64, postgres: bool, common: Common) -> Result<V
     let cluster = Cluster::builder("bench", 4)
         .durability(common.durability.durability())
         .host(WrappedHost::new(move |_| Clock { rung: 0, fired: of_actors.clone() }))
-        .join(provider.clone())
+        .join(provider)
         .await?;
-    let activities = register(ActivityRegistry::builder(), &cluster).build();
-    let orchestrations = register_orchestrations(OrchestrationRegistry::builder()).build();
-    let options = RuntimeOptions::default();
-    let provider = for_runtime(provider);
-    let runtime = Runtime::start_with_options(provider, activities, orchestrations, options).await;
 
     let begin = SystemTime::now() + SET * u32::try_from(timers)? + Duration::from_secs(1);
     let first_ms = begin.duration_since(UNIX_EPOCH)?.as_millis() as u64;
@@ -126,7 +123,6 @@ pub(crate) async fn run(timers: u64, postgres: bool, common: Common) -> Result<V
     }
     // One that fires twice has some time for it.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    runtime.shutdown(None).await;
     cluster.leave().await?;
     let mut fired = std::mem::take(&mut *fired.0.lock().unwrap_or_else(PoisonError::into_inner));
     fired.sort_unstable_by_key(|(number, _)| *number);
@@ -144,4 +140,57 @@ pub(crate) async fn run(timers: u64, postgres: bool, common: Common) -> Result<V
         "set_s": (set_s * 10.0).round() / 10.0,
         "late_ms": { "p50": at(0.5), "p99": at(0.99), "max": at(1.0) },
     }))
+}
+
+/// Timers that wait for a year, one an actor: what they take in memory, at the opening, and from the asks of
+/// others. Beside it the same actors without timers.
+pub(crate) async fn waiting(timers: u64, common: Common) -> Result<Value> {
+    let folder = tempfile::tempdir()?;
+    let mut lines = Vec::new();
+    for set in [false, true] {
+        let store = folder.path().join(format!("{set}.db"));
+        make(&store, timers, set, common).await?;
+        let seconds = common.seconds.to_string();
+        lines.push(child_on(&store, timers, common, &["reopen", "--seconds", &seconds])?);
+    }
+    let of = |line: &Value, name: &str| line[name].as_f64().unwrap_or(f64::NAN);
+    let bytes = of(&lines[1], "bytes") - of(&lines[0], "bytes");
+    Ok(json!({
+        "scenario": "timers-waiting",
+        "timers": timers,
+        "bytes_per_timer": rounded(bytes / timers as f64, 1),
+        "open_s": [of(&lines[0], "open_s"), of(&lines[1], "open_s")],
+        "per_s": [of(&lines[0], "per_s"), of(&lines[1], "per_s")],
+        "ratio": { "per_s": rounded(of(&lines[1], "per_s") / of(&lines[0], "per_s"), 2) },
+    }))
+}
+
+struct Nobody;
+
+impl Work for Nobody {
+    fn resolve(self, _: Resolution) {}
+}
+
+/// A journal with so many actors.
+async fn make(store: &Path, actors: u64, set: bool, common: Common) -> Result<()> {
+    let durability = common.durability.durability();
+    let (_provider, journal) = ours::open(store, durability, Limits::default()).await?;
+    let year = Duration::from_secs(365 * 86_400);
+    for first in (0..actors).step_by(AT_ONCE as usize) {
+        let journal = &journal;
+        let some = (first..actors.min(first + AT_ONCE)).map(|actor| async move {
+            let name = ActorId::new(Clock::ACTOR_TYPE, actor.to_string());
+            let mut mailbox: Mailbox<Nobody> = journal.activate(&name).await?;
+            let mut clock = Clock { rung: 0, fired: Arc::default() };
+            mailbox.baseline(&clock)?;
+            if set {
+                let ring = Ring { number: actor, due_ms: 0 };
+                mailbox.outbox().schedule(year, Ring::NAME, &ring)?;
+            }
+            let _ = mailbox.capture(&mut clock)?;
+            anyhow::Ok(())
+        });
+        futures::future::try_join_all(some).await?;
+    }
+    Ok(journal.close().await?)
 }
