@@ -689,10 +689,9 @@ fn what_is_due_while_everything_is_down_fires_once() {
         let journal = world.cluster.journal(world.cluster.shard_of(&name)).unwrap();
         let fired: Vec<_> = journal.history(&name).try_collect::<Vec<_>>().await.unwrap();
         let fired = fired.iter().filter_map(|entry| match entry.event {
-            ActorEvent::MessageReceived { key, .. } => match key {
-                MessageKey::Timer { due_ms, next_ms, .. } => Some((due_ms, next_ms.unwrap())),
-                _ => None,
-            },
+            ActorEvent::MessageReceived {
+                key: MessageKey::Timer { due_ms, next_ms, .. }, ..
+            } => Some((due_ms, next_ms.unwrap())),
             _ => None,
         });
         let fired: Vec<_> = fired.collect();

@@ -243,10 +243,10 @@ impl Slots {
     ) -> Result<Option<&mut Slot>, JournalError> {
         if !self.by_no.contains_key(&no) {
             let key = ActorKey::No(no);
-            match pollster::block_on(shared.provider.load_record(shared.shard, key))? {
-                Some(stored) => drop(self.insert_stored(shared, &stored)?),
-                None => return Ok(None),
-            }
+            let stored = pollster::block_on(shared.provider.load_record(shared.shard, key))?;
+            return stored
+                .map(|stored| self.insert_stored(shared, &stored).map(|(_, slot)| slot))
+                .transpose();
         }
         Ok(self.by_no.get_mut(&no))
     }
