@@ -10,7 +10,7 @@ use duroxide::providers::sqlite::SqliteProvider;
 use duroxide::runtime::Runtime;
 use duroxide::runtime::RuntimeOptions;
 use duroxide::runtime::registry::ActivityRegistry;
-use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
+use duroxide::{OrchestrationContext, OrchestrationRegistry};
 use duroxide_tower::journal::cluster::Cluster;
 use duroxide_tower::journal::workflow::{WorkflowResult, next_event, start};
 use duroxide_tower::journal::{ActorId, Limits, SetTimer, TimerId};
