@@ -434,6 +434,7 @@ fn older_schema(setting: &Setting) {
                 "DROP TABLE {schema}.journal_founding, {schema}.journal_lease,
                      {schema}.journal_inbox, {schema}.journal_inbox_head, {schema}.journal_reply,
                      {schema}.journal_owner, {schema}.journal_dead_letter, {schema}.journal_key;
+                 ALTER TABLE {schema}.journal_record DROP COLUMN due;
                  DELETE FROM {schema}.journal_schema WHERE version > 1",
             )
             .await;
