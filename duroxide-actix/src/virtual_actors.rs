@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use futures::future::{LocalBoxFuture, Shared, ready};
 use futures::{FutureExt, Stream, StreamExt};
 use lru::LruCache;
 use rustc_hash::FxHashMap;
-use shared_journal::mailbox::error_text;
+use shared_journal::mailbox::{error_text, panic_text};
 use shared_journal::{ActorId, EventJournal, JournalError};
 use tokio::sync::oneshot;
 
@@ -184,15 +185,18 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
     /// Does not hold what it is kept in, or a start that nobody waits for would keep all of it.
     async fn start(inner: Weak<Self>, id: Rc<str>) -> Started<A> {
         let gone = || Arc::new(JournalError::Closed);
-        let (actor, journal) = {
-            let inner = inner.upgrade().ok_or_else(gone)?;
-            ((inner.create)(&id), inner.journal.clone())
-        };
-        let started = actor.start_durable(&journal, &id).await;
+        let started = caught(&id, async {
+            let (actor, journal) = {
+                let inner = inner.upgrade().ok_or_else(gone)?;
+                ((inner.create)(&id), inner.journal.clone())
+            };
+            actor.start_durable(&journal, &id).await.map_err(Arc::new)
+        });
+        let started = started.await;
         let inner = inner.upgrade().ok_or_else(gone)?;
         let mut actors = inner.actors.borrow_mut();
         actors.starting.remove(&id);
-        let address = started.map_err(Arc::new)?;
+        let address = started?;
         actors.keep(id, address.clone());
         Ok(address)
     }
@@ -295,22 +299,33 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
         idle: oneshot::Sender<()>,
     ) -> Started<A> {
         let gone = || Arc::new(JournalError::Closed);
-        let (actor, journal) = {
-            let inner = inner.upgrade().ok_or_else(gone)?;
-            ((inner.create)(&id), inner.journal.clone())
-        };
-        let create = |ctx: &mut DurableContext<A>| {
-            ctx.tell_when_idle(idle);
-            actor
-        };
-        let started = A::create_durable(&journal, &id, create).await;
+        let started = caught(&id, async {
+            let (actor, journal) = {
+                let inner = inner.upgrade().ok_or_else(gone)?;
+                ((inner.create)(&id), inner.journal.clone())
+            };
+            let create = |ctx: &mut DurableContext<A>| {
+                ctx.tell_when_idle(idle);
+                actor
+            };
+            A::create_durable(&journal, &id, create).await.map_err(Arc::new)
+        });
+        let started = started.await;
         let inner = inner.upgrade().ok_or_else(gone)?;
         let mut actors = inner.actors.borrow_mut();
         actors.starting.remove(&id);
-        let address = started.map_err(Arc::new)?;
+        let address = started?;
         actors.let_go(id, &address);
         Ok(address)
     }
+}
+
+/// An actor that cannot be made holds nobody else up.
+async fn caught<A: DurableActor>(id: &str, start: impl Future<Output = Started<A>>) -> Started<A> {
+    AssertUnwindSafe(start).catch_unwind().await.unwrap_or_else(|panic| {
+        let (actor, reason) = (ActorId::new(A::ACTOR_TYPE, id), panic_text(&*panic));
+        Err(Arc::new(JournalError::NotMade { actor, reason }))
+    })
 }
 
 impl<A: Actor<Context = DurableContext<A>>> Actors<A> {
@@ -336,8 +351,9 @@ impl<A: Actor<Context = DurableContext<A>>> Actors<A> {
 
     /// Whether the actor is in memory or on its way there, as far as is known.
     fn is_known(&mut self, id: &str) -> bool {
-        let is_leaving = |left: &WeakAddr<A>| left.upgrade().is_some();
-        self.active.contains(id)
+        let is_leaving = |left: &WeakAddr<A>| left.upgrade().is_some_and(|it| it.connected());
+        // One that has stopped of its own accord is still there.
+        self.active.peek(id).is_some_and(Addr::connected)
             || self.starting.contains_key(id)
             || self.leaving.get(id).is_some_and(is_leaving)
     }

@@ -7,14 +7,19 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::{
-    ActorEvent, ActorId, DurableMessage, DurableState, EventJournal, MessageKey, Missed,
+    ActorEvent, ActorId, DurableMessage, DurableState, EventJournal, JournalError, MessageKey,
+    Missed, ShardId,
 };
 use duroxide_actix::{
-    DurableActixActor, DurableActor, DurableContext, DurableEffects, StartDurable, VirtualActors,
+    ActixHost, ClusterActors, DurableActixActor, DurableActor, DurableContext, DurableEffects,
+    StartDurable, VirtualActors, WrappedHost,
 };
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -169,6 +174,116 @@ fn an_actor_that_is_not_in_memory_is_started() {
         assert_eq!(clocks.len(), 1, "they have pushed nobody out");
     });
 }
+
+/// One that nobody has pushed out of the ones used last.
+#[test]
+fn an_actor_that_has_stopped_itself_is_started() {
+    run(async {
+        let store = Store::new();
+        let journal = store.open().await;
+        let clocks = VirtualActors::new(&journal, 10, |_| Own::default());
+        for (id, after) in [("soon", 1), ("later", 200)] {
+            let clock = clocks.get(id).await.unwrap();
+            clock.send(Set(vec![after])).await.unwrap();
+            clock.send(Stop).await.unwrap();
+        }
+        for id in ["soon", "later"] {
+            until_fired(&journal, &ActorId::new("own", id), 1).await;
+        }
+        // Held while it is due, and released.
+        let (name, repair) =
+            (ActorId::new("own", "held"), journal.repair("ada", "a test").unwrap());
+        clocks.get("held").await.unwrap().send(Set(vec![50])).await.unwrap();
+        repair.stop(&name).await.unwrap();
+        actix::clock::sleep(Duration::from_millis(60)).await;
+        repair.release(&name).await.unwrap();
+        until_fired(&journal, &name, 1).await;
+    });
+}
+
+/// How often an actor that cannot be made may be tried in a test: thousands of times if nothing holds it back.
+const TRIES: u32 = 30;
+
+fn made(id: &str, tries: &AtomicU32) {
+    if id == "bad" {
+        tries.fetch_add(1, Ordering::SeqCst);
+        panic!("on purpose");
+    }
+}
+
+/// Sets timers of actors of which one cannot be made afterwards.
+async fn set_for_two(journal: &EventJournal) {
+    for id in ["bad", "good"] {
+        let clock = Own::default().start_durable(journal, id).await.unwrap();
+        clock.send(Set(vec![1, 600])).await.unwrap();
+    }
+}
+
+#[test]
+fn an_actor_that_cannot_be_made_holds_up_nobody() {
+    run(async {
+        let store = Store::new();
+        set_for_two(&store.open().await).await;
+        let journal = store.open().await;
+        let tries = Arc::new(AtomicU32::new(0));
+        let of_actors = tries.clone();
+        let clocks = VirtualActors::new(&journal, 10, move |id| {
+            made(id, &of_actors);
+            Own::default()
+        });
+        until_fired(&journal, &ActorId::new("own", "good"), 2).await;
+        assert!((1..TRIES).contains(&tries.load(Ordering::SeqCst)), "{tries:?}");
+        let error = clocks.get("bad").await.unwrap_err();
+        assert!(matches!(&*error, JournalError::NotMade { reason, .. } if reason == "on purpose"));
+    });
+}
+
+macro_rules! in_a_cluster {
+    ($test:ident, $clock:ident, $host:ident) => {
+        #[test]
+        fn $test() {
+            run(async {
+                let store = Store::new();
+                let tries = Arc::new(AtomicU32::new(0));
+                let node = |broken: bool| {
+                    let tries = tries.clone();
+                    Cluster::builder("clocks", 1).host($host::new(move |id| {
+                        if broken {
+                            made(id, &tries);
+                        }
+                        $clock::default()
+                    }))
+                };
+                let cluster = node(false).join(store.provider().await).await.unwrap();
+                for id in ["bad", "good"] {
+                    let clock = cluster.actor::<$clock>(id);
+                    clock.ask(Set(vec![20, 900])).await.unwrap();
+                    clock.ask(Stop).await.unwrap();
+                }
+                let good = ActorId::new($clock::ACTOR_TYPE, "good");
+                until_fired(&cluster.journal(ShardId(0)).unwrap(), &good, 1).await;
+                cluster.leave().await.unwrap();
+                let cluster = node(true).join(store.provider().await).await.unwrap();
+                let journal = loop {
+                    match cluster.journal(ShardId(0)) {
+                        Some(journal) => break journal,
+                        None => actix::clock::sleep(Duration::from_millis(5)).await,
+                    }
+                };
+                until_fired(&journal, &good, 2).await;
+                assert!(tries.load(Ordering::SeqCst) < TRIES, "{tries:?}");
+                cluster.leave().await.unwrap();
+            });
+        }
+    };
+}
+
+in_a_cluster!(
+    an_actor_of_a_cluster_is_started_and_one_that_cannot_be_is_not_tried_all_the_time,
+    Own,
+    ActixHost
+);
+in_a_cluster!(so_is_one_that_is_wrapped, Wrapped, WrappedHost);
 
 /// Says that the process may be killed.
 const READY: &str = "ready to be killed";

@@ -324,7 +324,9 @@ impl Repair {
         let engine = self.journal.engine();
         let no = self.number(&engine, actor).await?;
         self.log_first(actor, events);
-        engine.write(no, events).await
+        engine.write(no, events).await?;
+        // Its timers depend on it.
+        engine.shared().folded().await
     }
 
     async fn number(&self, engine: &Engine, actor: &ActorId) -> Result<ActorNo, JournalError> {

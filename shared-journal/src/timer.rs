@@ -39,7 +39,8 @@ impl TimerId {
     /// Where an actor has its timer.
     pub(crate) fn kept_by(&self, actor: &ActorId) -> Kept<'_> {
         let path = actor.path();
-        let number = |text: &str| text.parse().ok();
+        let number =
+            |text: &str| text.parse().ok().filter(|number: &u64| number.to_string() == text);
         let of = |text: &str| number(text.strip_prefix(&path)?.strip_prefix('#')?);
         let before = |text: &str| {
             number(text.strip_prefix("timer/")?.strip_prefix(&path)?.strip_prefix('/')?)
@@ -184,6 +185,9 @@ mod tests {
                 let kept = kept.kept_by(other);
                 assert_eq!(kept == Kept::Record(7), actor == other, "{actor} {other}: {kept:?}");
             }
+        }
+        for text in ["a/b#+7", "a/b#07", "a/b#", "a/b#7 "] {
+            assert_eq!(TimerId(text.into()).kept_by(&actors[0]), Kept::Elsewhere, "{text}");
         }
         let old = TimerId("timer/a/b/7".into());
         assert_eq!(old.kept_by(&actors[0]), Kept::Instance("timer/a/b/7"));

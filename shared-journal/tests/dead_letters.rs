@@ -168,6 +168,7 @@ async fn an_actor_with_too_many_dead_letters_takes_nothing_new_until_somebody_ac
     fail_all(&mut mailbox);
     let refused = accept(&mut mailbox, 2, "1").unwrap_err();
     assert!(matches!(refused, JournalError::DeadLettersFull { count: 1, .. }), "{refused}");
+    settle(&journal).await;
     drop((mailbox, journal));
     // The next process as well.
     let journal = open(&folder.path().join("bytes.db"), &limits).await;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{self, Poll};
 
 use actix::{Actor, Addr, ArbiterHandle, Context};
 use async_trait::async_trait;
@@ -127,9 +128,12 @@ impl<A: DurableActor + Actor<Context = Context<A>>> Host for WrappedHost<A> {
                 actix::spawn(async move {
                     // To its end, or that of the actor.
                     let _end = queue.shut_when_dropped();
-                    while !queue.has_ended()
-                        && let Some(offer) = parcels.recv().await
-                    {
+                    let mut next = |cx: &mut task::Context<'_>| {
+                        // So that the lane knows when there is nobody any more.
+                        queue.register_shell(cx);
+                        if queue.has_ended() { Poll::Ready(None) } else { parcels.poll_recv(cx) }
+                    };
+                    while let Some(offer) = poll_fn(&mut next).await {
                         poll_fn(|cx| queue.poll_room(cx)).await;
                         queue.push(Box::new(offer));
                     }

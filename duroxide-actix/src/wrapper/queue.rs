@@ -114,7 +114,7 @@ impl<A: Actor> Queue<A> {
         *self.pump.borrow_mut() = Some(cx.waker().clone());
     }
 
-    pub(super) fn register_shell(&self, cx: &Context<'_>) {
+    pub(crate) fn register_shell(&self, cx: &Context<'_>) {
         *self.shell.borrow_mut() = Some(cx.waker().clone());
     }
 

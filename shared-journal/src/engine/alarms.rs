@@ -4,6 +4,7 @@
 //! due is looked for by the clock of this process, at least every second, because a machine may have slept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
@@ -16,8 +17,11 @@ use crate::timer::Every;
 
 /// The clock is looked at so often at least.
 const LOOK: Duration = Duration::from_secs(1);
-/// Before an actor that does not run is asked for again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Before an actor that does not run is asked for again: so many of them at a time.
+const AGAIN: Duration = Duration::from_secs(1);
+const AT_ONCE: usize = 1000;
+/// Between two lines in the log about it.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// The timers of a running actor that it was told of.
 pub(super) type Told = FxHashSet<u64>;
@@ -48,8 +52,12 @@ pub(super) struct Alarms {
     touched: FxHashSet<ActorNo>,
     /// Those that have a timer that is due and do not run.
     awaited: BTreeMap<ActorNo, ActorId>,
-    /// When they are asked for again.
+    /// For which of their timers they were asked for last.
+    asked: FxHashMap<ActorNo, u64>,
+    /// When they are asked for again, beginning after this one, and when that is next told.
     again: Option<Instant>,
+    after: ActorNo,
+    told: Option<Instant>,
     /// Whoever starts actors.
     starters: Vec<UnboundedSender<ActorId>>,
 }
@@ -89,17 +97,21 @@ impl Alarms {
         std::mem::take(&mut self.touched)
     }
 
-    /// Asks for an actor that does not run, and again until it does.
-    pub(super) fn await_actor(&mut self, no: ActorNo, actor: ActorId) {
-        self.ask_for(&actor);
+    /// Asks for an actor that does not run, and again until it does. One that was asked for and has ended without
+    /// that it received anything has to wait: it cannot be made, or ends as it starts.
+    pub(super) fn await_actor(&mut self, no: ActorNo, actor: ActorId, due_ms: u64) {
+        if self.asked.insert(no, due_ms) != Some(due_ms) {
+            self.starters.retain(|starter| starter.send(actor.clone()).is_ok());
+        }
         self.awaited.insert(no, actor);
         self.again.get_or_insert_with(|| Instant::now() + AGAIN);
+        self.told.get_or_insert_with(|| Instant::now() + TOLD);
     }
 
     /// It runs, or has nothing to do any more.
     pub(super) fn found(&mut self, no: ActorNo) {
         if self.awaited.remove(&no).is_some() && self.awaited.is_empty() {
-            self.again = None;
+            (self.again, self.told) = (None, None);
         }
     }
 
@@ -113,22 +125,28 @@ impl Alarms {
 
     /// Asks again for those that were asked for long ago.
     pub(super) fn ask_again(&mut self) {
-        if self.again.is_none_or(|again| Instant::now() < again) {
+        let now = Instant::now();
+        if self.again.is_none_or(|again| now < again) {
             return;
         }
-        self.again = Some(Instant::now() + AGAIN);
-        tracing::warn!(
-            actors = self.awaited.len(),
-            "actors have timers that are due, and do not run: start them, or run them where they are started \
-             when they are needed (a cluster, VirtualActors)"
-        );
-        for actor in self.awaited.values() {
-            self.starters.retain(|starter| starter.send(actor.clone()).is_ok());
+        self.again = Some(now + AGAIN);
+        if self.told.is_some_and(|told| told <= now) {
+            self.told = Some(now + TOLD);
+            tracing::warn!(
+                actors = self.awaited.len(),
+                "actors have timers that are due, and do not run: start them, or run them where they are started \
+                 when they are needed (a cluster, VirtualActors)"
+            );
         }
-    }
-
-    fn ask_for(&mut self, actor: &ActorId) {
-        self.starters.retain(|starter| starter.send(actor.clone()).is_ok());
+        self.asked.retain(|no, _| self.awaited.contains_key(no));
+        let behind = (Bound::Excluded(self.after), Bound::Unbounded);
+        let mut last = ActorNo(0);
+        for (no, actor) in self.awaited.range(behind).take(AT_ONCE) {
+            self.starters.retain(|starter| starter.send(actor.clone()).is_ok());
+            last = *no;
+        }
+        // From the first one on when there are no more.
+        self.after = last;
     }
 
     /// How long nothing has to be looked at.
@@ -169,8 +187,8 @@ mod tests {
     #[test]
     fn whoever_starts_actors_learns_of_those_that_were_asked_for_before() {
         let (mut alarms, actor) = (Alarms::default(), ActorId::new("a", "1"));
-        alarms.await_actor(ActorNo(1), actor.clone());
-        alarms.await_actor(ActorNo(2), ActorId::new("a", "2"));
+        alarms.await_actor(ActorNo(1), actor.clone(), 5);
+        alarms.await_actor(ActorNo(2), ActorId::new("a", "2"), 5);
         alarms.found(ActorNo(2));
         let (starter, mut asked) = tokio::sync::mpsc::unbounded_channel();
         alarms.add_starter(starter);
@@ -179,8 +197,18 @@ mod tests {
         assert_eq!(alarms.pause(0), Some(LOOK));
         alarms.found(ActorNo(1));
         assert_eq!(alarms.pause(0), None);
+        // It has come to nothing: not before the next round. When it has received something, at once.
+        let actor = ActorId::new("a", "1");
+        alarms.await_actor(ActorNo(1), actor.clone(), 5);
+        assert!(asked.try_recv().is_err());
+        alarms.again = Some(Instant::now());
+        alarms.ask_again();
+        assert_eq!(asked.try_recv(), Ok(actor.clone()));
+        alarms.found(ActorNo(1));
+        alarms.await_actor(ActorNo(1), actor.clone(), 6);
+        assert_eq!(asked.try_recv(), Ok(actor.clone()));
         drop(asked);
-        alarms.await_actor(ActorNo(1), ActorId::new("a", "1"));
+        alarms.await_actor(ActorNo(1), actor, 7);
         assert!(alarms.starters.is_empty());
     }
 }

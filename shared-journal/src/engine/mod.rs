@@ -492,7 +492,7 @@ impl Shared {
     }
 
     /// Waits until everything submitted so far is folded.
-    async fn folded(&self) -> Result<(), JournalError> {
+    pub(crate) async fn folded(&self) -> Result<(), JournalError> {
         self.ask(|folded| Request::Fold { folded: Some(folded) }).await
     }
 

@@ -68,9 +68,9 @@ impl Directory {
             self.slots.settle_timer(no);
         } else if !slot.active {
             // One that is held is asked for when it is released.
-            if slot.record.held.is_none() {
+            if let (None, Some(due_ms)) = (&slot.record.held, slot.record.timers.next_ms()) {
                 let actor = slot.actor.clone();
-                self.slots.alarms.await_actor(no, actor);
+                self.slots.alarms.await_actor(no, actor, due_ms);
             }
             self.slots.evict(no);
         }
