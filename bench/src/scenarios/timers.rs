@@ -156,8 +156,8 @@ pub(crate) async fn waiting(timers: u64, common: Common) -> Result<Value> {
     let of = |line: &Value, name: &str| line[name].as_f64().unwrap_or(f64::NAN);
     let bytes = of(&lines[1], "bytes") - of(&lines[0], "bytes");
     Ok(json!({
-        "scenario": "timers-waiting",
-        "timers": timers,
+        "scenario": "timers",
+        "waiting": timers,
         "bytes_per_timer": rounded(bytes / timers as f64, 1),
         "open_s": [of(&lines[0], "open_s"), of(&lines[1], "open_s")],
         "per_s": [of(&lines[0], "per_s"), of(&lines[1], "per_s")],
