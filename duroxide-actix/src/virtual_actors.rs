@@ -4,7 +4,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::AssertUnwindSafe;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use futures::future::{LocalBoxFuture, Shared, ready};
 use futures::{FutureExt, Stream, StreamExt};
 use lru::LruCache;
 use rustc_hash::FxHashMap;
-use shared_journal::mailbox::{error_text, panic_text};
+use shared_journal::mailbox::{error_text, made};
 use shared_journal::{ActorId, EventJournal, JournalError};
 use tokio::sync::oneshot;
 
@@ -185,14 +184,15 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
     /// Does not hold what it is kept in, or a start that nobody waits for would keep all of it.
     async fn start(inner: Weak<Self>, id: Rc<str>) -> Started<A> {
         let gone = || Arc::new(JournalError::Closed);
-        let started = caught(&id, async {
+        // One that cannot be made holds nobody else up.
+        let started = made(&ActorId::new(A::ACTOR_TYPE, &id), async {
             let (actor, journal) = {
                 let inner = inner.upgrade().ok_or_else(gone)?;
                 ((inner.create)(&id), inner.journal.clone())
             };
             actor.start_durable(&journal, &id).await.map_err(Arc::new)
-        });
-        let started = started.await;
+        })
+        .await;
         let inner = inner.upgrade().ok_or_else(gone)?;
         let mut actors = inner.actors.borrow_mut();
         actors.starting.remove(&id);
@@ -299,7 +299,8 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
         idle: oneshot::Sender<()>,
     ) -> Started<A> {
         let gone = || Arc::new(JournalError::Closed);
-        let started = caught(&id, async {
+        // One that cannot be made holds nobody else up.
+        let started = made(&ActorId::new(A::ACTOR_TYPE, &id), async {
             let (actor, journal) = {
                 let inner = inner.upgrade().ok_or_else(gone)?;
                 ((inner.create)(&id), inner.journal.clone())
@@ -309,8 +310,8 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
                 actor
             };
             A::create_durable(&journal, &id, create).await.map_err(Arc::new)
-        });
-        let started = started.await;
+        })
+        .await;
         let inner = inner.upgrade().ok_or_else(gone)?;
         let mut actors = inner.actors.borrow_mut();
         actors.starting.remove(&id);
@@ -318,14 +319,6 @@ impl<A: DurableActor + Actor<Context = DurableContext<A>>> Inner<A> {
         actors.let_go(id, &address);
         Ok(address)
     }
-}
-
-/// An actor that cannot be made holds nobody else up.
-async fn caught<A: DurableActor>(id: &str, start: impl Future<Output = Started<A>>) -> Started<A> {
-    AssertUnwindSafe(start).catch_unwind().await.unwrap_or_else(|panic| {
-        let (actor, reason) = (ActorId::new(A::ACTOR_TYPE, id), panic_text(&*panic));
-        Err(Arc::new(JournalError::NotMade { actor, reason }))
-    })
 }
 
 impl<A: Actor<Context = DurableContext<A>>> Actors<A> {

@@ -5,8 +5,6 @@
 mod support;
 
 use std::cell::Cell;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -18,39 +16,7 @@ use duroxide_actix::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::support::{Store, run};
-
-/// Says that the process may be killed.
-const READY: &str = "ready to be killed";
-const STORE: &str = "KILLED_STORE";
-
-/// Runs `life` in a process of the test `name`, which is killed when it has ended; then `after`.
-fn killed<L: Future<Output = ()>, A: Future<Output = ()>>(
-    name: &str,
-    life: impl FnOnce(Store) -> L,
-    after: impl FnOnce(Store) -> A,
-) {
-    if let Ok(store) = std::env::var(STORE) {
-        return run(async {
-            life(Store::of(&store)).await;
-            println!("\n{READY}");
-            std::future::pending::<()>().await;
-        });
-    }
-    let store = Store::new();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(STORE, store.database())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let said = BufReader::new(child.stdout.take().unwrap());
-    let is_ready = said.lines().any(|line| line.unwrap().ends_with(READY));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(is_ready, "the process ended before it was killed");
-    run(after(store));
-}
+use crate::support::{Store, killed};
 
 #[derive(Message, Serialize, Deserialize, DurableMessage)]
 #[rtype(result = "u64")]

@@ -5,8 +5,6 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -23,7 +21,7 @@ use duroxide_actix::{
 };
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
-use support::{Store, run};
+use support::{Store, killed, run};
 
 /// Sets a timer for each of these times, in milliseconds from now.
 #[derive(Message, Serialize, Deserialize, DurableMessage)]
@@ -285,39 +283,21 @@ in_a_cluster!(
 );
 in_a_cluster!(so_is_one_that_is_wrapped, Wrapped, WrappedHost);
 
-/// Says that the process may be killed.
-const READY: &str = "ready to be killed";
-const STORE: &str = "KILLED_STORE";
-
 #[test]
 fn what_a_killed_process_has_set_fires_once_in_the_next() {
     const ACTORS: u64 = 20;
-    if let Ok(store) = std::env::var(STORE) {
-        return run(async {
-            let journal = Store::of(&store).open().await;
-            let clocks = VirtualActors::new(&journal, 5, |_| Own::default());
-            for id in 0..ACTORS {
-                let clock = clocks.get(id.to_string()).await.unwrap();
-                clock.send(Set(vec![0, 10, 200, 3_600_000])).await.unwrap();
-                clock.send(SetEvery(40)).await.unwrap();
-            }
-            println!("\n{READY}");
-            std::future::pending::<()>().await;
-        });
-    }
-    let store = Store::new();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "what_a_killed_process_has_set_fires_once_in_the_next", "--nocapture"])
-        .env(STORE, store.database())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let said = BufReader::new(child.stdout.take().unwrap());
-    let is_ready = said.lines().any(|line| line.unwrap().ends_with(READY));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(is_ready, "the process ended before it was killed");
-    run(async {
+    let life = |store: Store| async move {
+        let journal = store.open().await;
+        let clocks = VirtualActors::new(&journal, 5, |_| Own::default());
+        for id in 0..ACTORS {
+            let clock = clocks.get(id.to_string()).await.unwrap();
+            clock.send(Set(vec![0, 10, 200, 3_600_000])).await.unwrap();
+            clock.send(SetEvery(40)).await.unwrap();
+        }
+        // They fire while it is killed.
+        std::mem::forget((clocks, journal));
+    };
+    killed("what_a_killed_process_has_set_fires_once_in_the_next", life, |store| async move {
         let journal = store.open().await;
         let _clocks = VirtualActors::new(&journal, 5, |_| Own::default());
         for id in 0..ACTORS {

@@ -3,7 +3,11 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use futures::FutureExt;
+
 use crate::codec::CodecError;
+use crate::error::JournalError;
+use crate::id::ActorId;
 
 /// Longest text of a failure that is kept, in bytes: it is stored with each dead letter.
 const MAX_TEXT_BYTES: usize = 16 << 10;
@@ -31,6 +35,20 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> String {
         "a panic without a text"
     };
     shortened(text).to_owned()
+}
+
+/// Makes and starts an actor. If that panics it is [`JournalError::NotMade`], and whoever starts actors goes on.
+///
+/// # Errors
+/// As `start`.
+pub async fn made<T, E: From<JournalError>>(
+    actor: &ActorId,
+    start: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    AssertUnwindSafe(start).catch_unwind().await.unwrap_or_else(|panic| {
+        let (actor, reason) = (actor.clone(), caught(panic));
+        Err(JournalError::NotMade { actor, reason }.into())
+    })
 }
 
 /// Runs code of the user's types; a panic is an error.

@@ -182,8 +182,8 @@ impl EventJournal {
     }
 
     /// For whoever starts actors when they are needed: actors with timers that are due, while they do not run.
-    /// Those that are there already come at once, and each comes again every second until it is started, or later if there are thousands. None
-    /// when the journal has stopped: one that opens itself again is to be asked again.
+    /// Those that are there already come at once, and each comes again every second until it is started, or later
+    /// if there are thousands. None when the journal has stopped: one that opens itself again is to be asked again.
     #[must_use]
     pub fn awaited(&self) -> UnboundedReceiver<ActorId> {
         let (starter, awaited) = unbounded_channel();

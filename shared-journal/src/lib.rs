@@ -67,6 +67,8 @@ mod repair;
 mod resend;
 mod reshard;
 mod sabotage;
+#[cfg(all(test, feature = "test-util"))]
+mod seen;
 mod session;
 pub mod sqlite;
 mod stats;

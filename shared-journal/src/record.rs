@@ -163,7 +163,12 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// About how many bytes it takes.
     pub(crate) fn size(&self) -> usize {
-        self.kind.len() + self.payload.bytes().len() + self.error.len()
+        Self::size_of(&self.kind, &self.payload, &self.error)
+    }
+
+    /// That of one that is made of these.
+    pub(crate) fn size_of(kind: &str, payload: &Payload<'_>, error: &str) -> usize {
+        kind.len() + payload.bytes().len() + error.len()
     }
 }
 

@@ -104,32 +104,12 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
-    use crate::mailbox::{MESSAGE, Mailbox, Resolution, Work};
+    use crate::mailbox::{MESSAGE, Mailbox};
+    use crate::seen::{Nobody, Seen};
     use crate::test_util::MemoryActorProvider;
-    use crate::{DurableState, EventJournal, Limits};
+    use crate::{EventJournal, Limits};
 
     const COUNT: u64 = 40;
-
-    struct Nobody;
-
-    impl Work for Nobody {
-        fn resolve(self, _: Resolution) {}
-    }
-
-    /// The numbers that were handled.
-    #[derive(Default)]
-    struct Seen(Vec<u64>);
-
-    impl DurableState for Seen {
-        const ACTOR_TYPE: &'static str = "seen";
-        type State = Vec<u64>;
-        fn snapshot(&self) -> impl serde::Serialize {
-            &self.0
-        }
-        fn restore(&mut self, seen: Vec<u64>) {
-            self.0 = seen;
-        }
-    }
 
     fn actor() -> ActorId {
         ActorId::new("seen", "1")

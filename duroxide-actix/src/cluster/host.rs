@@ -1,16 +1,14 @@
 //! Running actors for a node.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
 use actix::{Actor, Addr, ArbiterHandle, Context};
 use async_trait::async_trait;
-use futures::FutureExt;
 use futures::future::{LocalBoxFuture, poll_fn};
 use shared_journal::cluster::{Host, Hosted, Parcel};
-use shared_journal::mailbox::panic_text;
+use shared_journal::mailbox::made;
 use shared_journal::{ActorId, EventJournal, JournalError, Types};
 use tokio::sync::{mpsc, oneshot};
 
@@ -168,11 +166,8 @@ where
     let (create, journal, id) = (create.clone(), journal.clone(), id.to_owned());
     let spawned = arbiter.spawn_fn(move || {
         actix::spawn(async move {
-            let running = AssertUnwindSafe(run(create, journal, id.clone(), receiver));
-            let _ = started.send(running.catch_unwind().await.unwrap_or_else(|panic| {
-                let (actor, reason) = (ActorId::new(A::ACTOR_TYPE, id), panic_text(&*panic));
-                Err(JournalError::NotMade { actor, reason })
-            }));
+            let actor = ActorId::new(A::ACTOR_TYPE, &id);
+            let _ = started.send(made(&actor, run(create, journal, id, receiver)).await);
         });
     });
     if !spawned {

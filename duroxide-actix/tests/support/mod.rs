@@ -2,7 +2,9 @@
 #![expect(dead_code, reason = "each test file uses its part")]
 
 use std::future::Future;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,4 +80,36 @@ pub(crate) async fn gone(journal: &EventJournal, actor: &ActorId) {
     while let Err(JournalError::AlreadyActive { .. }) = journal.activate::<Nobody>(actor).await {
         tokio::task::yield_now().await;
     }
+}
+
+/// Says that the process may be killed.
+const READY: &str = "ready to be killed";
+const STORE: &str = "KILLED_STORE";
+
+/// Runs `life` in a process of the test `name`, which is killed when it has ended; then `after`.
+pub(crate) fn killed<L: Future<Output = ()>, A: Future<Output = ()>>(
+    name: &str,
+    life: impl FnOnce(Store) -> L,
+    after: impl FnOnce(Store) -> A,
+) {
+    if let Ok(store) = std::env::var(STORE) {
+        return run(async {
+            life(Store::of(&store)).await;
+            println!("\n{READY}");
+            std::future::pending::<()>().await;
+        });
+    }
+    let store = Store::new();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(STORE, store.database())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap());
+    let is_ready = said.lines().any(|line| line.unwrap().ends_with(READY));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_ready, "the process ended before it was killed");
+    run(after(store));
 }

@@ -3,12 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
 use lru::LruCache;
 use rustc_hash::FxHashMap;
 use tokio::sync::Semaphore;
@@ -18,7 +16,7 @@ use super::host::{Delivered, Host, Hosted, Parcel, WayBack};
 use crate::error::JournalError;
 use crate::id::ActorId;
 use crate::journal::EventJournal;
-use crate::mailbox::{error_text, panic_text};
+use crate::mailbox::{error_text, made};
 
 /// Lanes of which one that is idle is let go, if there are too many.
 const LOOKED_AT: usize = 64;
@@ -237,12 +235,7 @@ pub(crate) async fn start_hosted(
 ) -> Result<Box<dyn Hosted>, Arc<JournalError>> {
     let begin = Instant::now();
     loop {
-        let starting = AssertUnwindSafe(host.start(journal, actor.id())).catch_unwind();
-        let started = starting.await.unwrap_or_else(|panic| {
-            let (actor, reason) = (actor.clone(), panic_text(&*panic));
-            Err(Arc::new(JournalError::NotMade { actor, reason }))
-        });
-        match started {
+        match made(actor, host.start(journal, actor.id())).await {
             Err(error)
                 if matches!(&*error, JournalError::AlreadyActive { .. })
                     && begin.elapsed() < LEAVING =>

@@ -84,8 +84,8 @@ pub(crate) enum Wanted {
     Cancel(u64),
 }
 
-/// Where a running actor finds letters that it is to receive again, timers that are due, and what it is to give up. Most never
-/// find anything.
+/// Where a running actor finds letters that it is to receive again, timers that are due, and what it is to do by
+/// hand. Most never find anything.
 #[derive(Default)]
 pub(super) struct Letterbox {
     /// Known without the lock.

@@ -16,6 +16,7 @@ use super::run::Handled;
 use crate::error::JournalError;
 use crate::event::ActorEvent;
 use crate::id::Sequence;
+use crate::record::DeadLetter;
 use crate::sabotage::sabotaged;
 
 /// Kept with a message that was given up because its processes died, or its actor ended itself.
@@ -93,9 +94,15 @@ impl<W: Work> Mailbox<W> {
                 "a message was given up; it is a dead letter"
             );
         }
-        self.session.engine().shared().count_dead_letter();
-        self.session.running().dead.add(delivery.dead_bytes(error));
+        self.count_dead(&delivery, error);
         self.run.push(Handled { delivery, result: Err(error.into()) });
+    }
+
+    /// A message becomes a dead letter: the actor has one more from here on.
+    pub(super) fn count_dead(&self, delivery: &Delivery<W>, error: &str) {
+        self.session.engine().shared().count_dead_letter();
+        let bytes = DeadLetter::size_of(&delivery.kind, &delivery.payload, error);
+        self.session.running().dead.add(bytes);
     }
 
     /// Writes that the message at the front, or it and those behind it, are about to be handled.

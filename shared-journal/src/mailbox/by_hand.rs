@@ -77,8 +77,7 @@ impl<W: Work> Mailbox<W> {
         let action = RepairAction::GivenUp { sequence };
         self.session.push(&ActorEvent::Repaired { by, why, action })?;
         self.steps.forget(std::iter::once(sequence));
-        self.session.engine().shared().count_dead_letter();
-        self.session.running().dead.add(delivery.dead_bytes(&error));
+        self.count_dead(&delivery, &error);
         let given_up = vec![Handled { delivery, result: Err(error.into()) }];
         let release = release_of(given_up, || {}, acknowledge);
         self.session.submit(Box::new(move |outcome| {
@@ -108,32 +107,12 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
-    use crate::mailbox::{MESSAGE, Resolution};
+    use crate::mailbox::MESSAGE;
+    use crate::seen::{Nobody, Seen};
     use crate::test_util::MemoryActorProvider;
-    use crate::{ActorId, DurableState, EventJournal};
+    use crate::{ActorId, EventJournal};
 
     const COUNT: u64 = 12;
-
-    struct Nobody;
-
-    impl Work for Nobody {
-        fn resolve(self, _: Resolution) {}
-    }
-
-    /// The numbers that were handled.
-    #[derive(Default)]
-    struct Seen(Vec<u64>);
-
-    impl DurableState for Seen {
-        const ACTOR_TYPE: &'static str = "seen";
-        type State = Vec<u64>;
-        fn snapshot(&self) -> impl serde::Serialize {
-            &self.0
-        }
-        fn restore(&mut self, seen: Vec<u64>) {
-            self.0 = seen;
-        }
-    }
 
     async fn open(store: Arc<MemoryActorProvider>) -> EventJournal {
         EventJournal::builder().open_on(store).await.unwrap()

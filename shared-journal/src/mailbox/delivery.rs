@@ -103,11 +103,6 @@ impl<W> Delivery<W> {
         }
     }
 
-    /// About how many bytes it takes as a dead letter.
-    pub(super) fn dead_bytes(&self, error: &str) -> usize {
-        self.kind.len() + self.payload.bytes().len() + error.len()
-    }
-
     /// The stable name of the message's type.
     #[must_use]
     pub fn kind(&self) -> &str {

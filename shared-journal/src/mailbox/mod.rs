@@ -51,4 +51,4 @@ pub use self::reopen::Reopening;
 pub use self::run::{Ended, Sealed};
 pub use self::steps::{StepError, Steps};
 pub use crate::codec::fingerprint;
-pub use crate::guard::{caught, panic_text};
+pub use crate::guard::{caught, made, panic_text};

@@ -66,33 +66,13 @@ mod tests {
 
     use super::*;
     use crate::engine::now_ms;
-    use crate::mailbox::{MESSAGE, Resolution};
+    use crate::mailbox::MESSAGE;
+    use crate::seen::{Nobody, Seen};
     use crate::test_util::MemoryActorProvider;
     use crate::timer::{Due, Missed, TimerId};
-    use crate::{ActorEvent, ActorId, DurableState, EventJournal, Limits};
+    use crate::{ActorEvent, ActorId, EventJournal, Limits};
 
     const COUNT: u64 = 12;
-
-    struct Nobody;
-
-    impl Work for Nobody {
-        fn resolve(self, _: Resolution) {}
-    }
-
-    /// The numbers that were handled.
-    #[derive(Default)]
-    struct Seen(Vec<u64>);
-
-    impl DurableState for Seen {
-        const ACTOR_TYPE: &'static str = "seen";
-        type State = Vec<u64>;
-        fn snapshot(&self) -> impl serde::Serialize {
-            &self.0
-        }
-        fn restore(&mut self, seen: Vec<u64>) {
-            self.0 = seen;
-        }
-    }
 
     fn actor() -> ActorId {
         ActorId::new("seen", "1")
