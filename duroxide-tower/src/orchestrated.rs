@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use duroxide::ActivityContext;
 use duroxide::runtime::registry::{ActivityRegistryBuilder, OrchestrationRegistryBuilder};
-use duroxide::{ActivityContext, Client};
 use futures::FutureExt;
 use shared_journal::cluster::{Cluster, SendError};
 use shared_journal::mailbox::{caught, over_limit};
@@ -40,7 +40,7 @@ use crate::actor::{ActorContext, DurableActor};
 /// # use duroxide::providers::sqlite::SqliteProvider;
 /// # use duroxide::runtime::registry::ActivityRegistry;
 /// # use duroxide::runtime::RuntimeOptions;
-/// # use duroxide::{Client, OrchestrationRegistry};
+/// # use duroxide::OrchestrationRegistry;
 /// # use duroxide_tower::{ActorContext, DurableActor, DurableMessage, DurableState, async_trait};
 /// # use serde::{Deserialize, Serialize};
 /// use duroxide_tower::Orchestrated;
@@ -72,9 +72,9 @@ use crate::actor::{ActorContext, DurableActor};
 /// let activities = counters.activity(ActivityRegistry::builder());
 /// let orchestrations = counters.orchestration(OrchestrationRegistry::builder());
 /// let options = RuntimeOptions::default();
-/// let runtime = start(provider.clone(), &cluster, activities, orchestrations, options).await;
+/// let runtime = start(provider, &cluster, activities, orchestrations, options).await;
 ///
-/// let counter = counters.actor(&cluster, &Client::new(provider), "42");
+/// let counter = counters.actor(&cluster, "42");
 /// assert_eq!(counter.ask(Add(5)).await?, Ok(5));
 /// # runtime.shutdown(None).await;
 /// # Ok(())
@@ -121,15 +121,10 @@ impl<A: DurableActor> Orchestrated<A> {
         orchestrations.register(orchestrated(A::ACTOR_TYPE), run_orchestrated)
     }
 
-    /// The actor with this id. It begins with its first message. Replies are read with `client`.
+    /// The actor with this id. It begins with its first message.
     #[must_use]
-    pub fn actor(
-        &self,
-        cluster: &Cluster,
-        client: &Client,
-        id: impl AsRef<str>,
-    ) -> OrchestratedRef<A> {
-        let actor = OrchestratedActor::new(cluster, client, ActorId::new(A::ACTOR_TYPE, id));
+    pub fn actor(&self, cluster: &Cluster, id: impl AsRef<str>) -> OrchestratedRef<A> {
+        let actor = OrchestratedActor::new(cluster, ActorId::new(A::ACTOR_TYPE, id));
         OrchestratedRef { actor, handles: PhantomData }
     }
 

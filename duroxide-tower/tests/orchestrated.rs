@@ -123,7 +123,7 @@ impl World {
     }
 
     fn sum(&self, id: &str) -> OrchestratedRef<Sum> {
-        self.sums.actor(&self.cluster, &self.client, id)
+        self.sums.actor(&self.cluster, id)
     }
 
     async fn end(self) {

@@ -67,6 +67,8 @@ impl Origin {
 #[derive(Debug)]
 struct Shared {
     actor: ActorId,
+    /// Of the journal's opening: a journal that is restored from a copy gives numbers again.
+    incarnation: MessageId,
     codec: Codec,
     /// Of a message, in bytes.
     limit: usize,
@@ -141,6 +143,7 @@ impl Outbox {
         let open = Mutex::new(Open { last, put: Vec::new() });
         let shared = Shared {
             actor,
+            incarnation: MessageId::random(),
             codec,
             limit,
             relayed,
@@ -155,6 +158,11 @@ impl Outbox {
             open,
         };
         Self { shared: Arc::new(shared), origin: Origin::default() }
+    }
+
+    /// Of an opening that may have others. For one that is new.
+    pub(crate) fn of_incarnation(self, incarnation: MessageId) -> Self {
+        self.with(|shared| shared.incarnation = incarnation)
     }
 
     /// In which nothing more is put while so many bytes have not arrived. For one that is new.
@@ -314,7 +322,12 @@ impl Outbox {
 
     /// The id of the message with this number.
     pub(crate) fn id(&self, number: u64) -> MessageId {
-        MessageId::from_key(&format!("outbox/{}/{number}", self.shared.actor.path()))
+        MessageId::from_key(&format!("outbox/{}/{number}", self.sender()))
+    }
+
+    /// The actor, in this opening of its journal. Its numbers are never given again.
+    pub(crate) fn sender(&self) -> String {
+        format!("{}#{}", self.shared.actor.path(), self.shared.incarnation)
     }
 
     /// How many messages wait for the end of the run.

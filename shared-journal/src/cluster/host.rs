@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 #[cfg(feature = "test-util")]
 use super::error::SendError;
+use super::node::Cluster;
 use crate::codec::Payload;
 use crate::error::JournalError;
 #[cfg(feature = "test-util")]
@@ -30,6 +31,16 @@ pub trait Host: Send + Sync + 'static {
     fn has_receipts(&self) -> bool {
         true
     }
+
+    /// Brings the outcome of a message to one that is on no node and waits for it: an instance of duroxide.
+    /// `to` says which, as the letter did. False: not yet, because it does not wait yet, or the store does not
+    /// take it.
+    async fn reply(&self, _to: &str, _outcome: &Delivered) -> bool {
+        true
+    }
+
+    /// The node has joined.
+    fn joined(&self, _cluster: &Cluster) {}
 
     /// The types of its actors, their messages and their replies, as far as they are known: the kit for
     /// tests tells sets from lists by them. Those that it does not have are compared as lists.
@@ -99,6 +110,8 @@ pub enum Delivered {
     IdReused,
     /// It was not accepted and never can be: too large, or of a type that the actor does not know.
     Refused(Arc<str>),
+    /// It stays in its inbox until its receiver takes it from there.
+    Kept,
     /// The actor or its journal ended before.
     Lost(Option<Arc<JournalError>>),
 }
@@ -113,6 +126,7 @@ impl Delivered {
             Self::AlreadyProcessed => SendError::AlreadyProcessed { id },
             Self::IdReused => SendError::IdReused { id },
             Self::Refused(reason) => SendError::NotAccepted { reason },
+            Self::Kept => SendError::OutcomeUnknown { id, source: None },
             Self::Lost(source) => SendError::OutcomeUnknown { id, source },
         })
     }

@@ -70,6 +70,11 @@ impl Lanes {
         self.send(actor, None);
     }
 
+    /// The host of those who are on no node and wait for replies.
+    pub(super) fn host_of(&self, reply_to: &str) -> Option<Arc<dyn Host>> {
+        self.hosts.get(reply_to.split_once('/')?.0).cloned()
+    }
+
     /// Lets all actors go. They handle what was delivered.
     pub(super) fn clear(&self) {
         for lanes in [&self.actors, &self.instances] {

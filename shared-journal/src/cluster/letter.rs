@@ -23,6 +23,11 @@ pub(super) struct Letter {
 }
 
 impl Letter {
+    /// To which nobody waits for a reply.
+    pub(super) fn new(key: MessageKey, kind: &str, payload: Payload<'static>) -> Self {
+        Self { key, kind: kind.to_owned(), payload, reply_to: None, correlation: 0 }
+    }
+
     pub(super) fn encode(&self) -> Result<Vec<u8>, EnvelopeError> {
         Ok(encode_numbered(LETTER, self, self.correlation)?)
     }
@@ -67,7 +72,7 @@ impl Outcome {
             Delivered::AlreadyProcessed => Self::AlreadyProcessed,
             Delivered::IdReused => Self::IdReused,
             Delivered::Refused(reason) => Self::Refused(reason.to_string()),
-            Delivered::Lost(_) => return None,
+            Delivered::Kept | Delivered::Lost(_) => return None,
         })
     }
 }

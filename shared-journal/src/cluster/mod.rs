@@ -24,6 +24,7 @@ mod error;
 mod host;
 mod lanes;
 mod letter;
+mod mail;
 mod manager;
 mod news;
 mod node;
@@ -40,6 +41,8 @@ pub use host::{Answering, Delivered, Host, Hosted, Parcel};
 pub(crate) use lanes::start_hosted;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use letter::encoded_again;
+pub(crate) use mail::{Mail, Settled};
+pub(crate) use node::WeakCluster;
 pub(crate) use node::shard_of;
 pub use node::{Cluster, ShardStatus};
 pub use store::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};

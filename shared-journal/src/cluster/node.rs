@@ -60,10 +60,10 @@ impl Drop for Inner {
 
 /// A node, for its own tasks: they do not keep it.
 #[derive(Clone)]
-pub(super) struct WeakCluster(Weak<Inner>);
+pub(crate) struct WeakCluster(Weak<Inner>);
 
 impl WeakCluster {
-    pub(super) fn upgrade(&self) -> Option<Cluster> {
+    pub(crate) fn upgrade(&self) -> Option<Cluster> {
         self.0.upgrade().map(|inner| Cluster { inner })
     }
 }
@@ -147,7 +147,15 @@ impl Cluster {
                 routers: Mutex::default(),
             }
         });
-        Self { inner }
+        let cluster = Self { inner };
+        for host in cluster.inner.shared.hosts.values() {
+            host.joined(&cluster);
+        }
+        cluster
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakCluster {
+        WeakCluster(Arc::downgrade(&self.inner))
     }
 
     /// The name of this node, unique to this process.
@@ -228,7 +236,8 @@ impl Cluster {
         payload: Payload<'static>,
     ) -> Result<Payload<'static>, SendError> {
         let (sender, reply) = oneshot::channel();
-        let id = self.send(actor, key, kind, payload, Wanted::Reply(sender)).await?;
+        let letter = Letter::new(key, kind, payload);
+        let id = self.send(actor, letter, Wanted::Reply(sender)).await?;
         reply.await.unwrap_or(Err(SendError::OutcomeUnknown { id, source: None }))
     }
 
@@ -245,9 +254,23 @@ impl Cluster {
         payload: Payload<'static>,
     ) -> Result<(), SendError> {
         let (sender, receipts) = oneshot::channel();
-        let id = self.send(actor, key, kind, payload, Wanted::Receipts(sender)).await?;
+        let letter = Letter::new(key, kind, payload);
+        let id = self.send(actor, letter, Wanted::Receipts(sender)).await?;
         let unknown = || Err(SendError::OutcomeUnknown { id, source: None });
         receipts.await.map_or_else(|_| unknown(), |arrived| arrived.error.map_or(Ok(()), Err))
+    }
+
+    /// Posts a letter into the inbox of an actor's shard, also if that is this node's. So it takes no longer than
+    /// a write of the store, whatever the actor does.
+    pub(super) async fn post(&self, actor: &ActorId, letter: Letter) -> Result<(), SendError> {
+        let (sender, posted) = oneshot::channel();
+        let id = self.send(actor, letter, Wanted::Posts(sender)).await?;
+        let unknown = || Err(SendError::OutcomeUnknown { id, source: None });
+        posted.await.map_or_else(|_| unknown(), |arrived| arrived.error.map_or(Ok(()), Err))
+    }
+
+    pub(super) fn store(&self) -> &dyn ClusterStore {
+        &*self.inner.shared.store
     }
 
     /// Sends messages to one actor and waits until their receipts are durable. They are taken in
@@ -268,9 +291,7 @@ impl Cluster {
     async fn send(
         &self,
         actor: &ActorId,
-        key: MessageKey,
-        kind: &str,
-        payload: Payload<'static>,
+        mut letter: Letter,
         wanted: Wanted,
     ) -> Result<MessageId, SendError> {
         let not_accepted = |reason: String| SendError::NotAccepted { reason: reason.into() };
@@ -278,18 +299,15 @@ impl Cluster {
             return Err(not_accepted(format!("{actor} cannot name an actor: {reason}")));
         }
         let (size, limit) =
-            (payload.bytes().len(), self.inner.shared.options.journal.limits.message_bytes);
+            (letter.payload.bytes().len(), self.inner.shared.options.journal.limits.message_bytes);
         if size > limit {
             return Err(not_accepted(format!("{size} bytes are over the limit of {limit}")));
         }
         // It may have to be sent again, so it needs an id.
-        let key = match key {
-            MessageKey::Anonymous => MessageKey::Transient(MessageId::random()),
-            key => key,
-        };
-        let id = key.id().unwrap_or_else(MessageId::random);
-        let kind = kind.to_owned();
-        let letter = Letter { key, kind, payload, reply_to: None, correlation: 0 };
+        if let MessageKey::Anonymous = letter.key {
+            letter.key = MessageKey::Transient(MessageId::random());
+        }
+        let id = letter.key.id().unwrap_or_else(MessageId::random);
         let outgoing = Outgoing { actor: actor.clone(), id, letters: vec![letter], wanted };
         let router = self.router(self.shard_of(actor));
         // Constrained, one of many sends in a task could be held back while later ones go on.

@@ -194,7 +194,5 @@ fn letter(key: MessageKey, message: &OutgoingMessage) -> Letter {
         }
         key => key,
     };
-    let OutgoingMessage { kind, payload, .. } = message;
-    let (kind, payload) = (kind.clone(), payload.clone());
-    Letter { key, kind, payload, reply_to: None, correlation: 0 }
+    Letter::new(key, &message.kind, message.payload.clone())
 }

@@ -46,6 +46,8 @@ pub(super) struct Outgoing {
 pub(super) enum Wanted {
     Reply(ReplySender),
     Receipts(oneshot::Sender<Arrived>),
+    /// That they are in the inbox of the shard, wherever that is.
+    Posts(oneshot::Sender<Arrived>),
 }
 
 /// How many of some letters have arrived, from the first on, and why the next one has not.
@@ -68,7 +70,9 @@ type ReplySender = oneshot::Sender<Result<Payload<'static>, SendError>>;
 impl Wanted {
     fn arrived(self, count: usize, error: Option<SendError>) {
         match self {
-            Self::Receipts(sender) => drop(sender.send(Arrived { count, error })),
+            Self::Receipts(sender) | Self::Posts(sender) => {
+                drop(sender.send(Arrived { count, error }));
+            }
             Self::Reply(_) => {}
         }
     }
@@ -77,14 +81,14 @@ impl Wanted {
     pub(super) fn is_closed(&self) -> bool {
         match self {
             Self::Reply(sender) => sender.is_closed(),
-            Self::Receipts(sender) => sender.is_closed(),
+            Self::Receipts(sender) | Self::Posts(sender) => sender.is_closed(),
         }
     }
 
     fn fail(self, error: SendError) {
         match self {
             Self::Reply(sender) => drop(sender.send(Err(error))),
-            Self::Receipts(_) => self.arrived(0, Some(error)),
+            Self::Receipts(_) | Self::Posts(_) => self.arrived(0, Some(error)),
         }
     }
 }
@@ -174,11 +178,12 @@ impl Router {
     }
 
     async fn send(&mut self, mut batch: Vec<Outgoing>) {
-        let without_receipts = |outgoing: &Outgoing| {
+        let is_posted = |outgoing: &Outgoing| {
             let host = self.shared.hosts.get(outgoing.actor.actor_type());
-            host.is_some_and(|host| !host.has_receipts())
+            matches!(outgoing.wanted, Wanted::Posts(_))
+                || host.is_some_and(|host| !host.has_receipts())
         };
-        let inbox_only: Vec<_> = batch.extract_if(.., |it| without_receipts(it)).collect();
+        let inbox_only: Vec<_> = batch.extract_if(.., |it| is_posted(it)).collect();
         if !inbox_only.is_empty() {
             self.post(inbox_only).await;
         }
@@ -239,13 +244,15 @@ impl Router {
                         let _ = sender.send(reply(outgoing.id, outcome));
                         return None;
                     }
-                    Wanted::Receipts(_) => match not_received(outgoing.id, outcome) {
-                        None => count += 1,
-                        Some(error) => {
-                            outgoing.wanted.arrived(count, Some(error));
-                            return None;
+                    Wanted::Receipts(_) | Wanted::Posts(_) => {
+                        match not_received(outgoing.id, outcome) {
+                            None => count += 1,
+                            Some(error) => {
+                                outgoing.wanted.arrived(count, Some(error));
+                                return None;
+                            }
                         }
-                    },
+                    }
                 }
             }
             outgoing.wanted.arrived(count, None);
@@ -299,8 +306,8 @@ impl Router {
             let full = || SendError::InboxFull { actor: outgoing.actor.clone(), limit };
             let error = (accepted.len() < its.len()).then(full);
             match (outgoing.wanted, reply, error) {
-                (Wanted::Receipts(sender), _, error) => {
-                    drop(sender.send(Arrived { count: accepted.len(), error }));
+                (wanted @ (Wanted::Receipts(_) | Wanted::Posts(_)), _, error) => {
+                    wanted.arrived(accepted.len(), error);
                 }
                 (wanted, _, Some(error)) => wanted.fail(error),
                 (Wanted::Reply(sender), Some(reply), None) => {

@@ -98,6 +98,19 @@ pub trait ClusterStore: ActorProvider {
         max_bytes: usize,
     ) -> Result<Vec<(u64, StoredLetter)>, JournalError>;
 
+    /// Reads the letters to one actor, in the order of their numbers, beginning after `after`, until at least `max_bytes` are read or
+    /// there are no more.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    async fn letters_to(
+        &self,
+        shard: ShardId,
+        actor: &ActorId,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, JournalError>;
+
     /// Removes letters from an inbox and leaves replies for clients: at once, or the replies first.
     /// A client copes with a reply that comes twice.
     ///

@@ -11,7 +11,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use super::host::{Answered, Answering, Delivered, Parcel, Place};
+use super::host::{Answered, Answering, Delivered, Host, Parcel, Place};
 use super::lanes::Lanes;
 use super::letter::{Answer, Letter, Outcome};
 use super::news::News;
@@ -27,6 +27,10 @@ use crate::mailbox::error_text;
 const RETRY: Duration = Duration::from_millis(50);
 /// Before letters that were refused are delivered again: somebody has to do something first.
 const RETRY_REFUSED: Duration = Duration::from_secs(5);
+/// Before it is looked again whether somebody waits for a reply, at first.
+const REPLY_AGAIN: Duration = Duration::from_millis(10);
+/// And at most.
+const REPLY_AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 /// How long a shard that goes to another node waits for handlers.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Letters on their way through actors at a time. What an actor that is slow has of them is limited
@@ -235,6 +239,7 @@ impl Tenure {
         let Letter { key, kind, payload, reply_to, correlation } = letter;
         let id = key.id();
         let parcel = Parcel { key, kind, payload, acknowledge: None, answer };
+        let host = reply_to.as_deref().and_then(|to| self.lanes.host_of(to));
         self.lanes.deliver(&actor, parcel);
         Some(
             async move {
@@ -242,6 +247,12 @@ impl Tenure {
                 if let Delivered::Lost(None) = delivered {
                     // Its actor has ended, and its lane.
                     return Some(Opened::Refused(number));
+                }
+                if let (Some(host), Some(to)) = (host, &reply_to) {
+                    // Its place is for others: what it has handled it knows for long.
+                    drop(place);
+                    bring(&*host, to, &delivered).await?;
+                    return Some(Opened::Settled((number, None, None)));
                 }
                 let outcome = Outcome::of(delivered)?;
                 if let (Outcome::Refused(reason), None) = (&outcome, &reply_to) {
@@ -292,6 +303,19 @@ impl Tenure {
             }
         }
     }
+}
+
+/// Brings an outcome to one that is on no node. None: it is not known, and the letter stays.
+async fn bring(host: &dyn Host, to: &str, outcome: &Delivered) -> Option<()> {
+    if let Delivered::Kept | Delivered::Lost(_) = outcome {
+        return None;
+    }
+    let mut pause = REPLY_AGAIN;
+    while !host.reply(to, outcome).await {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(REPLY_AGAIN_AT_MOST);
+    }
+    Some(())
 }
 
 pub(super) async fn answered(outcome: oneshot::Receiver<Answered>) -> Answered {

@@ -106,6 +106,8 @@ pub(crate) struct Shared {
     /// Where to say what was sent, if anybody sends it on.
     pub(crate) relay: OnceLock<Relay>,
     /// What is stored is decoded and encoded again.
+    /// Chosen at random at each opening.
+    pub(crate) incarnation: MessageId,
     pub(crate) checks_values: bool,
     /// Side effects that are not recorded do not happen.
     #[cfg(feature = "test-util")]

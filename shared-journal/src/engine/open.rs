@@ -17,7 +17,7 @@ use super::writer::Writer;
 use super::{Counters, Shared};
 use crate::codec::Codec;
 use crate::error::JournalError;
-use crate::id::{Epoch, ShardId};
+use crate::id::{Epoch, MessageId, ShardId};
 use crate::limits::Limits;
 use crate::owner::Owner;
 use crate::provider::ActorProvider;
@@ -97,6 +97,7 @@ pub(super) fn shared(
         closing: Closing::default(),
         directory: Inbox::new(limits.checkpoint_bytes),
         relay: OnceLock::new(),
+        incarnation: MessageId::random(),
         checks_values: opening.checks_values,
         #[cfg(feature = "test-util")]
         rehearsal: OnceLock::new(),

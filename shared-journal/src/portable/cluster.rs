@@ -166,6 +166,19 @@ impl ClusterStore for PortableActorProvider {
         Ok(log.state.after(after, max_bytes))
     }
 
+    async fn letters_to(
+        &self,
+        shard: ShardId,
+        actor: &ActorId,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
+        let new = || Log::new(shard, Self::root_of_inbox(shard));
+        let mut log = self.inboxes.get(shard, new).await;
+        log.catch_up(&self.slots).await?;
+        Ok(log.state.to(actor, after, max_bytes))
+    }
+
     /// The replies first: if nothing comes after them, the letters are handled again and answered
     /// once more.
     async fn settle(

@@ -77,6 +77,22 @@ impl Inbox {
     }
 }
 
+impl Inbox {
+    pub(super) fn to(&self, actor: &ActorId, after: u64, max_bytes: usize) -> Vec<(u64, Vec<u8>)> {
+        let (mut letters, mut bytes_read) = (Vec::new(), 0);
+        for (number, letter) in
+            self.letters.range(after.saturating_add(1)..).filter(|(_, it)| it.actor == *actor)
+        {
+            if bytes_read >= max_bytes {
+                break;
+            }
+            bytes_read += letter.bytes.len();
+            letters.push((*number, letter.bytes.clone()));
+        }
+        letters
+    }
+}
+
 impl State for Inbox {
     type Entry = InboxStep;
 

@@ -13,7 +13,7 @@ use super::pool::Answered;
 use super::provider::{PostgresActorProvider, actor_id, signed, unsigned};
 use crate::cluster::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};
 use crate::error::JournalError;
-use crate::id::ShardId;
+use crate::id::{ActorId, ShardId};
 
 /// When nothing was heard for so long, the listener asks whether anybody is there: a connection whose packets
 /// are swallowed is as silent as one on which there is nothing to tell.
@@ -173,6 +173,26 @@ impl ClusterStore for PostgresActorProvider {
             let letter = StoredLetter { actor: actor_id(row)?, bytes: row.try_get(3)? };
             Ok((unsigned(row, 0)?, letter))
         };
+        rows.and_then(|rows| rows.iter().map(letter).collect()).map_err(self.fail("take letters"))
+    }
+
+    async fn letters_to(
+        &self,
+        shard: ShardId,
+        actor: &ActorId,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
+        let rows = sqlx::query(&self.sql(sql::LETTERS_TO))
+            .bind(i64::from(shard.0))
+            .bind(actor.actor_type())
+            .bind(actor.id())
+            .bind(signed(after))
+            .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
+            .fetch_all(&self.nodes.now())
+            .answered(&self.nodes)
+            .await;
+        let letter = |row: &PgRow| Ok((unsigned(row, 0)?, row.try_get(1)?));
         rows.and_then(|rows| rows.iter().map(letter).collect()).map_err(self.fail("take letters"))
     }
 

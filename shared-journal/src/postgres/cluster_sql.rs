@@ -52,6 +52,15 @@ pub(super) const TAKE: &str = "
           ORDER BY number LIMIT 1024) AS ahead
     WHERE before < $3
     ORDER BY number";
+pub(super) const LETTERS_TO: &str = "
+    SELECT number, letter
+    FROM (SELECT number, letter,
+                 sum(octet_length(letter)) OVER (ORDER BY number) - octet_length(letter) AS before
+          FROM {schema}.journal_inbox
+          WHERE shard = $1 AND actor_type = $2 AND actor_id = $3 AND number > $4
+          ORDER BY number LIMIT 1024) AS ahead
+    WHERE before < $5
+    ORDER BY number";
 pub(super) const SETTLE: &str = "
     WITH gone AS (
         DELETE FROM {schema}.journal_inbox WHERE shard = $1 AND number = ANY($2)

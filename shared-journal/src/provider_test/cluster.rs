@@ -85,6 +85,14 @@ pub(super) fn letters_are_taken_in_order_until_they_are_settled(suite: &Suite<'_
     assert_eq!(suite.wait(owner.take(SHARD, 0, 1 << 20)), expected);
     assert_eq!(suite.wait(owner.take(SHARD, 0, 2)), expected[..2], "so many bytes");
     assert_eq!(suite.wait(owner.take(SHARD, numbers[6], 1 << 20)), expected[7..]);
+    let to_y: Vec<_> =
+        expected.iter().filter(|(_, it)| it.actor == letter("y", "").actor).collect();
+    let to_y: Vec<_> = to_y.into_iter().map(|(number, it)| (*number, it.bytes.clone())).collect();
+    let y = letter("y", "").actor;
+    let read = |after, bytes| suite.wait(owner.letters_to(SHARD, &y, after, bytes));
+    assert_eq!((read(0, 1 << 20), read(0, 2)), (to_y.clone(), to_y[..2].to_vec()));
+    assert_eq!(read(to_y[1].0, 1 << 20), to_y[2..]);
+    assert!(suite.wait(owner.letters_to(ShardId(1), &y, 0, 1)).is_empty());
     for _ in 0..2 {
         suite.wait(owner.settle(SHARD, &[numbers[0], numbers[3]], &[]));
     }

@@ -13,9 +13,11 @@ use crate::timers::Timer;
 impl Session {
     /// The outbox of this activation.
     pub(crate) fn outbox(&self) -> Outbox {
-        let Shared { codec, limits, relay, checks_values, .. } = &**self.engine.shared();
+        let Shared { codec, limits, relay, checks_values, incarnation, .. } =
+            &**self.engine.shared();
         let (relayed, undelivered) = (relay.get().is_some(), self.undelivered.clone());
         Outbox::new(self.actor.clone(), *codec, limits.message_bytes, relayed, self.sent)
+            .of_incarnation(*incarnation)
             .checked(*checks_values)
             .bounded(limits.outbox_bytes, undelivered)
     }

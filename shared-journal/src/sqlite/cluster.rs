@@ -11,7 +11,7 @@ use super::provider::{SqliteActorProvider, actor_id, key, keys, low};
 use crate::cluster::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};
 use crate::engine::now_ms;
 use crate::error::JournalError;
-use crate::id::ShardId;
+use crate::id::{ActorId, ShardId};
 
 impl SqliteActorProvider {
     fn together<T>(
@@ -139,6 +139,29 @@ impl ClusterStore for SqliteActorProvider {
                 .and_then(|actor| Ok(StoredLetter { actor, bytes: row.get(3)? }))
                 .map_err(&fail)?;
             bytes_read += letter.bytes.len();
+            letters.push((low(row.get(0).map_err(&fail)?), letter));
+        }
+        Ok(letters)
+    }
+
+    async fn letters_to(
+        &self,
+        shard: ShardId,
+        actor: &ActorId,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, JournalError> {
+        let fail = self.fail("take letters");
+        let reader = self.reader();
+        let mut statement = reader.prepare_cached(sql::LETTERS_TO).map_err(&fail)?;
+        let mut rows = statement
+            .query(params![shard.0, actor.actor_type(), actor.id(), key(shard, after)])
+            .map_err(&fail)?;
+        let (mut letters, mut bytes_read) = (Vec::new(), 0);
+        while bytes_read < max_bytes {
+            let Some(row) = rows.next().map_err(&fail)? else { break };
+            let letter: Vec<u8> = row.get(1).map_err(&fail)?;
+            bytes_read += letter.len();
             letters.push((low(row.get(0).map_err(&fail)?), letter));
         }
         Ok(letters)

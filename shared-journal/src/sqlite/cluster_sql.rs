@@ -33,6 +33,9 @@ pub(super) const POST: &str = "
 pub(super) const TAKE: &str = "
     SELECT key, actor_type, actor_id, letter FROM journal_inbox
     WHERE key > ?1 AND key <= ?2 ORDER BY key";
+pub(super) const LETTERS_TO: &str = "
+    SELECT key, letter FROM journal_inbox
+    WHERE shard = ?1 AND actor_type = ?2 AND actor_id = ?3 AND key > ?4 ORDER BY key";
 pub(super) const SETTLE: &str = "DELETE FROM journal_inbox WHERE key = ?1";
 pub(super) const REPLY: &str = "
     INSERT INTO journal_reply (client, at, reply) VALUES (?1, ?2, ?3)";

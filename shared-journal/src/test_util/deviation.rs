@@ -82,6 +82,7 @@ pub(super) fn reply(delivered: &Delivered) -> Value {
         Delivered::AlreadyProcessed => "its reply is no longer recorded".into(),
         Delivered::IdReused => "its id was used for another message".into(),
         Delivered::Refused(reason) => format!("refused: {reason}").into(),
+        Delivered::Kept => "kept in its inbox".into(),
         Delivered::Lost(_) => "lost: the actor has ended".into(),
     }
 }

@@ -81,7 +81,7 @@ impl Sent {
     #[must_use]
     pub fn workflow(&self) -> Option<(String, String, String)> {
         match self.instance()? {
-            SentToInstance::Workflow { orchestration, instance, input } => {
+            SentToInstance::Workflow { orchestration, instance, input, .. } => {
                 Some((orchestration, instance, input))
             }
             _ => None,
@@ -115,6 +115,9 @@ impl Sent {
 
     /// What two runs of the same handler have in common: a timer is counted from the clock.
     pub(super) fn comparable(&self) -> Value {
+        if let Some(instance) = self.instance() {
+            return instance.comparable(&self.to);
+        }
         let timer = match &self.timer {
             Some((_, _, every)) => vec![every.map_or(Value::Null, |every| every.period_ms.into())],
             None => Vec::new(),

@@ -1,157 +1,33 @@
-//! From orchestrations to actors: two activities, and what an orchestration calls them through.
+//! From orchestrations to actors: what an orchestration calls.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use duroxide::{ActivityContext, Either2, OrchestrationContext};
-use fail::fail_point;
+use duroxide::{Either2, OrchestrationContext};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::cluster::{Cluster, SendError};
-use crate::codec::{Codec, Payload, to_json};
-use crate::id::{ActorId, MessageId, MessageKey};
-use crate::mailbox::error_text;
+use super::message::{Answer, Message, WorkflowError, codec, decode_text, event};
+use super::{ASK, TELL};
+use crate::codec::to_json;
+use crate::id::{ActorId, MessageId};
 
-/// The activity that asks an actor.
-pub const ASK: &str = "actors:ask";
-/// The activity that tells an actor something.
-pub const TELL: &str = "actors:tell";
 /// Where an instance keeps the number of its last message.
 const SENT: &str = "actors:sent";
-/// Before a message that did not get through is sent again.
-const RETRY: Duration = Duration::from_millis(200);
+/// Before a message is sent again that could not be posted, at first.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Before an orchestration of ours tells an actor again that did not accept it, at first.
 const INSIST: Duration = Duration::from_secs(5);
-/// And at most.
-const INSIST_AT_MOST: Duration = Duration::from_secs(3600);
-
-/// What an orchestration hands to the activity, as duroxide's history shows it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Message {
-    actor_type: String,
-    actor_id: String,
-    /// A UUID.
-    id: String,
-    kind: String,
-    message: Value,
-}
-
-impl Message {
-    pub(super) fn new(to: &ActorId, id: MessageId, kind: &str, message: Value) -> Self {
-        Self {
-            actor_type: to.actor_type().to_owned(),
-            actor_id: to.id().to_owned(),
-            id: id.to_string(),
-            kind: kind.to_owned(),
-            message,
-        }
-    }
-
-    /// Tells it from an orchestration, under the id that it has. Again and again while it is not
-    /// accepted: the actor's node may be one that does not know it yet.
-    pub(super) async fn send(&self, ctx: &OrchestrationContext) -> Result<(), WorkflowError> {
-        let input = serde_json::to_string(self).map_err(|error| codec("the message", error))?;
-        let mut pause = INSIST;
-        loop {
-            let told = ctx.schedule_activity(TELL, input.clone()).await;
-            match decode_text("the reply", &told.map_err(WorkflowError::Activity)?)? {
-                Answer::Reply(_) | Answer::Encoded { .. } => return Ok(()),
-                Answer::Failed(WorkflowError::NotAccepted { .. }) => {
-                    ctx.schedule_timer(pause).await;
-                }
-                Answer::Failed(error) => return Err(error),
-            }
-            pause = (pause * 2).min(INSIST_AT_MOST);
-        }
-    }
-}
-
-/// What the activity hands back.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Answer {
-    Reply(Value),
-    /// A reply that JSON has no form for.
-    Encoded {
-        codec: Codec,
-        /// In base64.
-        bytes: String,
-    },
-    Failed(WorkflowError),
-}
-
-impl Answer {
-    fn of(reply: &Payload<'_>) -> Self {
-        match reply.to_value() {
-            Some(value) => Self::Reply(value),
-            None => Self::Encoded { codec: reply.codec(), bytes: STANDARD.encode(reply.bytes()) },
-        }
-    }
-
-    fn decode<R: DeserializeOwned>(self) -> Result<R, WorkflowError> {
-        match self {
-            Self::Reply(value) => decode("the reply", value),
-            Self::Encoded { codec: of, bytes } => {
-                let bytes = STANDARD.decode(bytes).map_err(|error| codec("the reply", error))?;
-                Payload::new(of, bytes).decode().map_err(|error| codec("the reply", error))
-            }
-            Self::Failed(error) => Err(error),
-        }
-    }
-}
-
-/// Why an orchestration has no reply.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum WorkflowError {
-    /// The message was not accepted: this call is no reason that it is handled.
-    #[error("the message was not accepted: {reason}")]
-    NotAccepted {
-        /// Why not.
-        reason: String,
-    },
-    /// The handler panicked as often as it was allowed to. The message is a dead letter.
-    #[error("the message was given up after {attempts} attempts: {error}")]
-    DeadLetter {
-        /// How often it was tried.
-        attempts: u32,
-        /// What the last attempt died of.
-        error: String,
-    },
-    /// The message was handled, and there was no room to keep its reply.
-    #[error("the message was handled, but its reply is not kept")]
-    AlreadyProcessed,
-    /// The message or its reply does not encode or decode.
-    #[error("{what} does not encode or decode: {error}")]
-    Codec {
-        /// Which of the two.
-        what: String,
-        /// Why not.
-        error: String,
-    },
-    /// There was no reply in time. The message may be handled yet.
-    #[error("no reply within {0:?}")]
-    TimedOut(Duration),
-    /// duroxide could not run the activity.
-    #[error("{0}")]
-    Activity(String),
-}
-
-impl WorkflowError {
-    /// Whether the same message can be sent again, as a new one, without being handled twice.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::NotAccepted { .. })
-    }
-}
+/// And both at most.
+const AGAIN_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// An actor, as an orchestration sees it.
+///
+/// Its futures may be combined with those of `futures` too (`join_all`, `select`, `FuturesUnordered`), which
+/// duroxide's own may not.
 #[derive(Clone)]
 pub struct WorkflowActor {
     ctx: OrchestrationContext,
@@ -171,10 +47,10 @@ impl WorkflowActor {
         Self { ctx: ctx.clone(), actor }
     }
 
-    /// Sends a message of the type with the stable name `kind` and waits for its reply.
+    /// Sends a message of the type with the stable name `kind` and waits for its reply, which occupies no worker.
     ///
     /// The message is on its way when this is called, whether or not it is awaited then. Dropping the
-    /// future lets the activity go; the message may be handled.
+    /// future lets the reply go; the message may be handled.
     ///
     /// # Errors
     /// See [`WorkflowError`].
@@ -183,8 +59,8 @@ impl WorkflowActor {
         kind: &str,
         message: &impl Serialize,
     ) -> BoxFuture<'static, Result<R, WorkflowError>> {
-        let answer = self.schedule(ASK, kind, message);
-        async move { answer.await?.decode() }.boxed()
+        let answer = self.send(ASK, kind, message);
+        Restless(async move { answer.await?.decode() }.boxed()).boxed()
     }
 
     /// As [`ask`](Self::ask), for at most so long.
@@ -199,16 +75,17 @@ impl WorkflowActor {
     ) -> BoxFuture<'static, Result<R, WorkflowError>> {
         let (ctx, answer) = (self.ctx.clone(), self.ask(kind, message));
         let timer = ctx.schedule_timer(time);
-        async move {
+        let within = async move {
             match ctx.select2(answer, timer).await {
                 Either2::First(answer) => answer,
                 Either2::Second(()) => Err(WorkflowError::TimedOut(time)),
             }
-        }
-        .boxed()
+        };
+        Restless(within.boxed()).boxed()
     }
 
-    /// Sends a message and waits until it is durable that it will be handled.
+    /// Sends a message and waits until it is durable in the inbox of its actor. If the actor refuses it there,
+    /// it stays in the inbox, with an error in the log, and is delivered again every 5 s.
     ///
     /// # Errors
     /// See [`WorkflowError`].
@@ -217,8 +94,8 @@ impl WorkflowActor {
         kind: &str,
         message: &impl Serialize,
     ) -> BoxFuture<'static, Result<(), WorkflowError>> {
-        let answer = self.schedule(TELL, kind, message);
-        async move { answer.await.map(drop) }.boxed()
+        let answer = self.send(TELL, kind, message);
+        Restless(async move { answer.await.map(drop) }.boxed()).boxed()
     }
 
     /// Tells it until it is accepted.
@@ -228,30 +105,21 @@ impl WorkflowActor {
         message: &impl Serialize,
     ) -> Result<(), WorkflowError> {
         let message = to_json(message).map_err(|error| codec("the message", error))?;
-        Message::new(&self.actor, self.next_id(), kind, message).send(&self.ctx).await
+        let message = Message::new(&self.actor, self.next_id(), kind, message);
+        insist(&self.ctx, &message).await
     }
 
-    /// Schedules an activity with a message that has its id already.
-    fn schedule(
+    fn send(
         &self,
-        activity: &str,
+        activity: &'static str,
         kind: &str,
         message: &impl Serialize,
     ) -> BoxFuture<'static, Result<Answer, WorkflowError>> {
-        let scheduled = to_json(message).and_then(|message| {
+        let sent = to_json(message).map(|message| {
             let message = Message::new(&self.actor, self.next_id(), kind, message);
-            let input = serde_json::to_string(&message)?;
-            Ok(self.ctx.schedule_activity(activity, input))
+            post(&self.ctx, activity, &message)
         });
-        async move {
-            let scheduled = scheduled.map_err(|error| codec("the message", error))?;
-            let answer = scheduled.await.map_err(WorkflowError::Activity)?;
-            match decode_text("the reply", &answer)? {
-                Answer::Failed(error) => Err(error),
-                answer => Ok(answer),
-            }
-        }
-        .boxed()
+        async move { sent.map_err(|error| codec("the message", error))?.await }.boxed()
     }
 
     fn next_id(&self) -> MessageId {
@@ -262,100 +130,70 @@ impl WorkflowActor {
     }
 }
 
-/// The body of both activities.
-pub(super) async fn run(
-    cluster: Cluster,
-    ctx: ActivityContext,
-    input: String,
-    reply: bool,
-) -> Result<String, String> {
-    fail_point!("before-activity");
-    let answer = tokio::select! {
-        answer = send(&cluster, &input, reply) => match answer {
-            Ok(reply) => Answer::of(&reply),
-            Err(error) => {
-                tracing::warn!(instance = ctx.instance_id(), error = error_text(&error), "what it told or asked an actor failed");
-                Answer::Failed(error)
-            }
-        },
-        () = ctx.cancelled() => return Err("nobody waits for the reply".into()),
-    };
-    fail_point!("after-activity");
-    serde_json::to_string(&answer).map_err(|error| error.to_string())
-}
-
-/// Sends until it is known what became of the message.
-async fn send(
-    cluster: &Cluster,
-    input: &str,
-    reply: bool,
-) -> Result<Payload<'static>, WorkflowError> {
-    let Message { actor_type, actor_id, id, kind, message } = decode_text("the message", input)?;
-    let id = uuid::Uuid::parse_str(&id).map_err(|error| codec("the message", error))?;
-    let (actor, key) = (ActorId::new(actor_type, actor_id), MessageKey::Generated(id.into()));
-    let payload =
-        Payload::encode(Codec::Json, &message).map_err(|error| codec("the message", error))?;
+/// Has an actor told something by an orchestration of ours, however often that is refused: the actor's node may be
+/// one that does not know it yet.
+pub(super) async fn insist(
+    ctx: &OrchestrationContext,
+    message: &Message,
+) -> Result<(), WorkflowError> {
+    let mut pause = INSIST;
     loop {
-        let sent = if reply {
-            cluster.ask(&actor, key, &kind, payload.clone()).await
-        } else {
-            let told = cluster.tell(&actor, key, &kind, payload.clone()).await;
-            told.map(|()| Payload::new(Codec::Json, &b"null"[..]))
-        };
-        return match sent {
-            Ok(reply) => Ok(reply),
-            Err(error) if error.is_retryable() => {
-                tracing::debug!(%actor, error = error_text(&error), "sent again");
-                tokio::time::sleep(RETRY).await;
-                continue;
-            }
-            Err(SendError::DeadLetter { attempts, error, .. }) => {
-                Err(WorkflowError::DeadLetter { attempts, error: error.to_string() })
-            }
-            Err(SendError::AlreadyProcessed { .. }) => Err(WorkflowError::AlreadyProcessed),
-            Err(error) => Err(WorkflowError::NotAccepted { reason: error_text(&error) }),
-        };
+        match post(ctx, TELL, message).await {
+            Err(WorkflowError::NotAccepted { .. }) => ctx.schedule_timer(pause).await,
+            told => return told.map(drop),
+        }
+        pause = (pause * 2).min(AGAIN_AT_MOST);
     }
 }
 
-fn decode<R: DeserializeOwned>(what: &str, value: Value) -> Result<R, WorkflowError> {
-    serde_json::from_value(value).map_err(|error| codec(what, error))
-}
-
-fn decode_text<R: DeserializeOwned>(what: &str, text: &str) -> Result<R, WorkflowError> {
-    serde_json::from_str(text).map_err(|error| codec(what, error))
-}
-
-fn codec(what: &str, error: impl std::fmt::Display) -> WorkflowError {
-    WorkflowError::Codec { what: what.to_owned(), error: error.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn a_reply_of_any_codec_comes_back_and_is_json_where_it_can() {
-        fn there_and_back<T>(of: Codec, reply: T) -> Value
-        where
-            T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
-        {
-            let answer = Answer::of(&Payload::encode(of, &reply).unwrap());
-            let text = serde_json::to_string(&answer).unwrap();
-            let back: Answer = serde_json::from_str(&text).unwrap();
-            assert_eq!(back.decode::<T>().unwrap(), reply);
-            serde_json::from_str(&text).unwrap()
+/// Has a message posted, again while that is not possible, and waits for its outcome.
+pub(super) fn post(
+    ctx: &OrchestrationContext,
+    activity: &'static str,
+    message: &Message,
+) -> BoxFuture<'static, Result<Answer, WorkflowError>> {
+    let ctx = ctx.clone();
+    let scheduled = serde_json::to_string(message).map(|input| {
+        let posting = ctx.schedule_activity(activity, input.clone());
+        (input, posting)
+    });
+    async move {
+        let (input, mut posting) = scheduled.map_err(|error| codec("the message", error))?;
+        let mut pause = AGAIN;
+        loop {
+            let answer = posting.await.map_err(WorkflowError::Activity)?;
+            match decode_text("the reply", &answer)? {
+                Answer::Posted { id } => {
+                    let reply = ctx.schedule_wait(event(&id)).await;
+                    return match decode_text("the reply", &reply)? {
+                        Answer::Failed(error) => Err(error),
+                        answer => Ok(answer),
+                    };
+                }
+                Answer::Busy { .. } => {}
+                Answer::Failed(error) => return Err(error),
+                answer => return Ok(answer),
+            }
+            ctx.schedule_timer(pause).await;
+            pause = (pause * 2).min(AGAIN_AT_MOST);
+            posting = ctx.schedule_activity(activity, input.clone());
         }
-        for of in [Codec::Json, Codec::MessagePack] {
-            let shown = there_and_back(of, Ok::<_, String>((5, Some("a".to_owned()), 0.1f32)));
-            assert_eq!(shown["reply"], serde_json::json!({"Ok": [5, "a", 0.1]}));
-            there_and_back(of, u128::MAX);
-            there_and_back(of, BTreeMap::from([(1u8, 2)]));
+    }
+    .boxed()
+}
+
+/// A future that wants to be polled again. duroxide polls the whole orchestration when something has happened
+/// and wakes nobody, so what polls only futures that were woken would never look at this one again.
+struct Restless<T>(BoxFuture<'static, T>);
+
+impl<T> Future for Restless<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let polled = self.0.poll_unpin(cx);
+        if polled.is_pending() {
+            cx.waker().wake_by_ref();
         }
-        let infinite = there_and_back(Codec::MessagePack, f64::INFINITY);
-        assert_eq!(infinite["encoded"]["codec"], "MessagePack");
-        there_and_back(Codec::CompactMessagePack, std::net::IpAddr::from([127, 0, 0, 1]));
+        polled
     }
 }

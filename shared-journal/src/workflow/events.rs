@@ -1,10 +1,13 @@
-//! Events that actors raise in orchestrations.
+//! Events that actors raise in orchestrations, as an orchestration reads them.
 
 use std::collections::BTreeMap;
 
 use duroxide::OrchestrationContext;
 use serde::{Deserialize, Serialize};
 
+use super::MAIL;
+use super::cursor::{AGAIN, Cursor, note_of};
+use super::taking::{Batch, Entry, Taking};
 use crate::id::MessageId;
 
 /// Where an instance keeps which events it has read, by sender.
@@ -14,19 +17,19 @@ const KEYS: u128 = 16;
 /// And so many senders are in each.
 const SENDERS: usize = 128;
 
-/// An event, as it lies in an instance's queue.
+/// An event, as it lies in an instance's mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Event {
-    /// The actor that raised it.
-    from: String,
+    /// The actor that raised it. Empty: it is not numbered, and who reads it knows what it has read.
+    pub(super) from: String,
     /// Its number in that actor's outbox.
-    number: u64,
+    pub(super) number: u64,
     pub(super) data: String,
 }
 
 impl Event {
-    pub(super) fn new(from: &str, number: u64, data: String) -> Self {
-        Self { from: from.to_owned(), number, data }
+    pub(super) fn new(from: String, number: u64, data: String) -> Self {
+        Self { from, number, data }
     }
 }
 
@@ -45,49 +48,91 @@ fn place(queue: &str, from: &str) -> (String, String) {
     (format!("{READ}{}", hash % KEYS), format!("{:016x}", hash >> 64))
 }
 
-/// Whether an instance with these values has read an event.
-pub(super) fn is_read(
-    values: &std::collections::HashMap<String, String>,
-    queue: &str,
-    event: &Event,
-) -> bool {
-    let (key, sender) = place(queue, &event.from);
-    let senders = values.get(&key).and_then(|value| serde_json::from_str::<Senders>(value).ok());
-    senders.is_some_and(|it| it.get(&sender).is_some_and(|read| read.number >= event.number))
-}
-
 /// Waits for the next event that an actor raised in a queue of this instance, and returns its data.
 /// What others enqueue there is returned as it is.
 ///
-/// An event is handed out once, however often it was raised on the way; an orchestration that reads
-/// the queue with duroxide's `dequeue_event` instead sees events in their envelope, some twice, and
-/// after 32 no more of them. What was read is kept under the keys `actors:read/…` of the instance's
+/// An event is handed out once, however often it was raised on the way, in the order in which each actor raised
+/// them. Events wait in the cluster's inbox, so any number of them may, for any time
+/// ([`inbox_letters`](crate::cluster::ClusterBuilder::inbox_letters) of them there, and the others with their
+/// senders). An orchestration that reads the queue with duroxide's `dequeue_event` instead sees notes that there
+/// is mail.
+///
+/// What was read is kept under the keys `actors:read/…`, `actors:mail/…` and `actors:batch/…` of the instance's
 /// key-value store: do not clear them. They remember 2,000 senders, the latest.
 ///
 /// Dropping the future takes no event.
 pub async fn next_event(ctx: &OrchestrationContext, queue: &str) -> String {
+    next_entry(ctx, queue).await.event.data
+}
+
+/// As [`next_event`], with what else is known of it.
+pub(super) async fn next_entry(ctx: &OrchestrationContext, queue: &str) -> Entry {
     loop {
-        let data = ctx.dequeue_event(queue).await;
-        let Ok(event) = serde_json::from_str::<Event>(&data) else { return data };
-        let (key, sender) = place(queue, &event.from);
-        let mut senders: Senders = ctx
-            .get_kv_value(&key)
-            .and_then(|it| serde_json::from_str(&it).ok())
-            .unwrap_or_default();
-        if senders.get(&sender).is_some_and(|read| read.number >= event.number) {
-            continue;
+        let entry = match Cursor::next(ctx, queue) {
+            Some(entry) => entry,
+            None => {
+                let cursor = Cursor::of(ctx, queue);
+                if cursor.may_have_more {
+                    let Some(entry) = take(ctx, queue, cursor).await else { continue };
+                    entry
+                } else {
+                    let data = ctx.dequeue_event(queue).await;
+                    if let Some(note) = note_of(&data) {
+                        Cursor::of(ctx, queue).noted(ctx, queue, note);
+                        continue;
+                    }
+                    match serde_json::from_str::<Event>(&data) {
+                        Ok(event) => Entry::from_queue(event),
+                        Err(_) => {
+                            return Entry::from_queue(Event::new(String::new(), 0, data));
+                        }
+                    }
+                }
+            }
+        };
+        if is_new(ctx, queue, &entry.event) {
+            return entry;
         }
-        let at = senders.values().map(|read| read.at.saturating_add(1)).max().unwrap_or(0);
-        senders.insert(sender, Read { number: event.number, at });
-        if senders.len() > SENDERS
-            && let Some((oldest, _)) = senders.iter().min_by_key(|(_, read)| read.at)
-        {
-            let oldest = oldest.clone();
-            senders.remove(&oldest);
-        }
-        if let Ok(value) = serde_json::to_string(&senders) {
-            ctx.set_kv_value(key, value);
-        }
-        return event.data;
     }
+}
+
+/// Takes mail. None if there was none.
+async fn take(ctx: &OrchestrationContext, queue: &str, cursor: Cursor) -> Option<Entry> {
+    let taking = Taking { queue: queue.to_owned(), read: cursor.read.clone() };
+    // It is made of strings and numbers.
+    let input = serde_json::to_string(&taking).unwrap_or_default();
+    let taken = match ctx.schedule_activity(MAIL, input).await {
+        Ok(taken) => serde_json::from_str::<Batch>(&taken).unwrap_or_default(),
+        // It says so in the log. Not at once again: the store is away.
+        Err(_) => {
+            ctx.schedule_timer(AGAIN).await;
+            return None;
+        }
+    };
+    Cursor::take(ctx, queue, taken)
+}
+
+/// Whether an event has not been read, and that it has.
+fn is_new(ctx: &OrchestrationContext, queue: &str, event: &Event) -> bool {
+    if event.from.is_empty() {
+        return true;
+    }
+    let (key, sender) = place(queue, &event.from);
+    let mut senders: Senders =
+        ctx.get_kv_value(&key).and_then(|it| serde_json::from_str(&it).ok()).unwrap_or_default();
+    if senders.get(&sender).is_some_and(|read| read.number >= event.number) {
+        return false;
+    }
+    let at = senders.values().map(|read| read.at.saturating_add(1)).max().unwrap_or(0);
+    senders.insert(sender, Read { number: event.number, at });
+    if senders.len() > SENDERS
+        && let Some((oldest, _)) = senders.iter().min_by_key(|(_, read)| read.at)
+    {
+        let oldest = oldest.clone();
+        senders.remove(&oldest);
+    }
+    if let Ok(value) = serde_json::to_string(&senders) {
+        ctx.set_kv_value(key, value);
+    }
+    true
 }

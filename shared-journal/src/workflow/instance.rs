@@ -1,7 +1,6 @@
 //! What actors send to duroxide's instances, one lane an instance.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,22 +8,17 @@ use duroxide::providers::Provider;
 use duroxide::{Client, ClientError, OrchestrationStatus};
 use fail::fail_point;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::events::{Event, is_read};
+use super::notes::{News, Notes};
 use super::timer::TIMER;
-use super::{Request, sending};
-use crate::cluster::{Delivered, Host, Hosted, Parcel};
+use super::{INSTANCES, Request, replying};
+use crate::cluster::{Cluster, Delivered, Host, Hosted, Parcel, WeakCluster};
 use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
-use crate::id::MessageId;
 use crate::journal::EventJournal;
 use crate::mailbox::error_text;
 
-/// Events that an instance has not read. An owner that is replaced may leave as many again, and
-/// duroxide carries a hundred over to the next execution.
-const UNREAD: usize = 32;
-/// How often an instance is looked at that has so many.
-const LOOK: Duration = Duration::from_millis(20);
 /// Calls of duroxide's store at a time: its pools are small.
 const CALLS: usize = 4;
 /// Before a call that failed is made again, at first.
@@ -32,15 +26,19 @@ const RETRY: Duration = Duration::from_millis(50);
 /// And at most.
 const RETRY_AT_MOST: Duration = Duration::from_secs(5);
 
-/// Starts, cancels and informs duroxide's instances for actors.
+/// Starts, cancels and informs duroxide's instances for actors, and brings them replies.
 /// [`ClusterBuilder::join`](crate::cluster::ClusterBuilder::join) has one for its provider;
-/// a node that joins with `join_on` needs it as a [`host`](crate::cluster::ClusterBuilder::host).
+/// a node that joins with `join_on` needs it as a [`host`](crate::cluster::ClusterBuilder::host). It is for one
+/// cluster.
 ///
 /// It needs no runtime: duroxide's client writes to the store.
 #[derive(Clone)]
 pub struct WorkflowHost {
-    client: Client,
-    calls: Arc<Semaphore>,
+    pub(super) client: Client,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) calls: Arc<Semaphore>,
+    /// When it is there.
+    cluster: Arc<Mutex<Option<WeakCluster>>>,
 }
 
 impl std::fmt::Debug for WorkflowHost {
@@ -53,18 +51,36 @@ impl WorkflowHost {
     /// For the instances in the store of `provider`.
     #[must_use]
     pub fn new(provider: Arc<dyn Provider>) -> Self {
-        Self { client: Client::new(provider), calls: Arc::new(Semaphore::new(CALLS)) }
+        let calls = Arc::new(Semaphore::new(CALLS));
+        Self { client: Client::new(provider.clone()), provider, calls, cluster: Arc::default() }
+    }
+
+    pub(super) fn cluster(&self) -> Option<Cluster> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.upgrade()
     }
 }
 
 #[async_trait]
 impl Host for WorkflowHost {
     fn actor_type(&self) -> &'static str {
-        sending::INSTANCES
+        INSTANCES
     }
 
     fn has_receipts(&self) -> bool {
         false
+    }
+
+    fn joined(&self, cluster: &Cluster) {
+        let cluster = Some(cluster.downgrade());
+        *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = cluster;
+    }
+
+    async fn reply(&self, to: &str, outcome: &Delivered) -> bool {
+        let _call = self.calls.acquire().await;
+        fail_point!("before-reply");
+        let done = replying::reply(&self.client, to, outcome).await;
+        fail_point!("after-reply");
+        done
     }
 
     async fn start(
@@ -72,15 +88,11 @@ impl Host for WorkflowHost {
         journal: &EventJournal,
         id: &str,
     ) -> Result<Box<dyn Hosted>, Arc<JournalError>> {
-        Ok(Box::new(Instance {
-            host: self.clone(),
-            journal: journal.clone(),
-            name: id.to_owned(),
-            is_there: false,
-            lane: MessageId::random().to_string(),
-            delivered: 0,
-            unread: VecDeque::new(),
-        }))
+        let (news, received) = unbounded_channel();
+        let notes = Notes::new(self.clone(), journal.clone(), id);
+        tokio::spawn(notes.run(received));
+        let (host, journal, name) = (self.clone(), journal.clone(), id.to_owned());
+        Ok(Box::new(Instance { host, journal, name, news }))
     }
 }
 
@@ -89,40 +101,21 @@ struct Instance {
     host: WorkflowHost,
     journal: EventJournal,
     name: String,
-    /// It was started.
-    is_there: bool,
-    /// The sender of what is delivered, and its last number.
-    lane: String,
-    delivered: u64,
-    /// The events that were raised and are not known to be read.
-    unread: VecDeque<(String, Event)>,
-}
-
-/// Why something is not done yet.
-#[derive(Debug, thiserror::Error)]
-enum NotDone {
-    #[error("the instance is not there yet")]
-    NotThere,
-    #[error("the instance has ended, and should not have")]
-    Ended,
-    #[error(transparent)]
-    Client(#[from] ClientError),
+    news: UnboundedSender<News>,
 }
 
 #[async_trait]
 impl Hosted for Instance {
-    /// Returns when duroxide has it: the next letter waits behind it.
+    /// Returns when duroxide has it, or, if it is mail, at once: it waits in the inbox for the instance.
     async fn deliver(&mut self, parcel: Parcel) -> Result<(), Parcel> {
-        let request = match parcel.payload.decode::<Request>() {
-            Ok(request) => request,
-            Err(error) => {
-                let reason = format!("not for an instance: {error}");
-                parcel.answer.answer(Delivered::Refused(reason.into()));
-                return Ok(());
+        let delivered = match parcel.payload.decode::<Request>() {
+            Ok(Request::Raise { queue, .. }) => self.tell(News { queue, begin: None }),
+            Ok(Request::Deliver { orchestration, input, queue, .. }) => {
+                self.tell(News { queue, begin: Some((orchestration, input)) })
             }
+            Ok(request) => self.perform(&request).await,
+            Err(error) => Delivered::Refused(format!("not for an instance: {error}").into()),
         };
-        fail_point!("before-instance");
-        let delivered = self.perform(&request).await;
         fail_point!("after-instance");
         parcel.answer.answer(delivered);
         Ok(())
@@ -130,17 +123,22 @@ impl Hosted for Instance {
 }
 
 impl Instance {
+    fn tell(&self, news: News) -> Delivered {
+        // It reads until its sender is gone.
+        let _ = self.news.send(news);
+        Delivered::Kept
+    }
+
     /// Tries until it is done, or somebody else has the instance's shard.
-    async fn perform(&mut self, request: &Request) -> Delivered {
+    async fn perform(&self, request: &Request) -> Delivered {
         let mut pause = RETRY;
         loop {
+            fail_point!("before-instance");
             let done = match request {
                 Request::Start { orchestration, input } => self.start(orchestration, input).await,
-                Request::Raise { queue, event } => self.raise(queue, event).await,
-                Request::Deliver { orchestration, input, queue, data } => {
-                    self.deliver_to((orchestration, input), queue, data).await
-                }
                 Request::Cancel { reason } => self.cancel(reason).await,
+                // They are mail.
+                Request::Raise { .. } | Request::Deliver { .. } => Ok(()),
             };
             if let Some(stopped) = self.journal.stopped() {
                 // The next owner finds the letter.
@@ -148,21 +146,15 @@ impl Instance {
             }
             match done {
                 Ok(()) => return Delivered::Processed(Payload::new(Codec::Json, &b"null"[..])),
-                Err(NotDone::Client(error)) if !error.is_retryable() => {
+                Err(error) if !error.is_retryable() => {
                     return Delivered::Refused(error.to_string().into());
                 }
                 Err(error) => {
-                    tracing::debug!(
-                        instance = self.name,
-                        error = error_text(&error),
-                        "tried again"
-                    );
+                    let (instance, error) = (&self.name, error_text(&error));
                     if pause == RETRY_AT_MOST {
-                        tracing::warn!(
-                            instance = self.name,
-                            error = error_text(&error),
-                            "what actors sent to it waits"
-                        );
+                        tracing::warn!(instance, error, "what actors sent to it waits");
+                    } else {
+                        tracing::debug!(instance, error, "tried again");
                     }
                 }
             }
@@ -171,85 +163,17 @@ impl Instance {
         }
     }
 
-    async fn start(&mut self, orchestration: &str, input: &str) -> Result<(), NotDone> {
+    async fn start(&self, orchestration: &str, input: &str) -> Result<(), ClientError> {
         let _call = self.host.calls.acquire().await;
-        Ok(self.host.client.start_orchestration(&self.name, orchestration, input).await?)
+        self.host.client.start_orchestration(&self.name, orchestration, input).await
     }
 
-    async fn raise(&mut self, queue: &str, event: &Event) -> Result<(), NotDone> {
-        // Events for an instance that is not there yet are dropped by duroxide.
-        if !self.is_there {
-            match self.status().await? {
-                OrchestrationStatus::NotFound => return Err(NotDone::NotThere),
-                OrchestrationStatus::Running { .. } => self.is_there = true,
-                OrchestrationStatus::Completed { .. } | OrchestrationStatus::Failed { .. } => {
-                    tracing::warn!(
-                        instance = self.name,
-                        queue,
-                        "an actor raised an event in an instance that has ended"
-                    );
-                    return Ok(());
-                }
-            }
-        }
-        while self.unread.len() >= UNREAD {
-            self.forget_read().await?;
-            if self.unread.len() < UNREAD {
-                break;
-            }
-            if self.journal.stopped().is_some() {
-                // Somebody else raises it.
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        let data = serde_json::to_string(event).unwrap_or_default();
-        {
+    async fn cancel(&self, reason: &str) -> Result<(), ClientError> {
+        let status = {
             let _call = self.host.calls.acquire().await;
-            self.host.client.enqueue_event(&self.name, queue, data).await?;
-        }
-        fail_point!("after-event");
-        self.unread.push_back((queue.to_owned(), event.clone()));
-        Ok(())
-    }
-
-    /// Raises an event of the lane's own, in an instance that is started for it and never ends. So there
-    /// is one sender, not one for each message; what comes twice the instance knows by itself.
-    async fn deliver_to(
-        &mut self,
-        (orchestration, input): (&str, &str),
-        queue: &str,
-        data: &str,
-    ) -> Result<(), NotDone> {
-        if !self.is_there {
-            match self.status().await? {
-                OrchestrationStatus::NotFound => {
-                    self.start(orchestration, input).await?;
-                    return Err(NotDone::NotThere);
-                }
-                OrchestrationStatus::Running { .. } => self.is_there = true,
-                _ => return Err(NotDone::Ended),
-            }
-        }
-        self.delivered += 1;
-        self.raise(queue, &Event::new(&self.lane, self.delivered, data.to_owned())).await
-    }
-
-    async fn forget_read(&mut self) -> Result<(), NotDone> {
-        let values = self.host.client.get_kv_all_values(&self.name).await?;
-        let before = self.unread.len();
-        self.unread.retain(|(queue, event)| !is_read(&values, queue, event));
-        let stuck = self.unread.len() == before;
-        if stuck && !matches!(self.status().await?, OrchestrationStatus::Running { .. }) {
-            // It has ended: nobody will read them.
-            self.unread.clear();
-            self.is_there = false;
-        }
-        Ok(())
-    }
-
-    async fn cancel(&mut self, reason: &str) -> Result<(), NotDone> {
-        match self.status().await? {
+            self.host.client.get_orchestration_status(&self.name).await?
+        };
+        match status {
             OrchestrationStatus::Completed { .. } | OrchestrationStatus::Failed { .. } => {
                 return Ok(());
             }
@@ -259,11 +183,6 @@ impl Instance {
             OrchestrationStatus::Running { .. } => {}
         }
         let _call = self.host.calls.acquire().await;
-        Ok(self.host.client.cancel_instance(&self.name, reason).await?)
-    }
-
-    async fn status(&self) -> Result<OrchestrationStatus, NotDone> {
-        let _call = self.host.calls.acquire().await;
-        Ok(self.host.client.get_orchestration_status(&self.name).await?)
+        self.host.client.cancel_instance(&self.name, reason).await
     }
 }

@@ -10,28 +10,38 @@
 //!
 //! duroxide runs an activity at least once. Each message gets its id in the orchestration, from the
 //! name of the instance, the number of its execution, and the number of the message, which is kept
-//! under the key `actors:sent` of the instance's key-value store. So a replay sends the same
-//! message, and an activity that runs twice sends it twice under one id: it is handled once, within
-//! the dedup window of its actor. Do not clear that key.
+//! under the key `actors:sent` of the instance's key-value store; and from the time at which the execution began. So a
+//! replay sends the same message, an activity that runs twice sends it twice under one id, for which it is handled
+//! once within [`Limits::dedup_age`](crate::Limits::dedup_age), and an instance that is deleted and started again under
+//! its name sends messages of its own. Do not clear that key.
+//!
+//! The activity only posts the message. Its outcome comes as an external event, so an actor that is slow, or
+//! away, occupies no worker.
 //!
 //! # From actors to orchestrations, exactly once
 //!
 //! What an actor sends to an instance is a letter in the cluster's inbox, under the address
-//! `actors:workflow/<instance>`, until duroxide has it. The node that has the address does it, one
-//! letter after the other, again if it was interrupted:
+//! `actors:workflow/<instance>`:
 //!
-//! - A *start* has its effect once, because duroxide ignores a second start of an instance.
-//! - An *event* is raised with its sender and number. [`next_event`] knows the last number of each
-//!   sender, and does not hand out an event twice. No more than 32 are in an instance's queue
-//!   unread: duroxide fails an orchestration that finds some hundred.
+//! - A *start* is done by the node that has the address, again if it was interrupted. It has its effect once, because
+//!   duroxide ignores a second start of an instance.
+//! - An *event* stays in the inbox until the instance has read it. That node tells the instance that there is mail;
+//!   [`next_event`] takes it. It knows the last number of each sender, and does not hand out an event twice.
 
+mod answering;
 mod asking;
+mod cursor;
 mod events;
 mod instance;
+mod message;
+mod notes;
 mod orchestrated;
+mod posting;
+mod replying;
 mod sending;
 #[cfg(feature = "test-util")]
 mod sent;
+mod taking;
 mod timer;
 
 use std::sync::Arc;
@@ -41,9 +51,10 @@ use duroxide::runtime::registry::{ActivityRegistryBuilder, OrchestrationRegistry
 use duroxide::runtime::{Runtime, RuntimeOptions};
 use serde::{Deserialize, Serialize};
 
-pub use self::asking::{ASK, TELL, WorkflowActor, WorkflowError};
+pub use self::asking::WorkflowActor;
 pub use self::events::next_event;
 pub use self::instance::WorkflowHost;
+pub use self::message::WorkflowError;
 pub use self::orchestrated::{
     Handled, Handling, ORCHESTRATED_REPLY_BYTES, OrchestratedActor, OrchestratedError,
     orchestrated, run_orchestrated,
@@ -55,6 +66,17 @@ pub use self::timer::TIMER;
 use crate::cluster::Cluster;
 use crate::sqlite::OneWriter;
 
+/// The activity that posts a message to an actor whose outcome the orchestration waits for.
+pub const ASK: &str = "actors:ask";
+/// The activity that posts a message to an actor.
+pub const TELL: &str = "actors:tell";
+/// The activity that takes the events that actors have raised in an instance.
+pub const MAIL: &str = "actors:mail";
+/// The activity that answers a message to an actor that is an orchestration.
+pub const ANSWER: &str = "actors:answer";
+/// The type in the addresses of instances.
+const INSTANCES: &str = "actors:workflow";
+
 /// The orchestration that runs another one and tells an actor how it ended.
 pub const RUN: &str = "actors:run";
 
@@ -63,10 +85,12 @@ pub const RUN: &str = "actors:run";
 /// Every runtime on the store needs them, as duroxide wants it for whatever is registered.
 #[must_use]
 pub fn register(activities: ActivityRegistryBuilder, cluster: &Cluster) -> ActivityRegistryBuilder {
-    let (asking, telling) = (cluster.clone(), cluster.clone());
+    let [asking, telling, taking, answering] = std::array::from_fn(|_| cluster.clone());
     activities
-        .register(ASK, move |ctx, message| asking::run(asking.clone(), ctx, message, true))
-        .register(TELL, move |ctx, message| asking::run(telling.clone(), ctx, message, false))
+        .register(ASK, move |ctx, message| posting::run(asking.clone(), ctx, message, true))
+        .register(TELL, move |ctx, message| posting::run(telling.clone(), ctx, message, false))
+        .register(MAIL, move |ctx, read| taking::run(taking.clone(), ctx, read))
+        .register(ANSWER, move |ctx, answer| answering::run(answering.clone(), ctx, answer))
 }
 
 /// Adds our orchestrations to an application's: workflows that actors wait for, and timers that an earlier

@@ -10,18 +10,21 @@
 //! handler sends is sent from the orchestration, after that.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use duroxide::{Client, ClientError, OrchestrationContext};
+use duroxide::OrchestrationContext;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::asking::Message;
-use super::events::next_event;
-use super::{Request, instance_address};
+use super::answering::{Answer, Outcome};
+use super::asking::insist;
+use super::cursor::AGAIN;
+use super::events::next_entry;
+use super::message::Message;
+use super::taking::{Entry, Mark};
+use super::{ANSWER, Request, instance_address};
 use crate::cluster::{Cluster, SendError};
 use crate::codec::{Codec, CodecError, Payload, to_json};
-use crate::error::BoxError;
 use crate::id::{ActorId, MessageId, MessageKey};
 use crate::outbox::{Outbox, Put};
 use crate::record::OutgoingMessage;
@@ -32,27 +35,23 @@ const MAILBOX: &str = "mailbox";
 const MESSAGES: usize = 10;
 /// Outcomes that an actor remembers.
 const WINDOW: usize = 100;
-/// Replies that wait for who asked, a key each.
+/// Keys under which earlier versions left replies.
 const REPLIES: u128 = 64;
-/// Of a reply: it has to fit into a value of duroxide's key-value store.
+/// Of a reply: a hundred of them go from execution to execution.
 pub const ORCHESTRATED_REPLY_BYTES: usize = 60 << 10;
 /// As many attempts as the journal makes by default.
 const ATTEMPTS: u32 = 3;
 /// How often the inbox of an actor is tried that is full, at first, and at most: thousands that try
 /// leave the actor no room to empty it.
 const FULL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
-/// How often a reply is looked for, at first, and at most.
-const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
-/// When a message is sent again whose reply does not come: it may have been overwritten.
-const AGAIN: Duration = Duration::from_secs(5);
 
 /// A message for an actor, as it lies in its mailbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Mail {
     /// A UUID.
     id: String,
-    kind: String,
-    message: Value,
+    pub(super) kind: String,
+    pub(super) message: Value,
 }
 
 impl Mail {
@@ -79,6 +78,9 @@ pub struct Handling {
     pub attempts: u32,
     /// The number of the last message that the actor sent.
     sent: u64,
+    /// Of the actor: one that is deleted and begins again is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<MessageId>,
 }
 
 /// What the handler returns.
@@ -103,7 +105,9 @@ impl Handling {
     #[must_use]
     pub fn outbox(&self, actor_type: &str, limit: usize) -> Outbox {
         let actor = ActorId::new(actor_type, &self.actor_id);
-        Outbox::new(actor, Codec::Json, limit, true, self.sent).without_timers()
+        Outbox::new(actor, Codec::Json, limit, true, self.sent)
+            .of_incarnation(self.life.unwrap_or(MessageId::nil()))
+            .without_timers()
     }
 
     /// The id of the message.
@@ -150,19 +154,14 @@ struct Carried {
     state: Option<Value>,
     sent: u64,
     window: VecDeque<Recorded>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<MessageId>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Recorded {
     id: String,
     outcome: Outcome,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Outcome {
-    Processed(Value),
-    Failed { attempts: u32, error: String },
 }
 
 /// The name of the orchestration, and of the activity, for the actors of a type.
@@ -175,8 +174,11 @@ pub fn orchestrated(actor_type: &str) -> String {
 pub async fn run_orchestrated(ctx: OrchestrationContext, input: String) -> Result<String, String> {
     let mut carried: Carried = serde_json::from_str(&input).map_err(text)?;
     for _ in 0..MESSAGES {
-        let mail = next_event(&ctx, MAILBOX).await;
-        let mail: Mail = serde_json::from_str(&mail).map_err(text)?;
+        let Entry { mark, event, reply_to } = next_entry(&ctx, MAILBOX).await;
+        let Ok(mail) = serde_json::from_str::<Mail>(&event.data) else {
+            ctx.trace_error("something in the mailbox is no message of ours");
+            continue;
+        };
         let recorded = carried.window.iter().find(|recorded| recorded.id == mail.id).cloned();
         let recorded = match recorded {
             Some(recorded) => recorded,
@@ -190,11 +192,26 @@ pub async fn run_orchestrated(ctx: OrchestrationContext, input: String) -> Resul
                 recorded
             }
         };
-        // For who asks; who does not never looks.
-        let value = serde_json::to_string(&recorded).map_err(text)?;
-        ctx.set_kv_value(reply_key(&recorded.id), value);
+        match (mark, reply_to) {
+            (Some(mark), Some(_)) => answer(&ctx, mark, recorded.outcome).await?,
+            (Some(_), None) => {}
+            // It came from a node of an earlier version, where who asks looks for the reply here.
+            (None, _) => {
+                let value = serde_json::to_string(&recorded).map_err(text)?;
+                ctx.set_kv_value(reply_key(&recorded.id), value);
+            }
+        }
     }
     ctx.continue_as_new(serde_json::to_string(&carried).map_err(text)?).await
+}
+
+/// Has a message answered, again while the store is away.
+async fn answer(ctx: &OrchestrationContext, mark: Mark, outcome: Outcome) -> Result<(), String> {
+    let input = serde_json::to_string(&Answer { mark, outcome }).map_err(text)?;
+    while ctx.schedule_activity(ANSWER, input.clone()).await.is_err() {
+        ctx.schedule_timer(AGAIN).await;
+    }
+    Ok(())
 }
 
 impl Carried {
@@ -205,6 +222,7 @@ impl Carried {
             state: None,
             sent: 0,
             window: VecDeque::new(),
+            life: Some(MessageId::random()),
         }
     }
 
@@ -220,13 +238,14 @@ impl Carried {
                 state: self.state.clone(),
                 attempts,
                 sent: self.sent,
+                life: self.life,
             };
             let input = serde_json::to_string(&handling).map_err(text)?;
             let error = match ctx.schedule_activity(orchestrated(&self.actor_type), input).await {
                 Ok(handled) => {
                     let handled: Handled = serde_json::from_str(&handled).map_err(text)?;
                     for message in &handled.messages {
-                        message.send(ctx).await.map_err(text)?;
+                        insist(ctx, message).await.map_err(text)?;
                     }
                     self.state = Some(handled.state);
                     self.sent = handled.sent;
@@ -268,7 +287,6 @@ fn text(error: impl std::fmt::Display) -> String {
 #[derive(Clone)]
 pub struct OrchestratedActor {
     cluster: Cluster,
-    client: Client,
     actor: ActorId,
 }
 
@@ -282,16 +300,16 @@ impl std::fmt::Debug for OrchestratedActor {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OrchestratedError {
-    /// The message did not get through.
+    /// The message did not get through, or it was given up.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// The reply cannot be read from duroxide's store. The message is handled; ask again with its id.
-    #[error("the reply of message {id} cannot be read")]
+    /// The reply does not decode. The message is handled.
+    #[error("the reply of message {id} does not decode")]
     Reply {
         /// The message.
         id: MessageId,
         /// Why not.
-        source: BoxError,
+        source: CodecError,
     },
 }
 
@@ -301,9 +319,7 @@ impl OrchestratedError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Send(error) => error.is_retryable(),
-            Self::Reply { source, .. } => {
-                source.downcast_ref::<ClientError>().is_some_and(ClientError::is_retryable)
-            }
+            Self::Reply { .. } => false,
         }
     }
 }
@@ -311,8 +327,8 @@ impl OrchestratedError {
 impl OrchestratedActor {
     /// The actor with this name; it begins with its first message.
     #[must_use]
-    pub fn new(cluster: &Cluster, client: &Client, actor: ActorId) -> Self {
-        Self { cluster: cluster.clone(), client: client.clone(), actor }
+    pub fn new(cluster: &Cluster, actor: ActorId) -> Self {
+        Self { cluster: cluster.clone(), actor }
     }
 
     /// Sends a message and returns when it is durable that it will be handled. Waits while a thousand
@@ -326,27 +342,12 @@ impl OrchestratedActor {
         kind: &str,
         message: &impl Serialize,
     ) -> Result<(), SendError> {
-        let refused = |error: &dyn std::fmt::Display| SendError::NotAccepted {
-            reason: format!("the message does not encode: {error}").into(),
-        };
-        let message = to_json(message).map_err(|error| refused(&error))?;
-        let mail = Mail::new(id, kind, message);
-        let request = deliver(&self.actor, &mail).map_err(|error| refused(&error))?;
-        let payload = Payload::encode(Codec::Json, &request).map_err(|error| refused(&error))?;
-        let address = instance_address(&instance_of(&self.actor));
-        let mut pause = FULL.0;
-        loop {
-            let told =
-                self.cluster.tell(&address, MessageKey::Generated(id), kind, payload.clone());
-            match told.await {
-                Err(SendError::InboxFull { .. }) => tokio::time::sleep(pause).await,
-                told => return told,
-            }
-            pause = (pause * 2).min(FULL.1);
-        }
+        let (address, key) = (self.address(), MessageKey::Generated(id));
+        let payload = self.payload(id, kind, message)?;
+        while_full(|| self.cluster.tell(&address, key, kind, payload.clone())).await
     }
 
-    /// Sends a message and waits for its reply.
+    /// Sends a message and waits for its reply. Waits while the inbox is full as [`tell`](Self::tell) does.
     ///
     /// Dropping the future does not take the message back. A message with an id that is among the last
     /// 100 is not handled again and gets the first reply.
@@ -359,26 +360,43 @@ impl OrchestratedActor {
         kind: &str,
         message: &impl Serialize,
     ) -> Result<Value, OrchestratedError> {
-        let (instance, text) = (instance_of(&self.actor), id.to_string());
-        let key = reply_key(&text);
-        loop {
-            self.tell(id, kind, message).await?;
-            let (told, mut pause) = (Instant::now(), LOOK.0);
-            while told.elapsed() < AGAIN {
-                let value = self.client.get_kv_value(&instance, &key).await;
-                let value =
-                    value.map_err(|error| OrchestratedError::Reply { id, source: error.into() })?;
-                let recorded = value.and_then(|it| serde_json::from_str::<Recorded>(&it).ok());
-                match recorded.filter(|recorded| recorded.id == text).map(|it| it.outcome) {
-                    Some(Outcome::Processed(reply)) => return Ok(reply),
-                    Some(Outcome::Failed { attempts, error }) => {
-                        let error = error.into();
-                        return Err(SendError::DeadLetter { id, attempts, error }.into());
-                    }
-                    None => tokio::time::sleep(pause).await,
-                }
-                pause = (pause * 2).min(LOOK.1);
-            }
+        let (address, key) = (self.address(), MessageKey::Generated(id));
+        let payload = self.payload(id, kind, message)?;
+        let reply = while_full(|| self.cluster.ask(&address, key, kind, payload.clone())).await?;
+        reply.decode().map_err(|source| OrchestratedError::Reply { id, source })
+    }
+
+    fn address(&self) -> ActorId {
+        instance_address(&instance_of(&self.actor))
+    }
+
+    fn payload(
+        &self,
+        id: MessageId,
+        kind: &str,
+        message: &impl Serialize,
+    ) -> Result<Payload<'static>, SendError> {
+        let refused = |error: &dyn std::fmt::Display| SendError::NotAccepted {
+            reason: format!("the message does not encode: {error}").into(),
+        };
+        let message = to_json(message).map_err(|error| refused(&error))?;
+        let mail = Mail::new(id, kind, message);
+        let request = deliver(&self.actor, &mail).map_err(|error| refused(&error))?;
+        Payload::encode(Codec::Json, &request).map_err(|error| refused(&error))
+    }
+}
+
+/// Sends, again while the inbox has no room.
+async fn while_full<T, F>(send: impl Fn() -> F) -> Result<T, SendError>
+where
+    F: Future<Output = Result<T, SendError>>,
+{
+    let mut pause = FULL.0;
+    loop {
+        match send().await {
+            Err(SendError::InboxFull { .. }) => tokio::time::sleep(pause).await,
+            sent => return sent,
         }
+        pause = (pause * 2).min(FULL.1);
     }
 }

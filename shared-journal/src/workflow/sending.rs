@@ -7,13 +7,10 @@ use serde_json::Value;
 
 use super::events::Event;
 use super::orchestrated::{Mail, deliver, instance_of};
-use super::{RUN, Request, WorkflowActor};
+use super::{INSTANCES, RUN, Request, WorkflowActor};
 use crate::codec::{Codec, Payload, to_json};
-use crate::id::ActorId;
+use crate::id::{ActorId, MessageId};
 use crate::outbox::{Draft, Outbox, OutboxError};
-
-/// The type in the addresses of instances.
-pub(super) const INSTANCES: &str = "actors:workflow";
 
 /// The address of an instance, as histories show it.
 #[must_use]
@@ -42,9 +39,9 @@ impl WorkflowResult {
 pub(super) struct Asked {
     actor_type: String,
     actor_id: String,
-    kind: String,
+    pub(super) kind: String,
     /// With [`WorkflowResult::awaited`] in it.
-    message: Value,
+    pub(super) message: Value,
     pub(super) orchestration: String,
     pub(super) instance: String,
     pub(super) input: String,
@@ -76,8 +73,7 @@ impl Outbox {
     ///
     /// `message` is called now, with a placeholder, and has to put it into the message as it is.
     ///
-    /// The orchestration is the child of an instance of ours, `ask/<actor type>/<actor id>/<number>`,
-    /// which waits for it. If its own instance has ended before, the result is a failure; if that runs
+    /// The orchestration is the child of an instance of ours, `ask/<a random id>`, which waits for it. If its own instance has ended before, the result is a failure; if that runs
     /// already, started by somebody else, no result comes: choose a name that is new.
     ///
     /// # Errors
@@ -106,8 +102,8 @@ impl Outbox {
             instance: instance.to_owned(),
             input: input.to_owned(),
         };
-        self.request(|number| {
-            let parent = format!("ask/{}/{number}", self.actor().path());
+        self.request(|_| {
+            let parent = format!("ask/{}", MessageId::random());
             let input = json(&parent, &asked)?;
             Ok(("start", parent, Request::Start { orchestration: RUN.to_owned(), input }))
         })
@@ -117,15 +113,14 @@ impl Outbox {
     /// Raises an event in a queue of an instance, which reads it with
     /// [`next_event`](super::next_event).
     ///
-    /// If the instance was not started yet the event waits for that, and with it whatever actors
-    /// send to the instance after it. An event for an instance that has ended is dropped, with a
-    /// warning.
+    /// The event waits until the instance reads it, also if that was not started yet. If the instance ends, or has
+    /// ended, without reading it, it is dropped, with a warning.
     ///
     /// # Errors
     /// See [`OutboxError`]; then nothing is sent.
     pub fn raise_event(&self, instance: &str, queue: &str, data: &str) -> Result<(), OutboxError> {
         self.request(|number| {
-            let event = Event::new(&self.actor().path(), number, data.to_owned());
+            let event = Event::new(self.sender(), number, data.to_owned());
             let request = Request::Raise { queue: queue.to_owned(), event };
             Ok(("raise", instance.to_owned(), request))
         })

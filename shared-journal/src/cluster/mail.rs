@@ -1,0 +1,94 @@
+//! The inbox of a receiver that is on no node: it posts, and takes its letters from the store itself.
+
+use super::error::SendError;
+use super::host::Delivered;
+use super::letter::{Answer, Letter, Outcome};
+use super::node::Cluster;
+use super::store::StoredReply;
+use crate::codec::Payload;
+use crate::error::JournalError;
+use crate::id::{ActorId, MessageId, MessageKey};
+use crate::mailbox::error_text;
+
+/// A letter that waits for its receiver.
+pub(crate) struct Mail {
+    /// Its number in the inbox of its shard.
+    pub(crate) number: u64,
+    pub(crate) id: MessageId,
+    pub(crate) payload: Payload<'static>,
+    /// Who waits for the reply, and what he knows it by.
+    pub(crate) reply_to: Option<(String, u64)>,
+}
+
+/// A letter that goes, and the outcome for who waits for it.
+pub(crate) struct Settled {
+    pub(crate) number: u64,
+    pub(crate) reply: Option<(String, u64, MessageId, Delivered)>,
+}
+
+impl Cluster {
+    /// Posts a message whose outcome its actor's [host of instances](super::Host::reply) brings to `reply_to`,
+    /// if there is one. It waits for nothing but the store.
+    ///
+    /// # Errors
+    /// As [`tell`](Self::tell).
+    pub(crate) async fn post_from_outside(
+        &self,
+        actor: &ActorId,
+        key: MessageKey,
+        kind: &str,
+        payload: Payload<'static>,
+        reply_to: Option<String>,
+    ) -> Result<(), SendError> {
+        self.post(actor, Letter { reply_to, ..Letter::new(key, kind, payload) }).await
+    }
+
+    /// The letters that wait for one receiver, in their order, beginning after `after`, until there are so many bytes.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn mail(
+        &self,
+        receiver: &ActorId,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Mail>, JournalError> {
+        let shard = self.shard_of(receiver);
+        let letters = self.store().letters_to(shard, receiver, after, max_bytes).await?;
+        let opened = letters.into_iter().filter_map(|(number, bytes)| match Letter::decode(&bytes) {
+            Ok(Letter { key, payload, reply_to, correlation, .. }) => {
+                let id = key.id().unwrap_or(MessageId::nil());
+                let reply_to = reply_to.map(|client| (client, correlation));
+                Some(Mail { number, id, payload, reply_to })
+            }
+            Err(error) => {
+                tracing::error!(%receiver, %shard, number, error = error_text(&error), "a letter is corrupt and stays");
+                None
+            }
+        });
+        Ok(opened.collect())
+    }
+
+    /// Removes letters of one receiver; their replies are there.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub(crate) async fn settle(
+        &self,
+        receiver: &ActorId,
+        settled: Vec<Settled>,
+    ) -> Result<(), JournalError> {
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let numbers: Vec<_> = settled.iter().map(|letter| letter.number).collect();
+        let replies = settled.into_iter().filter_map(|letter| {
+            let (client, correlation, id, delivered) = letter.reply?;
+            let outcome = Outcome::of(delivered)?;
+            let bytes = Answer { id, outcome, correlation }.encode().ok()?;
+            Some(StoredReply { client, bytes })
+        });
+        let replies: Vec<_> = replies.collect();
+        self.store().settle(self.shard_of(receiver), &numbers, &replies).await
+    }
+}
