@@ -26,8 +26,9 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// An actor, as an orchestration sees it.
 ///
-/// Its futures may be combined with those of `futures` too (`join_all`, `select`, `FuturesUnordered`), which
-/// duroxide's own may not.
+/// Combine its futures with what the context has (`join`, `select2`), as all of an orchestration's. Combinators
+/// that poll only what was woken (`FuturesUnordered`, `futures::future::join_all` of more than thirty) would wait
+/// for ever in an orchestration; here they get [`WorkflowError::Combinator`].
 #[derive(Clone)]
 pub struct WorkflowActor {
     ctx: OrchestrationContext,
@@ -60,7 +61,7 @@ impl WorkflowActor {
         message: &impl Serialize,
     ) -> BoxFuture<'static, Result<R, WorkflowError>> {
         let answer = self.send(ASK, kind, message);
-        Restless(async move { answer.await?.decode() }.boxed()).boxed()
+        AlwaysPolled(async move { answer.await?.decode() }.boxed()).boxed()
     }
 
     /// As [`ask`](Self::ask), for at most so long.
@@ -81,7 +82,7 @@ impl WorkflowActor {
                 Either2::Second(()) => Err(WorkflowError::TimedOut(time)),
             }
         };
-        Restless(within.boxed()).boxed()
+        AlwaysPolled(within.boxed()).boxed()
     }
 
     /// Sends a message and waits until it is durable in the inbox of its actor. If the actor refuses it there,
@@ -95,7 +96,7 @@ impl WorkflowActor {
         message: &impl Serialize,
     ) -> BoxFuture<'static, Result<(), WorkflowError>> {
         let answer = self.send(TELL, kind, message);
-        Restless(async move { answer.await.map(drop) }.boxed()).boxed()
+        AlwaysPolled(async move { answer.await.map(drop) }.boxed()).boxed()
     }
 
     /// Tells it until it is accepted.
@@ -182,18 +183,18 @@ pub(super) fn post(
     .boxed()
 }
 
-/// A future that wants to be polled again. duroxide polls the whole orchestration when something has happened
-/// and wakes nobody, so what polls only futures that were woken would never look at this one again.
-struct Restless<T>(BoxFuture<'static, T>);
+/// A future that is polled whenever duroxide polls its orchestration, or says that it is not.
+struct AlwaysPolled<T>(BoxFuture<'static, Result<T, WorkflowError>>);
 
-impl<T> Future for Restless<T> {
-    type Output = T;
+impl<T> Future for AlwaysPolled<T> {
+    type Output = Result<T, WorkflowError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let polled = self.0.poll_unpin(cx);
-        if polled.is_pending() {
-            cx.waker().wake_by_ref();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // duroxide polls with a waker that has no data. Some combinators have one of their own for each future,
+        // and poll those that were woken. Nobody wakes any.
+        if !cx.waker().data().is_null() {
+            return Poll::Ready(Err(WorkflowError::Combinator));
         }
-        polled
+        self.0.poll_unpin(cx)
     }
 }

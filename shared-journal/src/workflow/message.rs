@@ -146,6 +146,13 @@ pub enum WorkflowError {
     /// There was no reply in time. The message may be handled yet.
     #[error("no reply within {0:?}")]
     TimedOut(Duration),
+    /// The future was given to a combinator that polls only futures that were woken; in an orchestration nobody
+    /// wakes any. The message may be handled.
+    #[error(
+        "the future is polled by a combinator that waits for wake-ups (FuturesUnordered, or join_all of more than \
+         30 futures), which there are none of in an orchestration: use OrchestrationContext::join or select2"
+    )]
+    Combinator,
     /// duroxide could not run the activity.
     #[error("{0}")]
     Activity(String),

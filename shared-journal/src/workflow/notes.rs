@@ -81,7 +81,15 @@ impl Notes {
                 // The next owner finds the letters.
                 return;
             }
-            has_mail = match self.look().await {
+            let Some(cluster) = self.host.cluster() else {
+                if open {
+                    // The node has not joined yet.
+                    has_mail = true;
+                    continue;
+                }
+                return;
+            };
+            has_mail = match self.look(&cluster).await {
                 Ok(has_mail) => has_mail,
                 Err(error) => {
                     let instance = &self.instance;
@@ -116,13 +124,12 @@ impl Notes {
     }
 
     /// Whether there is mail that is not read.
-    async fn look(&mut self) -> Result<bool, BoxError> {
-        let cluster = self.host.cluster().ok_or("the node has not joined yet")?;
+    async fn look(&mut self, cluster: &Cluster) -> Result<bool, BoxError> {
         let values = {
             let _call = self.host.calls.acquire().await;
             self.host.client.get_kv_all_values(&self.instance).await?
         };
-        let unread = self.clear(&cluster, &values).await?;
+        let unread = self.clear(cluster, &values).await?;
         if unread.is_empty() {
             return Ok(false);
         }
@@ -138,7 +145,7 @@ impl Notes {
             }
             Some(
                 EventKind::OrchestrationCompleted { .. } | EventKind::OrchestrationFailed { .. },
-            ) => return self.ended(&cluster, unread).await,
+            ) => return self.ended(cluster, unread).await,
             Some(EventKind::OrchestrationContinuedAsNew { .. }) => {}
             Some(_) => {
                 for queue in unread.into_keys() {
