@@ -180,6 +180,35 @@ async fn what_it_sends_arrives_once_also_with_an_error() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn callers_at_once_are_handled_once_each_and_all_get_their_own_reply() {
+    const CALLERS: u64 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    let sum = world.sum("busy");
+    let asks = (0..CALLERS).map(|_| sum.ask(Command::Add(1)));
+    let mut counts: Vec<_> =
+        try_join_all(asks).await.unwrap().into_iter().map(|it| it.unwrap().0).collect();
+    counts.sort_unstable();
+    assert!(counts.into_iter().eq(1..=CALLERS));
+    assert_eq!(sum.ask(Command::Add(0)).await.unwrap(), Ok((CALLERS + 1, CALLERS)));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_actor_may_have_any_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    let long = "x".repeat(1024);
+    for id in ["a::sub::b", "sub::", " %2F/\u{1F980}\"'", "a\nb", long.as_str()] {
+        let sum = world.sum(id);
+        assert_eq!(sum.ask(Command::Add(2)).await.unwrap(), Ok((1, 2)), "{id}");
+        assert_eq!(sum.ask(Command::Add(2)).await.unwrap(), Ok((2, 4)), "{id}");
+        sum.ask(Command::Children(0)).await.unwrap().unwrap();
+    }
+    world.end().await;
+}
+
 /// With `BURST=10000` it goes through a thousand executions.
 #[tokio::test]
 async fn a_burst_of_messages_is_handled_once_each_though_everything_is_stopped_on_the_way() {

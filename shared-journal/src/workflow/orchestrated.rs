@@ -21,11 +21,13 @@ use super::asking::insist;
 use super::cursor::AGAIN;
 use super::events::next_entry;
 use super::message::Message;
+use super::sending::is_reserved_by_duroxide;
 use super::taking::{Entry, Mark};
 use super::{ANSWER, Request, instance_address};
 use crate::cluster::{Cluster, SendError};
 use crate::codec::{Codec, CodecError, Payload, to_json};
 use crate::id::{ActorId, MessageId, MessageKey};
+use crate::limits::MAX_ACTOR_ID_BYTES;
 use crate::outbox::{Outbox, Put};
 use crate::record::OutgoingMessage;
 
@@ -271,8 +273,13 @@ pub(super) fn deliver(to: &ActorId, mail: &Mail) -> Result<Request, serde_json::
     })
 }
 
+/// The instance of an actor: named as the actor is, if duroxide and the address allow it.
 pub(super) fn instance_of(actor: &ActorId) -> String {
-    format!("actor/{}", actor.path())
+    let name = format!("actor/{}", actor.path());
+    if name.len() > MAX_ACTOR_ID_BYTES || is_reserved_by_duroxide(&name) {
+        return format!("actor#/{}", MessageId::from_key(&name));
+    }
+    name
 }
 
 fn reply_key(id: &str) -> String {

@@ -214,9 +214,14 @@ fn put_result(
     Ok(put(message, &awaited, &serde_json::to_value(result)?))
 }
 
+/// Whether an instance cannot be named so.
+pub(super) fn is_reserved_by_duroxide(name: &str) -> bool {
+    name.starts_with("sub::") || name.contains("::sub::")
+}
+
 /// What duroxide does not take is better refused now.
 fn check(to: &ActorId) -> Result<(), OutboxError> {
-    if !to.id().starts_with("sub::") && !to.id().contains("::sub::") {
+    if !is_reserved_by_duroxide(to.id()) {
         return Ok(());
     }
     let reason = "duroxide reserves names with sub:: for its own".to_owned();
