@@ -15,7 +15,7 @@ use serde_json::Value;
 use tests::tally::Tally;
 
 /// The points, in the order in which what a handler sends passes them.
-const POINTS: [&str; 13] = [
+const POINTS: [&str; 19] = [
     // The handler's commit, with all that it sends.
     "before-append",
     "after-append",
@@ -23,14 +23,22 @@ const POINTS: [&str; 13] = [
     "before-relay",
     "before-delivered",
     "after-delivered",
-    // From the inbox to duroxide: starts, events, cancellations.
+    // From the inbox to duroxide: starts, cancellations, and that there is mail.
     "before-instance",
     "after-instance",
     "after-settle",
-    "after-event",
-    // From duroxide to an actor: what workflows and timers tell.
+    "after-note",
+    // From the inbox to an instance: its mail.
+    "before-mail",
+    "after-mail",
+    // From duroxide to an actor: what workflows and timers tell and ask, and the reply.
     "before-activity",
     "after-activity",
+    "before-reply",
+    "after-reply",
+    // From an actor that is an orchestration to who asked it.
+    "before-answer",
+    "after-answer",
     // A side effect.
     "before-step",
     "after-step",

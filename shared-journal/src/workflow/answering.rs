@@ -1,6 +1,7 @@
 //! The activity that answers a message to an actor that is an orchestration.
 
 use duroxide::ActivityContext;
+use fail::fail_point;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,6 +33,7 @@ pub(super) async fn run(
     ctx: ActivityContext,
     input: String,
 ) -> Result<String, String> {
+    fail_point!("before-answer");
     let Answer { mark, outcome } =
         serde_json::from_str(&input).map_err(|error| error.to_string())?;
     let delivered = match outcome {
@@ -56,5 +58,6 @@ pub(super) async fn run(
         let settled = Settled { number: mail.number, reply };
         cluster.settle(&address, vec![settled]).await.map_err(text)?;
     }
+    fail_point!("after-answer");
     Ok("answered".into())
 }

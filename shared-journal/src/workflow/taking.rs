@@ -1,6 +1,7 @@
 //! The activity that takes an instance's mail from its inbox.
 
 use duroxide::ActivityContext;
+use fail::fail_point;
 use serde::{Deserialize, Serialize};
 
 use super::events::Event;
@@ -73,11 +74,13 @@ pub(super) async fn run(
     input: String,
 ) -> Result<String, String> {
     let instance = ctx.instance_id();
+    fail_point!("before-mail");
     let taking: Taking = serde_json::from_str(&input).map_err(|error| error.to_string())?;
     let batch = take(&cluster, instance, &taking).await.map_err(|error| {
         tracing::warn!(instance, error = error_text(&error), "an instance's mail cannot be taken");
         error_text(&error)
     })?;
+    fail_point!("after-mail");
     serde_json::to_string(&batch).map_err(|error| error.to_string())
 }
 

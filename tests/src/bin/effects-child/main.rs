@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Result;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{Runtime, RuntimeOptions};
-use duroxide::{Client, OrchestrationContext, OrchestrationRegistry};
+use duroxide::{OrchestrationContext, OrchestrationRegistry};
 use duroxide_actix::journal::cluster::Cluster;
 use duroxide_actix::journal::workflow::{
     for_runtime, next_event, register, register_orchestrations,
@@ -63,16 +63,14 @@ async fn run(store: &str, hubs: u32) -> Result<()> {
         orchestrator_lock_renewal_buffer: Duration::from_millis(300),
         ..RuntimeOptions::default()
     };
-    let runtime =
-        Runtime::start_with_options(provider.clone(), activities, orchestrations, options).await;
+    let runtime = Runtime::start_with_options(provider, activities, orchestrations, options).await;
     println!("started");
     for hub in 0..hubs {
         let begin = MessageId::from_key(&format!("begin {hub}"));
         cluster.actor::<Hub>(hub.to_string()).tell_with_id(begin, Begin { hub }).await?;
     }
-    let client = Client::new(provider);
     for hub in 0..hubs {
-        let sum = sums.actor(&cluster, &client, hub.to_string());
+        let sum = sums.actor(&cluster, hub.to_string());
         for number in 1..=3 {
             let id = MessageId::from_key(&format!("plus {number}"));
             sum.tell_with_id(id, Plus(number)).await?;
@@ -96,7 +94,7 @@ async fn run(store: &str, hubs: u32) -> Result<()> {
     for hub in 0..hubs {
         // The same in every process: a recorded reply, if there is one.
         let last = MessageId::from_key("last");
-        let sum = sums.actor(&cluster, &client, hub.to_string()).ask_with_id(last, Plus(4)).await?;
+        let sum = sums.actor(&cluster, hub.to_string()).ask_with_id(last, Plus(4)).await?;
         println!("{}", serde_json::to_string(&sum)?);
     }
     runtime.shutdown(None).await;
@@ -104,14 +102,16 @@ async fn run(store: &str, hubs: u32) -> Result<()> {
     Ok(())
 }
 
-/// Hears the events of its hub, tells the tally of each, and returns their sum.
+/// Hears the events of its hub, tells the tally of each, of the first by asking, and returns their sum.
 async fn listen(ctx: OrchestrationContext, hub: String) -> Result<String, String> {
     let tally = ctx.actor::<Tally>(&hub);
     let sender = hub::sender(hub.parse().map_err(|_| "no hub".to_owned())?, hub::WORKFLOW);
     let mut sum = 0;
     for number in 1..=EVENTS {
         sum += next_event(&ctx, "numbers").await.parse::<u64>().map_err(|e| e.to_string())?;
-        tally.tell(Add { sender, number }).await.map_err(|error| error.to_string())?;
+        let add = Add { sender, number };
+        let told = if number == 1 { tally.ask(add).await.map(drop) } else { tally.tell(add).await };
+        told.map_err(|error| error.to_string())?;
     }
     Ok(sum.to_string())
 }
