@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,11 +13,12 @@ use duroxide_tower::cluster::AskError;
 use duroxide_tower::journal::cluster::{Cluster, SendError};
 use duroxide_tower::journal::provider::{ActorKey, ActorProvider};
 use duroxide_tower::journal::sqlite::SqliteActorProvider;
-use duroxide_tower::journal::{ActorId, Durability, Limits, ShardId};
+use duroxide_tower::journal::{ActorId, Durability, Limits, MessageId, MessageKey, ShardId};
 use duroxide_tower::{
     ActorContext, ClusterActors, DurableActor, DurableMessage, DurableState, TowerHost, async_trait,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 const SHARDS: u32 = 4;
 
@@ -258,6 +260,88 @@ async fn a_handler_that_is_at_work_is_cut_off_before_another_node_runs_it() {
     assert_eq!(asking.await.unwrap().unwrap(), 7);
     assert_eq!(counts.begun.load(Ordering::SeqCst), 2);
     assert_eq!(counts.most.load(Ordering::SeqCst), 1, "at the same time");
+}
+
+#[tokio::test]
+async fn a_refused_letter_is_listed_and_can_be_discarded() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = join(folder.path()).await;
+    have(&[&a], SHARDS as usize).await;
+    let url = format!("sqlite:{}?mode=rwc", folder.path().join("app.db").display());
+    let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
+    // Without a host: all that it sends goes through inboxes.
+    let b = Cluster::builder("bank", SHARDS).join(provider).await.unwrap();
+    let to = ActorId::new("account", "1");
+    let key = MessageKey::Caller(MessageId::from(7));
+    let payload = b.encode(&"what nobody knows").unwrap();
+    b.tell(&to, key, "account.later", payload.clone()).await.unwrap();
+    let letters = b.letters(&to, 0).await.unwrap();
+    let letter = &letters[0];
+    assert_eq!((letters.len(), letter.key, letter.kind.as_str()), (1, key, "account.later"));
+    assert_eq!((&letter.payload, letter.is_asked), (&payload, false));
+    assert_eq!(b.letters(&to, letter.number).await.unwrap(), []);
+    // It holds up nobody.
+    assert_eq!(b.actor::<Account>("1").ask(Command::Deposit(1)).await.unwrap(), 1);
+    let number = letter.number;
+    assert!(!b.discard_letter(&to, number + 1).await.unwrap());
+    assert!(b.discard_letter(&to, number).await.unwrap());
+    assert!(!b.discard_letter(&to, number).await.unwrap());
+    assert_eq!(a.letters(&to, 0).await.unwrap(), []);
+    a.leave().await.unwrap();
+}
+
+#[derive(Default, DurableState)]
+#[durable(actor_type = "patient")]
+struct Patient {
+    #[durable(skip)]
+    counts: Arc<Counts>,
+    #[durable(skip)]
+    gate: Arc<Notify>,
+}
+
+#[async_trait]
+impl DurableActor for Patient {
+    type Message = Work;
+    type Reply = u64;
+    type Error = String;
+
+    async fn handle(&mut self, _: &mut ActorContext, _: Work) -> Result<u64, String> {
+        let _at_work = AtWork::begin(&self.counts);
+        self.gate.notified().await;
+        Ok(7)
+    }
+}
+
+/// For longer than a lease.
+#[tokio::test]
+async fn a_node_that_leaves_waits_for_its_handlers_as_long_as_it_was_told() {
+    const LEASE: Duration = Duration::from_millis(400);
+    let (dir, counts, gate) =
+        (tempfile::tempdir().unwrap(), Arc::<Counts>::default(), Arc::new(Notify::new()));
+    let store =
+        SqliteActorProvider::open(dir.path().join("a.db"), Durability::ProcessCrash).unwrap();
+    let host = {
+        let (counts, gate) = (counts.clone(), gate.clone());
+        TowerHost::new(move |_| Patient { counts: counts.clone(), gate: gate.clone() })
+    };
+    let node =
+        Cluster::builder("work", 1).lease(LEASE).patience(Duration::from_secs(600)).host(host);
+    let here = node.clone().join_on(store.clone()).await.unwrap();
+    have(&[&here], 1).await;
+    let there = node.join_on(store).await.unwrap();
+    let patient = there.actor::<Patient>("1");
+    let asking = tokio::spawn(async move { patient.ask(Work).await });
+    while counts.begun.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut leaving = pin!(here.leave());
+    // It does not end, and nobody else takes the shard.
+    assert!(tokio::time::timeout(LEASE * 4, leaving.as_mut()).await.is_err());
+    assert_eq!(there.own_shards(), []);
+    gate.notify_one();
+    leaving.await.unwrap();
+    assert_eq!(asking.await.unwrap().unwrap(), 7);
+    assert_eq!(counts.begun.load(Ordering::SeqCst), 1, "it was not cut off");
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ async fn a_burst_of_messages_is_handled_once_each_though_everything_is_stopped_o
     assert_eq!(sum, (0..burst).sum::<u64>());
     assert!(count > burst);
     let executions = world.client.list_executions("actor/sum%2Fof/busy").await.unwrap();
-    println!("{} executions", executions.len());
-    assert!(executions.len() as u64 > burst / 10);
+    assert!(executions.iter().max().unwrap() > &(burst / 10));
+    assert!(executions.len() <= 16, "{executions:?}");
     world.end().await;
 }

@@ -24,6 +24,8 @@ use crate::workflow::WorkflowHost;
 
 /// Leases are renewed three times in their time and looked at every 200 ms.
 const LEASE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+/// A node that leaves waits for its slowest handler.
+const PATIENCE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 const LETTERS: RangeInclusive<u64> = 1..=1_000_000_000;
 
 /// How a node joins a cluster. See [`Cluster::builder`].
@@ -33,6 +35,7 @@ pub struct ClusterBuilder {
     node: Option<String>,
     hosts: Hosts,
     pub(super) lease: Duration,
+    pub(super) patience: Duration,
     pub(super) inbox_letters: u64,
     pub(super) active_actors: NonZeroUsize,
     /// How the journal of a shard is opened.
@@ -52,6 +55,7 @@ impl ClusterBuilder {
             node: None,
             hosts: Hosts::default(),
             lease: Duration::from_secs(15),
+            patience: Duration::from_millis(500),
             inbox_letters: 1000,
             active_actors: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
             journal: EventJournalBuilder::default(),
@@ -83,6 +87,17 @@ impl ClusterBuilder {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
+        self
+    }
+
+    /// How long a shard that goes to another node waits for handlers that are at work, before they are cut off. Their
+    /// messages are handled again by the next owner. Default
+    /// 500 ms.
+    ///
+    /// Allowed: 0 to 1 hour.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -144,6 +159,7 @@ impl ClusterBuilder {
         self.journal.limits.check()?;
         super::check_shards(self.founding.shards)?;
         within("ClusterBuilder::lease", self.lease, LEASE, "100 ms to 1 day")?;
+        within("ClusterBuilder::patience", self.patience, PATIENCE, "0 to 1 hour")?;
         within("ClusterBuilder::inbox_letters", self.inbox_letters, LETTERS, "1 to 1,000,000,000")
     }
 

@@ -26,7 +26,77 @@ pub(crate) struct Settled {
     pub(crate) reply: Option<(String, u64, MessageId, Delivered)>,
 }
 
+/// A letter in the inbox of an actor, as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WaitingLetter {
+    /// Its number in the inbox of its shard.
+    pub number: u64,
+    /// Its id.
+    pub key: MessageKey,
+    /// The stable name of its type.
+    pub kind: String,
+    /// The message.
+    pub payload: Payload<'static>,
+    /// Somebody waits for the reply.
+    pub is_asked: bool,
+}
+
 impl Cluster {
+    /// The letters that wait in an actor's inbox, in their order, beginning after the number `after`: about a MiB
+    /// of them. Among them are those that the actor has refused, which are delivered again every 5 s. It needs
+    /// no program that knows the actor, and no host.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn letters(
+        &self,
+        actor: &ActorId,
+        after: u64,
+    ) -> Result<Vec<WaitingLetter>, JournalError> {
+        const PAGE: usize = 1 << 20;
+        let shard = self.shard_of(actor);
+        let letters = self.store().letters_to(shard, actor, after, PAGE).await?;
+        let opened = letters.into_iter().filter_map(|(number, bytes)| {
+            let Letter { key, kind, payload, reply_to, .. } = Letter::decode(&bytes).ok()?;
+            Some(WaitingLetter { number, key, kind, payload, is_asked: reply_to.is_some() })
+        });
+        Ok(opened.collect())
+    }
+
+    /// Removes a letter from an actor's inbox; who asks gets
+    /// [`NotAccepted`](super::SendError::NotAccepted). False if it is not there. If the actor is at it, or has handled
+    /// it in this moment, that is not undone.
+    ///
+    /// What is removed from a line is missing in it: what the same actor has sent to this one later waits for it,
+    /// so those are not removed, with the error
+    /// [`NumberedLetter`](JournalError::NumberedLetter). Have the actor handle or give it up instead.
+    ///
+    /// # Errors
+    /// As said, or the store cannot be read or written.
+    pub async fn discard_letter(&self, actor: &ActorId, number: u64) -> Result<bool, JournalError> {
+        let shard = self.shard_of(actor);
+        let letters = self.store().letters_to(shard, actor, number.saturating_sub(1), 1).await?;
+        let Some((_, bytes)) = letters.into_iter().find(|(it, _)| *it == number) else {
+            return Ok(false);
+        };
+        let refused = Delivered::Refused("an operator has discarded it".into());
+        let mut reply = None;
+        if let Ok(Letter { key, reply_to, correlation, .. }) = Letter::decode(&bytes) {
+            if let MessageKey::Line { .. } = key {
+                return Err(JournalError::NumberedLetter { actor: actor.clone(), number });
+            }
+            match (reply_to, key.id()) {
+                (Some(to), Some(id)) if !self.reply_outside(&to, &refused).await => {
+                    reply = Some((to, correlation, id, refused));
+                }
+                _ => {}
+            }
+        }
+        self.settle(actor, vec![Settled { number, reply }]).await?;
+        Ok(true)
+    }
+
     /// Posts a message whose outcome its actor's [host of instances](super::Host::reply) brings to `reply_to`,
     /// if there is one. It waits for nothing but the store.
     ///

@@ -138,6 +138,15 @@ impl Manager {
         Ok(())
     }
 
+    /// While handlers are waited for.
+    async fn renew(&self) {
+        let Shared { store, node, options, .. } = &*self.shared;
+        let shards: Vec<_> = self.busy().collect();
+        if let Err(error) = store.renew(&shards, node, options.lease).await {
+            tracing::warn!(node, error = error_text(&error), "the leases cannot be kept");
+        }
+    }
+
     fn busy(&self) -> impl Iterator<Item = ShardId> {
         let running = self.running.keys().copied();
         running.chain(self.opening_shards.iter().copied()).chain(self.ending_shards.iter().copied())
@@ -261,7 +270,14 @@ impl Manager {
             });
             self.hand_over(shard, to);
         }
-        while self.ending.join_next().await.is_some() {}
+        while !self.ending.is_empty() {
+            tokio::select! {
+                Some(ended) = self.ending.join_next() => {
+                    self.ending_shards.retain(|it| ended.as_ref().ok() != Some(it));
+                }
+                () = tokio::time::sleep(self.shared.options.lease / 3) => self.renew().await,
+            }
+        }
         tracing::info!(node = self.shared.node, "left");
     }
 }

@@ -41,6 +41,7 @@ pub use host::{Answering, Delivered, Host, Hosted, Parcel};
 pub(crate) use lanes::start_hosted;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use letter::encoded_again;
+pub use mail::WaitingLetter;
 pub(crate) use mail::{Mail, Settled};
 pub(crate) use node::WeakCluster;
 pub(crate) use node::shard_of;

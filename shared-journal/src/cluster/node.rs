@@ -1,6 +1,7 @@
 //! A node: what it shares, and its door.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -9,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::builder::ClusterBuilder;
 use super::error::SendError;
+use super::host::Delivered;
 use super::lanes::Hosts;
 use super::letter::Letter;
 use super::manager::Manager;
@@ -22,6 +24,8 @@ use crate::error::JournalError;
 use crate::id::{ActorId, MessageId, MessageKey, ShardId};
 use crate::journal::EventJournal;
 
+/// Before it is looked again whether somebody waits for a reply.
+const REPLY_AGAIN: Duration = Duration::from_millis(50);
 /// Messages to one shard that wait to be sent on.
 const OUTGOING: usize = 1024;
 
@@ -267,6 +271,16 @@ impl Cluster {
         let id = self.send(actor, letter, Wanted::Posts(sender)).await?;
         let unknown = || Err(SendError::OutcomeUnknown { id, source: None });
         posted.await.map_or_else(|_| unknown(), |arrived| arrived.error.map_or(Ok(()), Err))
+    }
+
+    /// Whether a reply is for one that is on no node; then it has it, or is told later.
+    pub(super) async fn reply_outside(&self, to: &str, outcome: &Delivered) -> bool {
+        let Some((host, _)) = to.split_once('/') else { return false };
+        let Some(host) = self.inner.shared.hosts.get(host).cloned() else { return false };
+        while !host.reply(to, outcome).await {
+            tokio::time::sleep(REPLY_AGAIN).await;
+        }
+        true
     }
 
     pub(super) fn store(&self) -> &dyn ClusterStore {

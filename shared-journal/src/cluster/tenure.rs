@@ -31,8 +31,6 @@ const RETRY_REFUSED: Duration = Duration::from_secs(5);
 const REPLY_AGAIN: Duration = Duration::from_millis(10);
 /// And at most.
 const REPLY_AGAIN_AT_MOST: Duration = Duration::from_secs(30);
-/// How long a shard that goes to another node waits for handlers.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// Letters on their way through actors at a time. What an actor that is slow has of them is limited
 /// by its inbox, so it does not keep those of others back.
 const IN_FLIGHT: usize = 16_384;
@@ -48,6 +46,8 @@ pub(super) struct Tenure {
     /// Every letter up to this number was delivered.
     taken: AtomicU64,
     closing: AtomicBool,
+    /// How long handlers at work are waited for at the end.
+    patience: Duration,
     news: News,
     /// There are letters, or the tenure ends.
     pub(super) wake: Notify,
@@ -90,6 +90,7 @@ impl Tenure {
             news: news.clone(),
             taken: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            patience: options.patience,
             wake: Notify::new(),
         });
         let intake = tokio::spawn(tenure.clone().take_letters());
@@ -118,11 +119,11 @@ impl Tenure {
     /// to be written. The next owner finds the rest: letters in the inbox, receipts in the journal.
     pub(super) async fn end(&self, mut intake: JoinHandle<()>) -> Result<(), JournalError> {
         self.close();
-        if tokio::time::timeout(PATIENCE, &mut intake).await.is_err() {
+        if tokio::time::timeout(self.patience, &mut intake).await.is_err() {
             intake.abort();
         }
         self.lanes.clear();
-        self.journal.hand_over(PATIENCE).await
+        self.journal.hand_over(self.patience).await
     }
 
     async fn take_letters(self: Arc<Self>) {

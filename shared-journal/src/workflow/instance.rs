@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::notes::{News, Notes};
+use super::started::Started;
 use super::timer::TIMER;
 use super::{INSTANCES, Request, replying};
 use crate::cluster::{Cluster, Delivered, Host, Hosted, Parcel, WeakCluster};
@@ -38,7 +39,13 @@ pub struct WorkflowHost {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) calls: Arc<Semaphore>,
     /// When it is there.
-    cluster: Arc<Mutex<Option<WeakCluster>>>,
+    joined: Arc<Mutex<Option<Joined>>>,
+}
+
+/// What a host has when its node has joined.
+struct Joined {
+    cluster: WeakCluster,
+    started: Started,
 }
 
 impl std::fmt::Debug for WorkflowHost {
@@ -52,11 +59,19 @@ impl WorkflowHost {
     #[must_use]
     pub fn new(provider: Arc<dyn Provider>) -> Self {
         let calls = Arc::new(Semaphore::new(CALLS));
-        Self { client: Client::new(provider.clone()), provider, calls, cluster: Arc::default() }
+        Self { client: Client::new(provider.clone()), provider, calls, joined: Arc::default() }
     }
 
     pub(super) fn cluster(&self) -> Option<Cluster> {
-        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.upgrade()
+        let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        joined.as_ref()?.cluster.upgrade()
+    }
+
+    fn started(&self, instance: &str) {
+        let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(joined) = &*joined {
+            joined.started.add(instance);
+        }
     }
 }
 
@@ -71,8 +86,9 @@ impl Host for WorkflowHost {
     }
 
     fn joined(&self, cluster: &Cluster) {
-        let cluster = Some(cluster.downgrade());
-        *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = cluster;
+        let started = Started::watched(self.provider.clone());
+        let joined = Joined { cluster: cluster.downgrade(), started };
+        *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(joined);
     }
 
     async fn reply(&self, to: &str, outcome: &Delivered) -> bool {
@@ -165,7 +181,9 @@ impl Instance {
 
     async fn start(&self, orchestration: &str, input: &str) -> Result<(), ClientError> {
         let _call = self.host.calls.acquire().await;
-        self.host.client.start_orchestration(&self.name, orchestration, input).await
+        self.host.client.start_orchestration(&self.name, orchestration, input).await?;
+        self.host.started(&self.name);
+        Ok(())
     }
 
     async fn cancel(&self, reason: &str) -> Result<(), ClientError> {

@@ -41,6 +41,7 @@ mod replying;
 mod sending;
 #[cfg(feature = "test-util")]
 mod sent;
+mod started;
 mod taking;
 mod timer;
 
@@ -74,6 +75,8 @@ pub const TELL: &str = "actors:tell";
 pub const MAIL: &str = "actors:mail";
 /// The activity that answers a message to an actor that is an orchestration.
 pub const ANSWER: &str = "actors:answer";
+/// The activity that removes the executions that an actor that is an orchestration has behind it.
+pub const PRUNE: &str = "actors:prune";
 /// The type in the addresses of instances.
 const INSTANCES: &str = "actors:workflow";
 
@@ -91,6 +94,7 @@ pub fn register(activities: ActivityRegistryBuilder, cluster: &Cluster) -> Activ
         .register(TELL, move |ctx, message| posting::run(telling.clone(), ctx, message, false))
         .register(MAIL, move |ctx, read| taking::run(taking.clone(), ctx, read))
         .register(ANSWER, move |ctx, answer| answering::run(answering.clone(), ctx, answer))
+        .register(PRUNE, |ctx, _: String| orchestrated::prune(ctx))
 }
 
 /// Adds our orchestrations to an application's: workflows that actors wait for, and timers that an earlier

@@ -12,7 +12,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use duroxide::OrchestrationContext;
+use duroxide::providers::PruneOptions;
+use duroxide::{ActivityContext, OrchestrationContext};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ use super::events::next_entry;
 use super::message::Message;
 use super::sending::is_reserved_by_duroxide;
 use super::taking::{Entry, Mark};
-use super::{ANSWER, Request, instance_address};
+use super::{ANSWER, PRUNE, Request, instance_address};
 use crate::cluster::{Cluster, SendError};
 use crate::codec::{Codec, CodecError, Payload, to_json};
 use crate::id::{ActorId, MessageId, MessageKey};
@@ -35,6 +36,8 @@ use crate::record::OutgoingMessage;
 const MAILBOX: &str = "mailbox";
 /// Messages an execution: its history stays short.
 const MESSAGES: usize = 10;
+/// Executions that stay, at most.
+const EXECUTIONS: u64 = 16;
 /// Outcomes that an actor remembers.
 const WINDOW: usize = 100;
 /// Keys under which earlier versions left replies.
@@ -204,7 +207,18 @@ pub async fn run_orchestrated(ctx: OrchestrationContext, input: String) -> Resul
             }
         }
     }
+    if ctx.execution_id().is_multiple_of(EXECUTIONS) {
+        // The next time, if not now.
+        let _ = ctx.schedule_activity(PRUNE, "").await;
+    }
     ctx.continue_as_new(serde_json::to_string(&carried).map_err(text)?).await
+}
+
+/// Removes all executions but the last.
+pub(super) async fn prune(ctx: ActivityContext) -> Result<String, String> {
+    let options = PruneOptions { keep_last: Some(1), ..PruneOptions::default() };
+    let pruned = ctx.get_client().prune_executions(ctx.instance_id(), options).await;
+    pruned.map(|pruned| pruned.executions_deleted.to_string()).map_err(text)
 }
 
 /// Has a message answered, again while the store is away.
