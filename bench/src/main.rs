@@ -19,8 +19,8 @@ use duroxide_actix::journal::Durability;
 
 use crate::load::Shape;
 use crate::scenarios::{
-    cluster, coexist, compare, contend, keys, portable, postgres, recover, scale, state, tell,
-    timers,
+    asks, cluster, coexist, compare, contend, keys, portable, postgres, recover, scale, state,
+    tell, timers,
 };
 
 #[derive(Parser)]
@@ -79,6 +79,14 @@ enum Command {
     },
     /// Timers and activities of duroxide beside the journal at full load.
     Coexist {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A workflow with an activity, alone and beside so many that ask actors which take their time.
+    Asks {
+        /// How many.
+        #[arg(long, default_value_t = 1000)]
+        asks: usize,
         #[command(flatten)]
         common: Common,
     },
@@ -223,6 +231,7 @@ fn main() -> Result<()> {
             }
             Command::State { bytes, common } => (common.json, state::run(&bytes, common).await?),
             Command::Coexist { common } => (common.json, coexist::run(common).await?),
+            Command::Asks { asks, common } => (common.json, asks::run(asks, common).await?),
             Command::Contend { common } => (common.json, contend::run(common).await?),
             Command::Keys { keys, common } => (common.json, keys::run(keys, common).await?),
             Command::Cluster { shape, common } => (common.json, cluster::run(shape, common).await?),

@@ -9,6 +9,7 @@ use std::time::Instant;
 use futures::future::OptionFuture;
 use futures::{FutureExt, TryFutureExt};
 use shared_journal::JournalError;
+use shared_journal::cluster::handling;
 use shared_journal::mailbox::{Delivery, Ended, REPLY, caught, error_text, over_limit, panic_text};
 
 use crate::actor::{ActorContext, DurableActor};
@@ -147,8 +148,9 @@ impl<A: DurableActor, T: IntoRequest<A>> Worker<A, T> {
     ) -> Result<(Option<Delivery<Work<A>>>, Handled<A>), Arc<JournalError>> {
         let Self { actor, context, intake, .. } = self;
         let began = Instant::now();
-        let handling = AssertUnwindSafe(async { actor.handle(context, message).await });
-        let handling = handling.catch_unwind().map_err(caught);
+        let id = context.actor_id().clone();
+        let handling = handling(id, async { actor.handle(context, message).await });
+        let handling = AssertUnwindSafe(handling).catch_unwind().map_err(caught);
         let mut handling = pin!(OptionFuture::from(Some(handling)));
         if let Poll::Ready(Some(handled)) = futures::poll!(handling.as_mut()) {
             return Ok((Some(delivery), handled));

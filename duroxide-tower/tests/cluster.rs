@@ -4,8 +4,8 @@
 
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use duroxide::providers::sqlite::SqliteProvider;
@@ -260,6 +260,61 @@ async fn a_handler_that_is_at_work_is_cut_off_before_another_node_runs_it() {
     assert_eq!(asking.await.unwrap().unwrap(), 7);
     assert_eq!(counts.begun.load(Ordering::SeqCst), 2);
     assert_eq!(counts.most.load(Ordering::SeqCst), 1, "at the same time");
+}
+
+/// Asks the next one of a list, and that the rest of it.
+#[derive(Default, DurableState)]
+#[durable(actor_type = "link")]
+struct Link {
+    #[durable(skip)]
+    cluster: Arc<OnceLock<Cluster>>,
+}
+
+#[derive(Debug, Serialize, Deserialize, DurableMessage)]
+#[durable(name = "link.ask")]
+struct AskOn(Vec<String>);
+
+#[async_trait]
+impl DurableActor for Link {
+    type Message = AskOn;
+    type Reply = String;
+    type Error = String;
+
+    async fn handle(
+        &mut self,
+        _: &mut ActorContext,
+        AskOn(mut rest): AskOn,
+    ) -> Result<String, String> {
+        if rest.is_empty() {
+            return Ok("asked all".to_owned());
+        }
+        let next = rest.remove(0);
+        let next = self.cluster.get().unwrap().actor::<Self>(next).ask(AskOn(rest)).await;
+        match next {
+            Err(AskError::Send(SendError::Deadlock { way, .. })) => Ok(format!("{way:?}")),
+            next => next.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn actors_that_would_wait_for_each_other_are_told() {
+    let (dir, node) = (tempfile::tempdir().unwrap(), Arc::new(OnceLock::new()));
+    let store =
+        SqliteActorProvider::open(dir.path().join("a.db"), Durability::ProcessCrash).unwrap();
+    let cluster = node.clone();
+    let host = TowerHost::new(move |_| Link { cluster: cluster.clone() });
+    let cluster = Cluster::builder("links", 2).host(host).join_on(store).await.unwrap();
+    node.set(cluster.clone()).unwrap();
+    let ask = async |first: &str, rest: &[&str]| {
+        let rest = AskOn(rest.iter().map(ToString::to_string).collect());
+        cluster.actor::<Link>(first).ask(rest).await.unwrap()
+    };
+    assert_eq!(ask("a", &["b", "c"]).await, "asked all");
+    assert_eq!(ask("a", &["a"]).await, "[ActorId(link/a)]");
+    assert_eq!(ask("a", &["b", "a"]).await, "[ActorId(link/a), ActorId(link/b)]");
+    assert_eq!(ask("a", &["b"]).await, "asked all", "nobody waits any more");
+    cluster.leave().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What is measured, a file a scenario.
 
+pub(crate) mod asks;
 mod child;
 pub(crate) mod cluster;
 pub(crate) mod coexist;

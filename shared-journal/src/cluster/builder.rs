@@ -14,6 +14,7 @@ use super::news::News;
 use super::node::{Cluster, Shared};
 use super::replies::Replies;
 use super::store::Founding;
+use super::waits::Waits;
 use crate::attach::attach_aside;
 use crate::builder::EventJournalBuilder;
 use crate::codec::Codec;
@@ -194,6 +195,7 @@ impl ClusterBuilder {
         let shared = Arc::new(Shared {
             replies: Arc::new(Replies::new(format!("{node}/{random}"), news.clone())),
             news,
+            waits: Waits::default(),
             hosts: Arc::new(self.hosts.clone()),
             store,
             founding,

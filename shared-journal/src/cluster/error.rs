@@ -28,6 +28,18 @@ pub enum SendError {
         /// The limit.
         limit: u64,
     },
+    /// A handler asks an actor that waits for the handler's own actor, or is it: none of them would get a reply.
+    /// The message was not accepted. Send it with `tell`, or ask after the handler.
+    ///
+    /// It is found if all of the actors wait on this node, in handlers of duroxide-tower. Elsewhere such handlers wait for
+    /// ever, and are named in the log as handlers that are at work for long.
+    #[error("{actor} cannot be asked from here: it would wait for itself, through {way:?}")]
+    Deadlock {
+        /// The actor that was asked.
+        actor: ActorId,
+        /// Who waits for whom, from it to the actor that asks.
+        way: Vec<ActorId>,
+    },
     /// The message may have been accepted. Ask again with the same id: it is handled once.
     #[error("the outcome of message {id} is unknown; ask again with this id")]
     OutcomeUnknown {

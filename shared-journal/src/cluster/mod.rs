@@ -33,6 +33,7 @@ mod replies;
 mod router;
 mod store;
 mod tenure;
+mod waits;
 
 pub use builder::ClusterBuilder;
 pub use error::SendError;
@@ -47,6 +48,7 @@ pub(crate) use node::WeakCluster;
 pub(crate) use node::shard_of;
 pub use node::{Cluster, ShardStatus};
 pub use store::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};
+pub use waits::handling;
 
 use crate::error::JournalError;
 use crate::limits::within;

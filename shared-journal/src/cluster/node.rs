@@ -19,6 +19,7 @@ use super::replies::Replies;
 use super::router::{Arrived, Outgoing, Router, Wanted};
 use super::store::{ClusterStore, Founding};
 use super::tenure::Tenure;
+use super::waits::Waits;
 use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
 use crate::id::{ActorId, MessageId, MessageKey, ShardId};
@@ -91,6 +92,7 @@ pub(super) struct Shared {
     pub(super) replies: Arc<Replies>,
     pub(super) tenures: RwLock<FxHashMap<ShardId, Arc<Tenure>>>,
     pub(super) news: News,
+    pub(super) waits: Waits,
 }
 
 impl Shared {
@@ -239,6 +241,9 @@ impl Cluster {
         kind: &str,
         payload: Payload<'static>,
     ) -> Result<Payload<'static>, SendError> {
+        let waits = &self.inner.shared.waits;
+        let deadlock = |way| SendError::Deadlock { actor: actor.clone(), way };
+        let _waits = waits.begin(actor).map_err(deadlock)?;
         let (sender, reply) = oneshot::channel();
         let letter = Letter::new(key, kind, payload);
         let id = self.send(actor, letter, Wanted::Reply(sender)).await?;
