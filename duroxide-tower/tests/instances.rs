@@ -10,7 +10,7 @@ use duroxide::providers::Provider;
 use duroxide::providers::sqlite::SqliteProvider;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
-use duroxide::{ActivityContext, Client, OrchestrationContext, OrchestrationRegistry};
+use duroxide::{ActivityContext, Client, Either2, OrchestrationContext, OrchestrationRegistry};
 use duroxide_tower::journal::cluster::Cluster;
 use duroxide_tower::journal::workflow::{
     WorkflowError, WorkflowHost, for_runtime, next_event, start,
@@ -344,5 +344,100 @@ async fn an_instance_that_was_begun_by_an_earlier_version_goes_on() {
     let status = client.wait_for_orchestration("both/1", Duration::from_secs(60)).await.unwrap();
     let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
     assert_eq!(output, "41 one 2 1");
+    runtime.shutdown(None).await;
+}
+
+/// It has read an event, whose letter is still there when it is deleted.
+#[tokio::test]
+async fn an_instance_that_is_deleted_and_started_again_gets_its_own_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    for number in 1..=4 {
+        world.start("hear/1", "hear", "1").await;
+        let raise = Command::Raise("hear/1".into(), number, number + 1);
+        world.account("a").ask(raise).await.unwrap();
+        assert_eq!(world.result("hear/1").await, number.to_string());
+        world.client.delete_instance("hear/1", false).await.unwrap();
+    }
+    world.end().await;
+}
+
+/// duroxide carries a hundred messages of a queue to the next execution, and ours was behind them.
+#[tokio::test]
+async fn mail_that_duroxide_has_dropped_comes_again() {
+    async fn carry(ctx: OrchestrationContext, again: String) -> Result<String, String> {
+        ctx.schedule_wait("go").await;
+        if again.is_empty() {
+            return ctx.continue_as_new("again").await;
+        }
+        Ok(next_event(&ctx, "numbers").await)
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (cluster, provider) = join(folder.path()).await;
+    let client = Client::new(provider.clone());
+    let registry = OrchestrationRegistry::builder().register("carry", carry);
+    let options = RuntimeOptions::default();
+    let activities = ActivityRegistry::builder();
+    let runtime = start(provider.clone(), &cluster, activities, registry, options).await;
+    client.start_orchestration("carry/1", "carry", "").await.unwrap();
+    let has = async |events: usize| {
+        while provider.read("carry/1").await.unwrap().len() < events {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    has(2).await;
+    for _ in 0..120 {
+        client.enqueue_event("carry/1", "own", "x").await.unwrap();
+    }
+    has(122).await;
+    let raise = Command::Raise("carry/1".into(), 7, 8);
+    cluster.actor::<Account>("a").ask(raise).await.unwrap();
+    has(123).await;
+    client.raise_event("carry/1", "go", "").await.unwrap();
+    while client.list_executions("carry/1").await.unwrap().len() < 2
+        || provider.read("carry/1").await.unwrap().len() < 2
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    client.raise_event("carry/1", "go", "").await.unwrap();
+    let status = client.wait_for_orchestration("carry/1", Duration::from_secs(60)).await.unwrap();
+    let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
+    assert_eq!(output, "7");
+    runtime.shutdown(None).await;
+}
+
+/// However short the time.
+#[tokio::test]
+async fn an_instance_that_looks_for_an_event_for_a_moment_gets_it_in_the_end() {
+    async fn look(ctx: OrchestrationContext, heard: String) -> Result<String, String> {
+        let mut heard: u64 = heard.parse().unwrap();
+        for _ in 0..20 {
+            let moment = ctx.schedule_timer(Duration::ZERO);
+            if let Either2::First(event) = ctx.select2(next_event(&ctx, "numbers"), moment).await {
+                assert_eq!(event, heard.to_string());
+                heard += 1;
+            }
+            if heard == 40 {
+                return Ok("all".to_owned());
+            }
+        }
+        ctx.continue_as_new(heard.to_string()).await
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (cluster, provider) = join(folder.path()).await;
+    let client = Client::new(provider.clone());
+    let registry = OrchestrationRegistry::builder().register("look", look);
+    let options = RuntimeOptions {
+        dispatcher_min_poll_interval: Duration::from_millis(5),
+        ..RuntimeOptions::default()
+    };
+    let activities = ActivityRegistry::builder();
+    let runtime = start(provider, &cluster, activities, registry, options).await;
+    let raise = Command::Raise("look/1".into(), 0, 40);
+    cluster.actor::<Account>("a").ask(raise).await.unwrap();
+    client.start_orchestration("look/1", "look", "0").await.unwrap();
+    let status = client.wait_for_orchestration("look/1", Duration::from_secs(100)).await.unwrap();
+    let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
+    assert_eq!(output, "all");
     runtime.shutdown(None).await;
 }

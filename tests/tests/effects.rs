@@ -23,14 +23,14 @@ const POINTS: [&str; 19] = [
     "before-relay",
     "before-delivered",
     "after-delivered",
-    // From the inbox to duroxide: starts, cancellations, and that there is mail.
+    // From the inbox to duroxide: starts, cancellations, and mail.
     "before-instance",
     "after-instance",
     "after-settle",
-    "after-note",
-    // From the inbox to an instance: its mail.
-    "before-mail",
     "after-mail",
+    // From an instance to its lane: the mail is read.
+    "before-ring",
+    "after-ring",
     // From duroxide to an actor: what workflows and timers tell and ask, and the reply.
     "before-activity",
     "after-activity",

@@ -5,8 +5,8 @@ use fail::fail_point;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::entry::{Mark, opened};
 use super::instance_address;
-use super::taking::{Mark, opened};
 use crate::cluster::{Cluster, Delivered, Settled};
 use crate::codec::{Codec, Payload};
 use crate::mailbox::error_text;

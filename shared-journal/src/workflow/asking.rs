@@ -50,8 +50,8 @@ impl WorkflowActor {
 
     /// Sends a message of the type with the stable name `kind` and waits for its reply, which occupies no worker.
     ///
-    /// The message is on its way when this is called, whether or not it is awaited then. Dropping the
-    /// future lets the reply go; the message may be handled.
+    /// The message is on its way when the orchestration waits next, whether for this or for something else, while the
+    /// future is there. Dropping it lets the message go, or, if that is sent already, the reply.
     ///
     /// # Errors
     /// See [`WorkflowError`].

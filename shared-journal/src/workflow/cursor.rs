@@ -5,38 +5,38 @@ use std::time::Duration;
 use duroxide::OrchestrationContext;
 use serde::{Deserialize, Serialize};
 
-use super::taking::{Batch, Entry, Mark};
+use super::entry::{Entry, Mark};
 use crate::id::MessageId;
 
-/// Before mail is taken again that could not be.
+/// Before something is done again for an orchestration that failed.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
-/// That there is mail, as it lies in a queue of duroxide.
+/// Mail, as it lies in a queue of duroxide: one parcel at a time.
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
+pub(super) struct Parcel {
     #[serde(rename = "actors:mail")]
-    id: String,
+    pub(super) id: String,
+    pub(super) entries: Vec<Entry>,
 }
 
-/// The data of a note with this id.
-pub(super) fn note(id: &str) -> String {
-    serde_json::to_string(&Note { id: id.to_owned() }).unwrap_or_default()
-}
-
-/// The id of a note, if this is one.
-pub(super) fn note_of(data: &str) -> Option<String> {
-    serde_json::from_str(data).ok().map(|Note { id }| id)
+/// What is looked at of parcels in a history.
+#[derive(Debug, Deserialize)]
+pub(super) struct ParcelId {
+    #[serde(rename = "actors:mail")]
+    pub(super) id: String,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Cursor {
-    /// The last note that was taken from the queue.
-    pub(super) noted: String,
-    pub(super) may_have_more: bool,
-    /// What was handed out and may still be in the inbox.
+    /// The last parcel that was taken from the queue.
+    pub(super) taken: String,
+    /// What of it was handed out.
     pub(super) read: Vec<Mark>,
-    /// How much of the batch was.
+    /// How many of it are kept, and how many of those were handed out.
+    kept: usize,
     at: usize,
+    /// Whoever sends the parcels knows that it is read.
+    pub(super) rung: bool,
 }
 
 /// The keys of a queue's cursor, and of what was taken and not handed out.
@@ -58,40 +58,44 @@ impl Cursor {
         ctx.set_kv_value(keys(queue).0, serde_json::to_string(self).unwrap_or_default());
     }
 
+    /// How many were taken and are not handed out.
+    pub(super) fn left(&self) -> usize {
+        self.kept - self.at.min(self.kept)
+    }
+
     /// The next entry of what was taken.
     pub(super) fn next(ctx: &OrchestrationContext, queue: &str) -> Option<Entry> {
-        let batch = ctx.get_kv_value(&keys(queue).1)?;
         let mut cursor = Self::of(ctx, queue);
-        let batch: Vec<Entry> = serde_json::from_str(&batch).ok()?;
-        let entry = batch.get(cursor.at)?.clone();
+        if cursor.left() == 0 {
+            return None;
+        }
+        let kept = ctx.get_kv_value(&keys(queue).1)?;
+        let kept: Vec<Entry> = serde_json::from_str(&kept).ok()?;
+        let entry = kept.get(cursor.at)?.clone();
         cursor.at += 1;
         cursor.hand_out(&entry);
         cursor.keep(ctx, queue);
         Some(entry)
     }
 
-    /// A note was taken from the queue.
-    pub(super) fn noted(mut self, ctx: &OrchestrationContext, queue: &str, note: String) {
-        self.noted = note;
-        self.may_have_more = true;
-        self.keep(ctx, queue);
-    }
-
-    /// Mail was taken, and what was read is removed. The first entry is handed out.
-    pub(super) fn take(ctx: &OrchestrationContext, queue: &str, batch: Batch) -> Option<Entry> {
-        let mut cursor = Self::of(ctx, queue);
-        let mut entries = batch.entries.into_iter();
+    /// A parcel was taken from the queue. Its first entry is handed out.
+    pub(super) fn take(ctx: &OrchestrationContext, queue: &str, parcel: Parcel) -> Option<Entry> {
+        let mut entries = parcel.entries.into_iter();
         let first = entries.next();
-        cursor.may_have_more = batch.more;
-        cursor.read.clear();
-        cursor.at = 0;
+        let rest: Vec<_> = entries.collect();
+        let mut cursor = Self { taken: parcel.id, kept: rest.len(), ..Self::default() };
         if let Some(first) = &first {
             cursor.hand_out(first);
         }
         cursor.keep(ctx, queue);
-        let rest: Vec<_> = entries.collect();
-        ctx.set_kv_value(keys(queue).1, serde_json::to_string(&rest).unwrap_or_default());
+        if !rest.is_empty() {
+            ctx.set_kv_value(keys(queue).1, serde_json::to_string(&rest).unwrap_or_default());
+        }
         first
+    }
+
+    pub(super) fn rung(ctx: &OrchestrationContext, queue: &str) {
+        Self { rung: true, ..Self::of(ctx, queue) }.keep(ctx, queue);
     }
 
     fn hand_out(&mut self, entry: &Entry) {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use duroxide::OrchestrationContext;
+use duroxide::{Either2, OrchestrationContext};
 use serde::{Deserialize, Serialize};
 
-use super::MAIL;
-use super::cursor::{AGAIN, Cursor, note_of};
-use super::taking::{Batch, Entry, Taking};
+use super::RING;
+use super::cursor::{Cursor, Parcel};
+use super::entry::Entry;
 use crate::id::MessageId;
 
 /// Where an instance keeps which events it has read, by sender.
@@ -54,8 +54,7 @@ fn place(queue: &str, from: &str) -> (String, String) {
 /// An event is handed out once, however often it was raised on the way, in the order in which each actor raised
 /// them. Events wait in the cluster's inbox, so any number of them may, for any time
 /// ([`inbox_letters`](crate::cluster::ClusterBuilder::inbox_letters) of them there, and the others with their
-/// senders). An orchestration that reads the queue with duroxide's `dequeue_event` instead sees notes that there
-/// is mail.
+/// senders). An orchestration that reads the queue with duroxide's `dequeue_event` instead sees parcels of ours.
 ///
 /// What was read is kept under the keys `actors:read/…`, `actors:mail/…` and `actors:batch/…` of the instance's
 /// key-value store: do not clear them. They remember 2,000 senders, the latest.
@@ -71,22 +70,13 @@ pub(super) async fn next_entry(ctx: &OrchestrationContext, queue: &str) -> Entry
         let entry = match Cursor::next(ctx, queue) {
             Some(entry) => entry,
             None => {
-                let cursor = Cursor::of(ctx, queue);
-                if cursor.may_have_more {
-                    let Some(entry) = take(ctx, queue, cursor).await else { continue };
+                let Some(data) = dequeue(ctx, queue).await else { continue };
+                if let Ok(parcel) = serde_json::from_str::<Parcel>(&data) {
+                    let Some(entry) = Cursor::take(ctx, queue, parcel) else { continue };
                     entry
                 } else {
-                    let data = ctx.dequeue_event(queue).await;
-                    if let Some(note) = note_of(&data) {
-                        Cursor::of(ctx, queue).noted(ctx, queue, note);
-                        continue;
-                    }
-                    match serde_json::from_str::<Event>(&data) {
-                        Ok(event) => Entry::from_queue(event),
-                        Err(_) => {
-                            return Entry::from_queue(Event::new(String::new(), 0, data));
-                        }
-                    }
+                    let event = serde_json::from_str::<Event>(&data);
+                    Entry::from_queue(event.unwrap_or_else(|_| Event::new(String::new(), 0, data)))
                 }
             }
         };
@@ -96,20 +86,23 @@ pub(super) async fn next_entry(ctx: &OrchestrationContext, queue: &str) -> Entry
     }
 }
 
-/// Takes mail. None if there was none.
-async fn take(ctx: &OrchestrationContext, queue: &str, cursor: Cursor) -> Option<Entry> {
-    let taking = Taking { queue: queue.to_owned(), read: cursor.read.clone() };
-    // It is made of strings and numbers.
-    let input = serde_json::to_string(&taking).unwrap_or_default();
-    let taken = match ctx.schedule_activity(MAIL, input).await {
-        Ok(taken) => serde_json::from_str::<Batch>(&taken).unwrap_or_default(),
-        // It says so in the log. Not at once again: the store is away.
-        Err(_) => {
-            ctx.schedule_timer(AGAIN).await;
-            return None;
+/// What is next in the queue. None: only the lane was told meanwhile that the last parcel is read.
+///
+/// The parcels come through the queue so that nothing is lost when this is dropped, however soon; telling the lane
+/// is an activity, which is scheduled again then. Without it the lane looks by itself after a while.
+async fn dequeue(ctx: &OrchestrationContext, queue: &str) -> Option<String> {
+    let cursor = Cursor::of(ctx, queue);
+    let next = ctx.dequeue_event(queue);
+    if cursor.taken.is_empty() || cursor.rung {
+        return Some(next.await);
+    }
+    match ctx.select2(next, ctx.schedule_activity(RING, queue)).await {
+        Either2::First(data) => Some(data),
+        Either2::Second(_) => {
+            Cursor::rung(ctx, queue);
+            None
         }
-    };
-    Cursor::take(ctx, queue, taken)
+    }
 }
 
 /// Whether an event has not been read, and that it has.

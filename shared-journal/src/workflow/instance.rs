@@ -125,9 +125,13 @@ impl Hosted for Instance {
     /// Returns when duroxide has it, or, if it is mail, at once: it waits in the inbox for the instance.
     async fn deliver(&mut self, parcel: Parcel) -> Result<(), Parcel> {
         let delivered = match parcel.payload.decode::<Request>() {
-            Ok(Request::Raise { queue, .. }) => self.tell(News { queue, begin: None }),
-            Ok(Request::Deliver { orchestration, input, queue, .. }) => {
-                self.tell(News { queue, begin: Some((orchestration, input)) })
+            Ok(Request::Raise { .. }) => self.tell(News(None)),
+            Ok(Request::Deliver { orchestration, input, .. }) => {
+                self.tell(News(Some((orchestration, input))))
+            }
+            Ok(Request::Ring) => {
+                self.tell(News(None));
+                Delivered::Processed(Payload::new(Codec::Json, &b"null"[..]))
             }
             Ok(request) => self.perform(&request).await,
             Err(error) => Delivered::Refused(format!("not for an instance: {error}").into()),
@@ -153,8 +157,8 @@ impl Instance {
             let done = match request {
                 Request::Start { orchestration, input } => self.start(orchestration, input).await,
                 Request::Cancel { reason } => self.cancel(reason).await,
-                // They are mail.
-                Request::Raise { .. } | Request::Deliver { .. } => Ok(()),
+                // They are the lane's own.
+                Request::Raise { .. } | Request::Deliver { .. } | Request::Ring => Ok(()),
             };
             if let Some(stopped) = self.journal.stopped() {
                 // The next owner finds the letter.

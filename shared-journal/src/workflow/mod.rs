@@ -25,12 +25,14 @@
 //!
 //! - A *start* is done by the node that has the address, again if it was interrupted. It has its effect once, because
 //!   duroxide ignores a second start of an instance.
-//! - An *event* stays in the inbox until the instance has read it. That node tells the instance that there is mail;
-//!   [`next_event`] takes it. It knows the last number of each sender, and does not hand out an event twice.
+//! - An *event* stays in the inbox until the instance has read it. That node puts some
+//!   into the instance's queue, and the next ones when those are read. [`next_event`] knows the last number of each
+//!   sender, and does not hand out an event twice.
 
 mod answering;
 mod asking;
 mod cursor;
+mod entry;
 mod events;
 mod instance;
 mod message;
@@ -38,11 +40,11 @@ mod notes;
 mod orchestrated;
 mod posting;
 mod replying;
+mod ringing;
 mod sending;
 #[cfg(feature = "test-util")]
 mod sent;
 mod started;
-mod taking;
 mod timer;
 
 use std::sync::Arc;
@@ -71,8 +73,8 @@ use crate::sqlite::OneWriter;
 pub const ASK: &str = "actors:ask";
 /// The activity that posts a message to an actor.
 pub const TELL: &str = "actors:tell";
-/// The activity that takes the events that actors have raised in an instance.
-pub const MAIL: &str = "actors:mail";
+/// The activity that says that an instance has read the events that it got.
+pub const RING: &str = "actors:ring";
 /// The activity that answers a message to an actor that is an orchestration.
 pub const ANSWER: &str = "actors:answer";
 /// The activity that removes the executions that an actor that is an orchestration has behind it.
@@ -88,11 +90,11 @@ pub const RUN: &str = "actors:run";
 /// Every runtime on the store needs them, as duroxide wants it for whatever is registered.
 #[must_use]
 pub fn register(activities: ActivityRegistryBuilder, cluster: &Cluster) -> ActivityRegistryBuilder {
-    let [asking, telling, taking, answering] = std::array::from_fn(|_| cluster.clone());
+    let [asking, telling, ringing, answering] = std::array::from_fn(|_| cluster.clone());
     activities
         .register(ASK, move |ctx, message| posting::run(asking.clone(), ctx, message, true))
         .register(TELL, move |ctx, message| posting::run(telling.clone(), ctx, message, false))
-        .register(MAIL, move |ctx, read| taking::run(taking.clone(), ctx, read))
+        .register(RING, move |ctx, _: String| ringing::run(ringing.clone(), ctx))
         .register(ANSWER, move |ctx, answer| answering::run(answering.clone(), ctx, answer))
         .register(PRUNE, |ctx, _: String| orchestrated::prune(ctx))
 }
@@ -161,4 +163,6 @@ enum Request {
     Cancel {
         reason: String,
     },
+    /// The instance has read the mail that it got.
+    Ring,
 }

@@ -1,15 +1,15 @@
-//! Tells an instance that it has mail, and clears away what it has read, or never will.
+//! Puts an instance's mail into its queue, a parcel at a time, and clears away what it has read, or never will.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
-use duroxide::{Event, EventKind};
+use duroxide::{Event, EventKind, OrchestrationStatus};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::cursor::{Cursor, keys, note, note_of};
+use super::cursor::{Cursor, Parcel, ParcelId, keys};
+use super::entry::{Entry, Mark, opened};
 use super::instance::WorkflowHost;
 use super::instance_address;
-use super::taking::{Mark, opened};
 use crate::cluster::{Cluster, Settled};
 use crate::error::BoxError;
 use crate::id::{ActorId, MessageId};
@@ -18,31 +18,60 @@ use crate::mailbox::error_text;
 
 /// Read from the inbox at a time.
 const PAGE: usize = 1 << 20;
+/// Of a parcel. What of it is not handed out at once is kept in the instance's key-value store, which takes 64 KiB.
+const PARCEL: usize = 16;
+const PARCEL_BYTES: usize = 48 << 10;
 /// How often an instance is looked at that has mail, at first.
 const LOOK: Duration = Duration::from_millis(20);
 /// And at most.
 const LOOK_AT_MOST: Duration = Duration::from_secs(30);
+/// When a parcel is put into the queue again that is not seen there, at first. It takes twice as long each time: if no
+/// runtime is there, the queue would fill with them.
+const UNSEEN: Duration = Duration::from_secs(5);
 
-/// There is mail.
-pub(super) struct News {
-    pub(super) queue: String,
-    /// The orchestration and its input, if it begins with its first mail.
-    pub(super) begin: Option<(String, String)>,
-}
+/// There is mail, or some was read. The orchestration and its input, if it begins with its first mail.
+pub(super) struct News(pub(super) Option<(String, String)>);
 
-/// What one instance is to be told.
+/// The mail of one instance.
 pub(super) struct Notes {
     host: WorkflowHost,
     journal: EventJournal,
     instance: String,
     address: ActorId,
     begin: Option<(String, String)>,
-    /// The last note that is known of, by queue.
-    sent: BTreeMap<String, String>,
+    /// The last parcel, by queue.
+    sent: BTreeMap<String, Sent>,
 }
 
-/// The mail of a queue that the instance has not read.
-type Unread = BTreeMap<String, Vec<Settled>>;
+/// A parcel that was put into the queue.
+struct Sent {
+    id: String,
+    to: Execution,
+    at: Instant,
+    patience: Duration,
+    /// It was seen in the history of that execution.
+    seen: bool,
+    marks: Vec<Mark>,
+}
+
+/// An execution of an instance: its number, and when it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Execution(u64, u64);
+
+impl Execution {
+    /// The one that a history is of.
+    fn of(history: &[Event]) -> Option<Self> {
+        history.first().map(|event| Self(event.execution_id, event.timestamp_ms))
+    }
+
+    /// Whether its instance is gone, if this is the one with its name now.
+    fn is_gone(self, now: Option<Self>) -> bool {
+        now.is_none_or(|now| now.0 < self.0 || (now.0 == self.0 && now.1 != self.1))
+    }
+}
+
+/// The mail that an instance has not taken, by queue.
+type Unread = BTreeMap<String, Vec<Entry>>;
 
 impl Notes {
     pub(super) fn new(host: WorkflowHost, journal: EventJournal, instance: &str) -> Self {
@@ -58,17 +87,14 @@ impl Notes {
 
     /// Runs as long as there may be mail.
     pub(super) async fn run(mut self, mut news: UnboundedReceiver<News>) {
-        let mut pause = LOOK;
-        let mut has_mail = false;
-        let mut open = true;
+        let (mut pause, mut has_mail, mut open) = (LOOK, false, true);
         while open || has_mail {
             tokio::select! {
                 received = news.recv(), if open => {
                     open = received.is_some();
                     let more = std::iter::from_fn(|| news.try_recv().ok());
-                    let queues = received.into_iter().chain(more).map(|it| self.heard(it));
-                    let queues: BTreeSet<String> = queues.collect();
-                    if queues.is_empty() || self.are_noted(&queues).await {
+                    let heard = received.into_iter().chain(more);
+                    if heard.map(|news| self.heard(news)).count() == 0 {
                         continue;
                     }
                     pause = LOOK;
@@ -89,14 +115,14 @@ impl Notes {
                 }
                 return;
             };
-            has_mail = match self.look(&cluster).await {
+            has_mail = match self.look(&cluster, pause == LOOK_AT_MOST).await {
                 Ok(has_mail) => has_mail,
                 Err(error) => {
                     let instance = &self.instance;
                     tracing::warn!(
                         instance,
                         error = error_text(&*error),
-                        "an instance that has mail is not told"
+                        "an instance does not get its mail"
                     );
                     true
                 }
@@ -104,81 +130,95 @@ impl Notes {
         }
     }
 
-    fn heard(&mut self, news: News) -> String {
-        self.begin = news.begin.or(self.begin.take());
-        news.queue
+    fn heard(&mut self, news: News) {
+        self.begin = news.0.or(self.begin.take());
     }
 
-    /// Whether each has a note that the instance has not taken: then it finds all that is there now.
-    async fn are_noted(&self, queues: &BTreeSet<String>) -> bool {
-        let _call = self.host.calls.acquire().await;
-        for queue in queues {
-            let Some(sent) = self.sent.get(queue) else { return false };
-            let cursor = self.host.client.get_kv_value(&self.instance, &keys(queue).0).await;
-            let Ok(cursor) = cursor else { return false };
-            if cursor.is_some_and(|it| Cursor::decode(&it).noted == *sent) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Whether there is mail that is not read.
-    async fn look(&mut self, cluster: &Cluster) -> Result<bool, BoxError> {
-        let values = {
-            let _call = self.host.calls.acquire().await;
-            self.host.client.get_kv_all_values(&self.instance).await?
-        };
-        let unread = self.clear(cluster, &values).await?;
-        if unread.is_empty() {
-            return Ok(false);
-        }
+    /// Does what can be done. Whether there is something left to do: mail that is not read.
+    async fn look(&mut self, cluster: &Cluster, for_long: bool) -> Result<bool, BoxError> {
         let calls = self.host.calls.clone();
         let _call = calls.acquire().await;
+        let values = self.host.client.get_kv_all_values(&self.instance).await?;
         let history = self.host.provider.read(&self.instance).await?;
-        match history.last().map(|event| &event.kind) {
-            None => {
-                if let Some((orchestration, input)) = &self.begin {
-                    let (client, name) = (&self.host.client, self.instance.as_str());
-                    client.start_orchestration(name, orchestration, input.as_str()).await?;
-                }
+        let execution = Execution::of(&history);
+        let deleted = self.of_the_deleted(execution);
+        let unread = self.clear(cluster, &values, &deleted).await?;
+        let left: usize = values
+            .iter()
+            .filter(|(key, _)| key.starts_with("actors:mail/"))
+            .map(|(_, value)| Cursor::decode(value).left())
+            .sum();
+        if unread.is_empty() && left == 0 {
+            return Ok(false);
+        }
+        let Some(execution) = execution else {
+            if let Some((orchestration, input)) = &self.begin {
+                let (client, name) = (&self.host.client, self.instance.as_str());
+                client.start_orchestration(name, orchestration, input.as_str()).await?;
+            } else if for_long {
+                let (instance, queues) = (&self.instance, unread.len());
+                tracing::warn!(
+                    instance,
+                    queues,
+                    "events wait for an instance that was not started"
+                );
             }
-            Some(
-                EventKind::OrchestrationCompleted { .. } | EventKind::OrchestrationFailed { .. },
-            ) => return self.ended(cluster, unread).await,
-            Some(EventKind::OrchestrationContinuedAsNew { .. }) => {}
-            Some(_) => {
-                for queue in unread.into_keys() {
-                    self.note(&queue, &values, &history).await?;
+            return Ok(true);
+        };
+        match self.host.client.get_orchestration_status(&self.instance).await? {
+            OrchestrationStatus::Completed { .. } | OrchestrationStatus::Failed { .. } => {
+                return self.ended(cluster, unread, left).await;
+            }
+            OrchestrationStatus::NotFound => {}
+            OrchestrationStatus::Running { .. } => {
+                for (queue, entries) in unread {
+                    self.send(&queue, entries, &values, &history, execution).await?;
                 }
             }
         }
         Ok(true)
     }
 
-    /// Removes what the instance has read. What it has not.
+    /// What was sent to an instance that was deleted since: the one that has its name now begins anew.
+    fn of_the_deleted(&mut self, now: Option<Execution>) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        self.sent.retain(|_, sent| {
+            let is_gone = sent.to.is_gone(now);
+            if is_gone {
+                marks.append(&mut sent.marks);
+            }
+            !is_gone
+        });
+        if !marks.is_empty() {
+            let (instance, events) = (&self.instance, marks.len());
+            tracing::warn!(
+                instance,
+                events,
+                "events went to an instance that was deleted: what it had not read is dropped"
+            );
+        }
+        marks
+    }
+
+    /// Removes what the instance has read. What it has not taken.
     async fn clear(
         &self,
         cluster: &Cluster,
         values: &HashMap<String, String>,
+        deleted: &[Mark],
     ) -> Result<Unread, BoxError> {
         let (mut read, mut unread, mut after) = (Vec::new(), Unread::new(), 0);
-        let mut known: BTreeMap<String, Vec<Mark>> = BTreeMap::new();
         loop {
             let page = cluster.mail(&self.address, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.number;
             for (queue, entry) in page.iter().filter_map(opened) {
-                let marks = known.entry(queue.clone()).or_insert_with(|| {
-                    let value = values.get(&keys(&queue).0);
-                    value.map(|it| Cursor::decode(it).read).unwrap_or_default()
-                });
-                let Some(mark) = entry.mark else { continue };
-                let letter = Settled { number: mark.0, reply: None };
-                if marks.contains(&mark) {
-                    read.push(letter);
+                let Some(mark) = &entry.mark else { continue };
+                let cursor = values.get(&keys(&queue).0).map(|value| Cursor::decode(value));
+                if cursor.is_some_and(|it| it.read.contains(mark)) || deleted.contains(mark) {
+                    read.push(Settled { number: mark.0, reply: None });
                 } else {
-                    unread.entry(queue).or_default().push(letter);
+                    unread.entry(queue).or_default().push(entry);
                 }
             }
         }
@@ -186,36 +226,66 @@ impl Notes {
         Ok(unread)
     }
 
-    /// Enqueues a note, unless one is there.
-    async fn note(
+    /// Puts the next parcel into the queue, if the instance has read the last one.
+    async fn send(
         &mut self,
         queue: &str,
+        entries: Vec<Entry>,
         values: &HashMap<String, String>,
         history: &[Event],
+        execution: Execution,
     ) -> Result<(), BoxError> {
-        let noted = values.get(&keys(queue).0).map(|it| Cursor::decode(it).noted);
-        let is_taken = |id: &String| noted.as_ref() == Some(id);
-        if self.sent.get(queue).is_some_and(|sent| !is_taken(sent)) {
+        let cursor = values.get(&keys(queue).0).map(|value| Cursor::decode(value));
+        let cursor = cursor.unwrap_or_default();
+        if cursor.left() > 0 {
             return Ok(());
         }
-        let delivered = history.iter().rev().find_map(|event| match &event.kind {
-            EventKind::QueueEventDelivered { name, data } if name == queue => note_of(data),
-            _ => None,
-        });
-        if let Some(delivered) = delivered.filter(|id| !is_taken(id)) {
+        // They are taken in their order, so those behind the last that was taken were not.
+        let mut waiting: Vec<String> = Vec::new();
+        for event in history {
+            if let EventKind::QueueEventDelivered { name, data } = &event.kind
+                && name == queue
+                && let Ok(ParcelId { id }) = serde_json::from_str(data)
+            {
+                if id == cursor.taken { waiting.clear() } else { waiting.push(id) }
+            }
+        }
+        let sent = self.sent.get_mut(queue).filter(|sent| sent.id != cursor.taken);
+        let mut patience = UNSEEN;
+        if let Some(sent) = sent {
+            if waiting.contains(&sent.id) {
+                (sent.seen, sent.to) = (true, execution);
+                return Ok(());
+            }
+            if !sent.seen && sent.to == execution && sent.at.elapsed() < sent.patience {
+                return Ok(());
+            }
+            // An execution that goes on in another one may have dropped it.
+            patience = sent.patience * 2;
+        }
+        if !waiting.is_empty() {
             // By an owner before this one.
-            self.sent.insert(queue.to_owned(), delivered);
             return Ok(());
         }
+        let entries = first_parcel(entries);
+        let marks = entries.iter().filter_map(|entry| entry.mark.clone()).collect();
         let id = MessageId::random().to_string();
-        self.host.client.enqueue_event(self.instance.as_str(), queue, note(&id)).await?;
-        fail::fail_point!("after-note");
-        self.sent.insert(queue.to_owned(), id);
+        let parcel = serde_json::to_string(&Parcel { id: id.clone(), entries })?;
+        self.host.client.enqueue_event(self.instance.as_str(), queue, parcel).await?;
+        fail::fail_point!("after-mail");
+        let at = Instant::now();
+        let sent = Sent { id, to: execution, at, patience, seen: false, marks };
+        self.sent.insert(queue.to_owned(), sent);
         Ok(())
     }
 
-    /// Nobody reads it.
-    async fn ended(&self, cluster: &Cluster, unread: Unread) -> Result<bool, BoxError> {
+    /// Nobody reads it. `left` were taken and not handed out.
+    async fn ended(
+        &self,
+        cluster: &Cluster,
+        unread: Unread,
+        left: usize,
+    ) -> Result<bool, BoxError> {
         let instance = &self.instance;
         if self.begin.is_some() {
             tracing::error!(
@@ -224,16 +294,62 @@ impl Notes {
             );
             return Ok(true);
         }
-        for (queue, letters) in unread {
-            let events = letters.len();
-            tracing::warn!(
-                instance,
-                queue,
-                events,
-                "actors raised events in an instance that has ended: they are dropped"
-            );
-            cluster.settle(&self.address, letters).await?;
-        }
+        let entries: Vec<_> = unread.into_values().flatten().collect();
+        // The latter were taken, and are in its key-value store.
+        let events = entries.len() + left;
+        tracing::warn!(
+            instance,
+            events,
+            "actors raised events in an instance that has ended without reading them: they are dropped"
+        );
+        let letters = entries.into_iter().filter_map(|entry| entry.mark);
+        let letters = letters.map(|(number, _)| Settled { number, reply: None }).collect();
+        cluster.settle(&self.address, letters).await?;
         Ok(false)
+    }
+}
+
+/// As much as goes into one parcel: one entry at least, however large.
+fn first_parcel(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let mut bytes = 0;
+    let fits = |entry: &Entry| {
+        // As it is kept.
+        bytes += serde_json::to_string(entry).map_or(0, |entry| entry.len());
+        bytes <= PARCEL_BYTES
+    };
+    let count = entries.iter().take(PARCEL).map(fits).take_while(|fits| *fits).count();
+    entries.truncate(count.max(1));
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workflow::events::Event;
+
+    #[test]
+    fn a_parcel_is_as_large_as_what_is_kept_of_it_may_be() {
+        let entry = |bytes| Entry::from_queue(Event::new("a/1".into(), 1, "\u{1}".repeat(bytes)));
+        let sizes =
+            |bytes: &[usize]| first_parcel(bytes.iter().map(|it| entry(*it)).collect()).len();
+        assert_eq!(sizes(&[0; 40]), PARCEL);
+        // A byte is six as JSON.
+        assert_eq!(sizes(&[4000; 40]), 2);
+        assert_eq!(sizes(&[100_000, 1]), 1);
+        assert_eq!(sizes(&[1, 100_000]), 1);
+    }
+
+    #[test]
+    fn an_instance_that_was_deleted_is_known_by_its_executions() {
+        let execution = Execution(3, 700);
+        for (now, is_gone) in [
+            (Some(Execution(3, 700)), false),
+            (Some(Execution(4, 800)), false),
+            (Some(Execution(1, 900)), true),
+            (Some(Execution(3, 900)), true),
+            (None, true),
+        ] {
+            assert_eq!(execution.is_gone(now), is_gone, "{now:?}");
+        }
     }
 }

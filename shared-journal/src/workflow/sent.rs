@@ -50,7 +50,7 @@ pub(crate) fn sent_to_instance(to: &ActorId, payload: &Payload<'_>) -> Option<Se
             let Mail { kind, message, .. } = serde_json::from_str(&data).ok()?;
             SentToInstance::Message { kind, message }
         }
-        Request::Cancel { .. } => SentToInstance::Cancel,
+        Request::Cancel { .. } | Request::Ring => SentToInstance::Cancel,
     })
 }
 

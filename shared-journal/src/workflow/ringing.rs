@@ -1,0 +1,21 @@
+//! The activity that tells an instance's lane that the instance has read its mail.
+
+use duroxide::ActivityContext;
+use fail::fail_point;
+
+use super::{Request, instance_address};
+use crate::cluster::Cluster;
+use crate::codec::{Codec, Payload};
+use crate::id::{MessageId, MessageKey};
+use crate::mailbox::error_text;
+
+pub(super) async fn run(cluster: Cluster, ctx: ActivityContext) -> Result<String, String> {
+    fail_point!("before-ring");
+    let payload = Payload::encode(Codec::Json, &Request::Ring);
+    let payload = payload.map_err(|error| error.to_string())?;
+    let (to, key) =
+        (instance_address(ctx.instance_id()), MessageKey::Transient(MessageId::random()));
+    let rung = cluster.post_from_outside(&to, key, "ring", payload, None).await;
+    fail_point!("after-ring");
+    rung.map(|()| "rung".to_owned()).map_err(|error| error_text(&error))
+}
