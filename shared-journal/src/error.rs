@@ -36,6 +36,18 @@ pub enum JournalError {
         /// The store's own error.
         source: BoxError,
     },
+    /// There was no connection to the store, so nothing was asked of it, and nothing has happened.
+    #[error("{store}: {operation} was not tried, as there is no connection")]
+    NoConnection {
+        /// The database.
+        store: String,
+        /// What was to be tried.
+        operation: &'static str,
+        /// Whether there may be a connection later.
+        retryable: bool,
+        /// Why there is none.
+        source: BoxError,
+    },
     /// The file exists and is something else.
     #[error("{store} is not a journal: {reason}; give the journal a path of its own")]
     NotAJournal {
@@ -346,10 +358,16 @@ impl JournalError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Store { retryable, .. } => *retryable,
+            Self::Store { retryable, .. } | Self::NoConnection { retryable, .. } => *retryable,
             Self::Stopped { source } => source.is_retryable(),
             _ => false,
         }
+    }
+
+    /// Whether the store was never asked, so that nothing of what was tried can have happened.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::NoConnection { .. })
     }
 
     /// Whether a newer owner has taken over, here or further down in the sources.
