@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,8 @@ use duroxide_tower::{
 use futures::future::try_join_all;
 use libtest_mimic::{Arguments, Trial};
 use serde::{Deserialize, Serialize};
-use shared_journal::cluster::Cluster;
+use shared_journal::Limits;
+use shared_journal::cluster::{Cluster, SendError};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tests::postgres::{Schema, database_url};
@@ -23,7 +25,9 @@ use tests::proxy::Proxy;
 
 type Test = fn(&Setting);
 
-const TESTS: [(&str, Test); 3] = [
+const TESTS: [(&str, Test); 5] = [
+    ("what_was_never_sent_has_no_unknown_outcome", never_sent),
+    ("a_node_has_no_more_connections_than_are_written_down", few_connections),
     ("a_black_hole_around_who_asks_is_survived", |it| black_hole(it, true, false)),
     ("a_black_hole_around_who_has_the_actors_is_survived", |it| black_hole(it, false, true)),
     ("a_black_hole_around_both_is_survived", |it| black_hole(it, true, true)),
@@ -63,10 +67,19 @@ impl Setting {
 
     /// The store, as it is seen through the proxy.
     async fn through(&self, proxy: &Proxy) -> Arc<dyn Provider> {
-        let options = self.options.clone().host("127.0.0.1").port(proxy.address().port());
+        self.provider(proxy, self.options.clone()).await
+    }
+
+    async fn provider(&self, proxy: &Proxy, options: PgConnectOptions) -> Arc<dyn Provider> {
+        let options = options.host("127.0.0.1").port(proxy.address().port());
         let url = options.to_url_lossy().to_string();
         let provider = PostgresProvider::new_with_schema(&url, Some(self.schema.name()));
         Arc::new(provider.await.unwrap())
+    }
+
+    async fn sql(&self, statement: &str) {
+        let mut connection = self.options.connect().await.unwrap();
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
     }
 }
 
@@ -112,6 +125,109 @@ const HOLE: Duration = Duration::from_secs(5);
 const WITHIN: Duration = Duration::from_secs(15);
 /// An ask that is found by looking takes a second, one that is told of some milliseconds.
 const QUICK: Duration = Duration::from_millis(500);
+
+/// What senders are told while the store cannot be reached.
+fn never_sent(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let owner = owner(setting.schema.provider()).await;
+        let limits = Limits { commit_retry: Duration::from_millis(100), ..Limits::default() };
+        let client = Cluster::builder("lists", SHARDS).node("client").limits(limits);
+        let client = client.join(setting.through(&proxy).await).await.unwrap();
+        let list = client.actor::<List>("1");
+        assert_eq!(list.ask_with_id(1, Push(1)).await.unwrap(), [1]);
+        proxy.refuse(true);
+        proxy.cut();
+        // It may have gone out on a connection that was in use a moment ago.
+        list.ask_with_id(2, Push(2)).await.unwrap_err();
+        for _ in 0..2 {
+            let error = list.ask_with_id(3, Push(3)).await.unwrap_err();
+            let AskError::Send(SendError::Unreachable { source, .. }) = &error else {
+                panic!("{error:?}");
+            };
+            assert!(error.is_retryable() && source.is_unsent(), "{source:?}");
+            assert!(source.to_string().contains(setting.schema.name()), "{source}");
+            let told = list.tell_with_id(4, Push(4)).await.unwrap_err();
+            assert!(matches!(told, SendError::Unreachable { .. }), "{told:?}");
+        }
+        proxy.refuse(false);
+        assert_eq!(list.ask_with_id(3, Push(3)).await.unwrap(), [1, 3]);
+        assert_eq!(list.ask_with_id(1, Push(1)).await.unwrap(), [1]);
+        client.leave().await.unwrap();
+        owner.leave().await.unwrap();
+    });
+}
+
+/// By their names; docs/operations.md has them.
+const CONNECTIONS: [(&str, i64); 5] = [
+    ("journal writer", 1),
+    ("journal reader", 2),
+    ("journal letters", 3),
+    ("journal leases", 1),
+    ("journal listener", 1),
+];
+
+/// How many there are, by their names, of a role that nobody else has.
+async fn connections(setting: &Setting, role: &str) -> BTreeMap<String, i64> {
+    let mut connection = setting.options.connect().await.unwrap();
+    let names = "SELECT application_name, count(*) FROM pg_stat_activity
+                 WHERE usename = $1 AND application_name <> '' GROUP BY 1";
+    let names = sqlx::query_as(names).bind(role).fetch_all(&mut connection).await.unwrap();
+    names.into_iter().collect()
+}
+
+fn few_connections(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let role = format!("few_{}", setting.schema.name());
+        setting.sql(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await;
+        let options = setting.options.clone().username(&role);
+        let owner = owner(setting.provider(&proxy, options).await).await;
+        let client = Cluster::builder("lists", SHARDS).node("client");
+        let client = client.join(setting.schema.provider()).await.unwrap();
+        let lists: Vec<_> = (0..64).map(|id| client.actor::<List>(id.to_string())).collect();
+        let own: Vec<_> = (0..64).map(|id| owner.actor::<List>(id.to_string())).collect();
+        let limits = BTreeMap::from(CONNECTIONS);
+        let within = |seen: &BTreeMap<String, i64>| {
+            seen.iter().all(|(name, count)| limits.get(name.as_str()) >= Some(count))
+        };
+        for round in 0..3 {
+            let asks = async {
+                for number in 0..20 {
+                    try_join_all(lists.iter().map(|list| list.ask(Push(number)))).await.unwrap();
+                    try_join_all(own.iter().map(|list| list.ask(Push(number)))).await.unwrap();
+                }
+            };
+            let look = async {
+                loop {
+                    let seen = connections(setting, &role).await;
+                    assert!(within(&seen), "{seen:?}");
+                }
+            };
+            let read = async {
+                for shard in owner.own_shards() {
+                    owner.journal(shard).unwrap().verify().await.unwrap();
+                }
+            };
+            tokio::select! {
+                _ = async { futures::join!(asks, read) } => {}
+                () = look => {}
+            }
+            println!("round {round}: {:?}", connections(setting, &role).await);
+            // All are gone, and come back.
+            proxy.cut();
+            while !connections(setting, &role).await.contains_key("journal listener") {
+                tokio::task::yield_now().await;
+            }
+        }
+        owner.leave().await.unwrap();
+        client.leave().await.unwrap();
+        drop(owner);
+        proxy.refuse(true);
+        proxy.cut();
+        setting.sql(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP ROLE {role}")).await;
+    });
+}
 
 /// The network swallows everything for a while, around the node that asks, or the one that has the actors, or
 /// both. After it asks are as before; none has no answer, and none is handled twice.
