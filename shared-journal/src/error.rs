@@ -104,6 +104,17 @@ pub enum JournalError {
         /// Where it is mounted.
         mount: String,
     },
+    /// Between this process and the database is a pooler that gives a session another server for each
+    /// transaction. Notifications, prepared statements and settings would be lost in it.
+    #[error(
+        "{store} is behind a connection pooler that shares servers among sessions (in pgbouncer, \
+         pool_mode = transaction or statement); connect to the server itself, or set \
+         pool_mode = session for this user or database"
+    )]
+    TransactionPooler {
+        /// The database.
+        store: String,
+    },
     /// The store was written by another version of this crate that this one cannot read.
     #[error(
         "{store} has schema version {found}, this version of shared-journal reads up to \

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::poll;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Error, PgPool, Row};
+use sqlx::{ConnectOptions, Connection, Error, Executor, PgPool, Row};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -62,6 +62,11 @@ impl Link {
             took,
             used,
         })
+    }
+
+    /// What its connections are made of.
+    pub(super) fn origin(&self) -> (PgPool, Durability) {
+        (self.pool.clone(), self.durability)
     }
 
     /// Runs statements to their end. A connection that was lost is replaced the next time.
@@ -166,7 +171,8 @@ async fn set_durability(
         }
         Durability::ProcessCrash => "SELECT set_config('synchronous_commit', 'off', false)",
     };
-    sqlx::query(synchronous_commit).execute(connection).await.map(drop)
+    // A plain query: behind some poolers the prepared statements of others are in the way.
+    connection.execute(synchronous_commit).await.map(drop)
 }
 
 /// Brings the schema up to date.

@@ -20,6 +20,7 @@ mod connection;
 mod error;
 mod listener;
 mod pool;
+mod pooler;
 mod provider;
 mod sql;
 

@@ -11,7 +11,7 @@ use sqlx::{Error, PgPool, Row};
 use super::connection::{Link, PATIENCE, prepare, version};
 use super::error::{Failure, classify};
 use super::pool::{Ask, Connections};
-use super::sql;
+use super::{pooler, sql};
 use crate::cluster::ClusterStore;
 use crate::engine::Retry;
 use crate::error::JournalError;
@@ -73,7 +73,8 @@ impl PostgresActorProvider {
     /// that may, such as one of `tokio::task::spawn_blocking`.
     ///
     /// # Errors
-    /// The database cannot be reached, the role may not create tables in the schema, or the
+    /// The database cannot be reached, or only through a pooler that shares servers among sessions
+    /// ([`JournalError::TransactionPooler`]); the role may not create tables in the schema, or the
     /// journal is of a newer version.
     pub fn open(
         provider: &PostgresProvider,
@@ -81,7 +82,10 @@ impl PostgresActorProvider {
     ) -> Result<Arc<Self>, JournalError> {
         let mut store = Self::new(provider, durability)?;
         let (schema, name) = (store.schema.clone(), store.store.clone());
-        store.patiently(|writer| prepare(writer, &schema, &name))?;
+        store.patiently(|writer| {
+            pooler::refuse(writer, &name)?;
+            prepare(writer, &schema, &name)
+        })?;
         Ok(Arc::new(store))
     }
 
@@ -93,7 +97,10 @@ impl PostgresActorProvider {
     pub fn open_to_read(provider: &PostgresProvider) -> Result<Option<Arc<Self>>, JournalError> {
         let mut store = Self::new(provider, Durability::PowerLoss)?;
         let (schema, name) = (store.schema.clone(), store.store.clone());
-        store.version = store.patiently(|writer| version(writer, &schema, &name))?;
+        store.version = store.patiently(|writer| {
+            pooler::refuse(writer, &name)?;
+            version(writer, &schema, &name)
+        })?;
         Ok((store.version > 0).then(|| Arc::new(store)))
     }
 
