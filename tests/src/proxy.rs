@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +19,7 @@ pub struct Proxy {
     down: Arc<AtomicBool>,
     mute: Arc<AtomicBool>,
     hole: Arc<AtomicBool>,
+    clog: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -39,7 +41,8 @@ impl Proxy {
         let mute = Arc::new(AtomicBool::new(false));
         let hole = Arc::new(AtomicBool::new(false));
         let (kept, refusing, muted) = (connections.clone(), down.clone(), mute.clone());
-        let everything = hole.clone();
+        let clog = Arc::new(AtomicBool::new(false));
+        let (everything, clogged) = (hole.clone(), clog.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if refusing.load(Ordering::SeqCst) {
@@ -49,6 +52,7 @@ impl Proxy {
                 let silence = Silence {
                     mute: muted.clone(),
                     hole: everything.clone(),
+                    clog: clogged.clone(),
                     swallows: swallows.clone(),
                 };
                 let task = tokio::spawn(forward(client, server.clone(), silence));
@@ -57,7 +61,7 @@ impl Proxy {
                 kept.push(Connection { task: task.abort_handle(), swallows });
             }
         });
-        Ok(Self { address, connections, down, mute, hole })
+        Ok(Self { address, connections, down, mute, hole, clog })
     }
 
     /// Where clients connect.
@@ -90,6 +94,12 @@ impl Proxy {
         self.hole.store(hole, Ordering::SeqCst);
     }
 
+    /// Takes nothing more from the server, or does again: what it says piles up there, as for a client that is
+    /// stopped.
+    pub fn clog(&self, clog: bool) {
+        self.clog.store(clog, Ordering::SeqCst);
+    }
+
     /// Swallows what the server says, or does not any more. What clients say is passed on: it
     /// happens, and they do not hear of it.
     pub fn mute(&self, mute: bool) {
@@ -102,13 +112,15 @@ impl Proxy {
     }
 }
 
-/// What a connection swallows.
+/// What a connection swallows, or does not take.
 #[derive(Debug, Clone)]
 struct Silence {
     /// What the server says.
     mute: Arc<AtomicBool>,
     /// Everything, and from then on.
     hole: Arc<AtomicBool>,
+    /// Nothing, but what the server says is left with it.
+    clog: Arc<AtomicBool>,
     /// Everything that is said on this one.
     swallows: Arc<AtomicBool>,
 }
@@ -129,8 +141,8 @@ async fn forward(client: TcpStream, server: String, silence: Silence) -> std::io
     server.set_nodelay(true)?;
     let (said, heard) = client.into_split();
     let (answers, asked) = server.into_split();
-    let forth = pass(said, asked, || silence.takes(false));
-    let back = pass(answers, heard, || silence.takes(true));
+    let forth = pass(said, asked, || silence.takes(false), || false);
+    let back = pass(answers, heard, || silence.takes(true), || silence.clog.load(Ordering::SeqCst));
     tokio::try_join!(forth, back).map(drop)
 }
 
@@ -138,9 +150,13 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     swallows: impl Fn() -> bool,
+    is_clogged: impl Fn() -> bool,
 ) -> std::io::Result<()> {
     let mut bytes = vec![0; 16 << 10];
     loop {
+        while is_clogged() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         match from.read(&mut bytes).await? {
             0 => return to.shutdown().await,
             _ if swallows() => {}

@@ -16,8 +16,8 @@ use duroxide_tower::{
 use futures::future::try_join_all;
 use libtest_mimic::{Arguments, Trial};
 use serde::{Deserialize, Serialize};
-use shared_journal::Limits;
-use shared_journal::cluster::{Cluster, SendError};
+use shared_journal::cluster::{Cluster, Note, SendError, StoredLetter};
+use shared_journal::{ActorId, Durability, Limits, ShardId, attach};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tests::postgres::{Schema, database_url};
@@ -25,9 +25,10 @@ use tests::proxy::Proxy;
 
 type Test = fn(&Setting);
 
-const TESTS: [(&str, Test); 5] = [
+const TESTS: [(&str, Test); 6] = [
     ("what_was_never_sent_has_no_unknown_outcome", never_sent),
     ("a_node_has_no_more_connections_than_are_written_down", few_connections),
+    ("a_listener_that_is_stopped_does_not_hold_back_vacuum_for_ever", stopped_listener),
     ("a_black_hole_around_who_asks_is_survived", |it| black_hole(it, true, false)),
     ("a_black_hole_around_who_has_the_actors_is_survived", |it| black_hole(it, false, true)),
     ("a_black_hole_around_both_is_survived", |it| black_hole(it, true, true)),
@@ -223,6 +224,59 @@ fn few_connections(setting: &Setting) {
         owner.leave().await.unwrap();
         client.leave().await.unwrap();
         drop(owner);
+        proxy.refuse(true);
+        proxy.cut();
+        setting.sql(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP ROLE {role}")).await;
+    });
+}
+
+/// A server that waits for this much longer waits for ever.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A listener that does not read what it is told, as that of a process that was stopped.
+fn stopped_listener(setting: &Setting) {
+    setting.runtime.block_on(async {
+        let proxy = setting.proxy().await;
+        let role = format!("stopped_{}", setting.schema.name());
+        setting.sql(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await;
+        let provider = setting.provider(&proxy, setting.options.clone().username(&role)).await;
+        let open = move || attach(&provider, Durability::PowerLoss).unwrap().cluster().unwrap();
+        let store = tokio::task::spawn_blocking(open).await.unwrap();
+        let mut heard = store.listen("me").await.unwrap().unwrap();
+        let mut connection = setting.options.connect().await.unwrap();
+        let channel = "SELECT substring(query from '\"(.*)\"') FROM pg_stat_activity
+                       WHERE usename = $1 AND query LIKE 'LISTEN%'";
+        let channel = sqlx::query_scalar::<_, String>(channel).bind(&role);
+        let channel = channel.fetch_one(&mut connection).await.unwrap();
+        proxy.clog(true);
+        let holds = "SELECT backend_xmin IS NOT NULL FROM pg_stat_activity
+                     WHERE usename = $1 AND query LIKE 'LISTEN%'";
+        let begin = Instant::now();
+        let mut held = false;
+        loop {
+            let holds = sqlx::query_scalar::<_, bool>(holds).bind(&role);
+            match holds.fetch_optional(&mut connection).await.unwrap() {
+                None => break,
+                Some(true) => held = true,
+                // More than all buffers on the way take.
+                Some(false) => {
+                    let flood = "SELECT pg_notify($1, repeat('x', 7900) || n)
+                                 FROM generate_series(1, 1000) AS n";
+                    let flood = sqlx::query(flood).bind(&channel);
+                    flood.execute(&mut connection).await.unwrap();
+                }
+            }
+            assert!(begin.elapsed() < PATIENCE, "it is still there, and held: {held}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(held, "it was never in the way");
+        proxy.clog(false);
+        while heard.recv().await.is_some() {}
+        let mut heard = store.listen("me").await.unwrap().unwrap();
+        let letter = StoredLetter { actor: ActorId::new("list", "1"), bytes: b"a letter".to_vec() };
+        store.post(ShardId(4), &[letter], 100).await.unwrap();
+        assert_eq!(heard.recv().await, Some(Note::Letters(ShardId(4))));
+        drop((heard, store));
         proxy.refuse(true);
         proxy.cut();
         setting.sql(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP ROLE {role}")).await;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{Executor, PgPool};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
@@ -15,6 +15,13 @@ use crate::id::ShardId;
 /// Longer than [`PROOF`]: what is lost with the connection is found by looking, once a second, and a server
 /// that is busy is there.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For a process that is stopped and does not read: as long as its notifications wait to be sent the server keeps
+/// everything that was ever deleted, for all of the database. After so long it hangs up instead. No server before
+/// PostgreSQL 12 can, and none does by a socket of the file system.
+const HANG_UP: &str = "
+    SELECT set_config('tcp_user_timeout', '30000', false)
+    WHERE EXISTS (SELECT FROM pg_settings WHERE name = 'tcp_user_timeout')";
 
 /// Listens to a channel, on a connection of its own. The notes end when it is lost, or silent.
 pub(super) async fn listen(
@@ -32,8 +39,11 @@ pub(super) async fn listen(
     let mut listener = PgListener::connect_with(&pool).await.map_err(Failure::NoConnection)?;
     // Whoever reads the notes has to know of the gap before anything is heard again.
     listener.eager_reconnect(false);
-    let listens = timeout(CONNECT, listener.listen(channel)).await;
-    listens.unwrap_or_else(|_| Err(no_answer(CONNECT)))?;
+    let listens = timeout(CONNECT, async {
+        listener.execute(HANG_UP).await?;
+        listener.listen(channel).await
+    });
+    listens.await.unwrap_or_else(|_| Err(no_answer(CONNECT)))?;
     let (notes, heard) = unbounded_channel();
     tokio::spawn(hear(listener, notes, own));
     Ok(heard)
