@@ -36,6 +36,18 @@ pub enum JournalError {
         /// The store's own error.
         source: BoxError,
     },
+    /// There was no connection to the store, so nothing was asked of it, and nothing has happened.
+    #[error("{store}: {operation} was not tried, as there is no connection")]
+    NoConnection {
+        /// The database.
+        store: String,
+        /// What was to be tried.
+        operation: &'static str,
+        /// Whether there may be a connection later.
+        retryable: bool,
+        /// Why there is none.
+        source: BoxError,
+    },
     /// The file exists and is something else.
     #[error("{store} is not a journal: {reason}; give the journal a path of its own")]
     NotAJournal {
@@ -91,6 +103,17 @@ pub enum JournalError {
         kind: String,
         /// Where it is mounted.
         mount: String,
+    },
+    /// Between this process and the database is a pooler that gives a session another server for each
+    /// transaction. Notifications, prepared statements and settings would be lost in it.
+    #[error(
+        "{store} is behind a connection pooler that shares servers among sessions (in pgbouncer, \
+         pool_mode = transaction or statement); connect to the server itself, or set \
+         pool_mode = session for this user or database"
+    )]
+    TransactionPooler {
+        /// The database.
+        store: String,
     },
     /// The store was written by another version of this crate that this one cannot read.
     #[error(
@@ -356,10 +379,16 @@ impl JournalError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Store { retryable, .. } => *retryable,
+            Self::Store { retryable, .. } | Self::NoConnection { retryable, .. } => *retryable,
             Self::Stopped { source } => source.is_retryable(),
             _ => false,
         }
+    }
+
+    /// Whether the store was never asked, so that nothing of what was tried can have happened.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::NoConnection { .. })
     }
 
     /// Whether a newer owner has taken over, here or further down in the sources.

@@ -1,5 +1,5 @@
-//! Nodes of a cluster that are killed, stopped for longer than their lease, and cut off from the
-//! database, while three senders are at work. Needs `DATABASE_URL`; without it the test is reported
+//! Nodes of a cluster that are killed, stopped for longer than their lease, cut off from the database, and
+//! swallowed by the network, while three senders are at work. Needs `DATABASE_URL`; without it the test is reported
 //! as ignored. `FAILOVERS` says how many, `CRASH_SEED` which.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
@@ -50,7 +50,13 @@ enum Fault {
     Kill,
     Stop,
     CutOff,
+    /// The network swallows what it says and what it is told.
+    Swallow,
 }
+
+/// A node that the network has swallowed comes back when its patience is over, which takes seconds: not as many.
+const FAULTS: [(Fault, u32); 4] =
+    [(Fault::Kill, 3), (Fault::Stop, 3), (Fault::CutOff, 3), (Fault::Swallow, 1)];
 
 fn failovers() {
     let number = |name: &str| std::env::var(name).ok().map(|it| it.parse::<u64>().unwrap());
@@ -74,6 +80,7 @@ fn failovers() {
         cluster.wait("the node to have a shard", || cluster.shards_of(&node.name) > 0);
     }
     let mut counts = BTreeMap::new();
+    let mut back = BTreeMap::new();
     let mut handed_over = Vec::new();
     for failover in 0..failovers {
         if failover % 5 == 4 {
@@ -93,7 +100,7 @@ fn failovers() {
             cluster.wait("the node to have a shard again", || cluster.shards_of(&name) > 0);
         }
         let victim = random.random_range(0..NODES);
-        let fault = *[Fault::Kill, Fault::Stop, Fault::CutOff].choose(&mut random).unwrap();
+        let (fault, _) = *FAULTS.choose_weighted(&mut random, |(_, weight)| *weight).unwrap();
         *counts.entry(format!("{fault:?}")).or_insert(0) += 1;
         let node = &mut nodes[victim];
         // At any moment of whatever is going on.
@@ -109,6 +116,7 @@ fn failovers() {
                 node.proxy.cut();
                 node.proxy.mute(false);
             }
+            Fault::Swallow => node.proxy.black_hole(true),
         }
         let name = node.name.clone();
         cluster.wait("the others to take over", || cluster.shards_of(&name) == 0);
@@ -120,9 +128,13 @@ fn failovers() {
             }
             Fault::Stop => node.signal(Signal::SIGCONT),
             Fault::CutOff => node.proxy.refuse(false),
+            Fault::Swallow => node.proxy.black_hole(false),
         }
         let name = nodes[victim].name.clone();
+        let begin = Instant::now();
         cluster.wait("the node to have a shard again", || cluster.shards_of(&name) > 0);
+        let longest = back.entry(format!("{fault:?}")).or_insert(Duration::ZERO);
+        *longest = begin.elapsed().max(*longest);
     }
     for node in nodes {
         node.leave();
@@ -131,6 +143,7 @@ fn failovers() {
     let said = std::mem::take(&mut *cluster.said.lock().unwrap());
     handed_over.sort_unstable();
     println!("{counts:?}, {} lines; handed over in {handed_over:?}", said.len());
+    println!("had a shard again after, at most, {back:?}");
     for (actor, tally) in (0..).zip(&tallies) {
         check(actor, tally, &said);
     }

@@ -67,7 +67,8 @@ mod tests {
         let (sender, receiver) = oneshot::channel();
         let id = MessageId::from(u128::from(id));
         let actor = ActorId::new("a", actor);
-        (Outgoing { actor, id, letters: Vec::new(), wanted: Wanted::Reply(sender) }, receiver)
+        let (letters, wanted) = (Vec::new(), Wanted::Reply(sender));
+        (Outgoing { actor, id, letters, wanted, delivered: false }, receiver)
     }
 
     #[test]

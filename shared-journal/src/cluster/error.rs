@@ -40,6 +40,16 @@ pub enum SendError {
         /// Who waits for whom, from it to the actor that asks.
         way: Vec<ActorId>,
     },
+    /// The store could not be reached for [`Limits::commit_retry`](crate::Limits::commit_retry), and nothing was
+    /// sent to it. The message was not accepted; send it again, under this id or a new one.
+    #[error("message {id} was not accepted, as the store cannot be reached")]
+    Unreachable {
+        /// The id that it had.
+        id: MessageId,
+        /// Why not.
+        #[source]
+        source: Arc<JournalError>,
+    },
     /// The message may have been accepted. Ask again with the same id: it is handled once.
     #[error("the outcome of message {id} is unknown; ask again with this id")]
     OutcomeUnknown {
@@ -90,6 +100,10 @@ impl SendError {
     /// Whether the same call, with the same id, can succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::InboxFull { .. } | Self::OutcomeUnknown { .. })
+        match self {
+            Self::InboxFull { .. } | Self::OutcomeUnknown { .. } => true,
+            Self::Unreachable { source, .. } => source.is_retryable(),
+            _ => false,
+        }
     }
 }

@@ -298,7 +298,7 @@ impl Cluster {
         let (sender, receipts) = oneshot::channel();
         let id = MessageId::random();
         let wanted = Wanted::Receipts(sender);
-        let outgoing = Outgoing { actor: actor.clone(), id, letters, wanted };
+        let outgoing = Outgoing { actor: actor.clone(), id, letters, wanted, delivered: false };
         let unknown = SendError::OutcomeUnknown { id, source: None };
         match self.router(self.shard_of(actor)).send(outgoing).await {
             Ok(()) => receipts.await.unwrap_or(Arrived { count: 0, error: Some(unknown) }),
@@ -327,8 +327,9 @@ impl Cluster {
             letter.key = MessageKey::Transient(MessageId::random());
         }
         let id = letter.key.id().unwrap_or_else(MessageId::random);
-        let outgoing = Outgoing { actor: actor.clone(), id, letters: vec![letter], wanted };
-        let router = self.router(self.shard_of(actor));
+        let (actor, letters) = (actor.clone(), vec![letter]);
+        let outgoing = Outgoing { actor, id, letters, wanted, delivered: false };
+        let router = self.router(self.shard_of(&outgoing.actor));
         // Constrained, one of many sends in a task could be held back while later ones go on.
         match tokio::task::coop::unconstrained(router.send(outgoing)).await {
             Ok(()) => Ok(id),

@@ -40,6 +40,22 @@ pub(super) struct Outgoing {
     /// One, or several whose receipts are wanted.
     pub(super) letters: Vec<Letter>,
     pub(super) wanted: Wanted,
+    /// Whether it was delivered on this node before, so that it may have been handled.
+    pub(super) delivered: bool,
+}
+
+impl Outgoing {
+    /// What to say of it if it does not go on because of `error`, which says that it was not accepted. Nobody
+    /// knows that of one that was delivered before.
+    fn why(&self, error: SendError) -> SendError {
+        match error {
+            error if !self.delivered => error,
+            SendError::Unreachable { id, source } => {
+                SendError::OutcomeUnknown { id, source: Some(source) }
+            }
+            _ => SendError::OutcomeUnknown { id: self.id, source: None },
+        }
+    }
 }
 
 /// What the sender waits for.
@@ -213,7 +229,8 @@ impl Router {
         }
     }
 
-    fn deliver(&mut self, tenure: &Tenure, outgoing: Outgoing) {
+    fn deliver(&mut self, tenure: &Tenure, mut outgoing: Outgoing) {
+        outgoing.delivered = true;
         let receipts = matches!(outgoing.wanted, Wanted::Receipts(_));
         let deliver = |letter: &Letter| {
             let (answer, outcome) = Answering::new();
@@ -279,7 +296,8 @@ impl Router {
                 }
                 Err(error) => {
                     let reason = error_text(&error).into();
-                    outgoing.wanted.fail(SendError::NotAccepted { reason });
+                    let error = outgoing.why(SendError::NotAccepted { reason });
+                    outgoing.wanted.fail(error);
                 }
             }
         }
@@ -287,11 +305,16 @@ impl Router {
         self.shared.replies.wake.notify_one();
         let numbers = match post_letters(&self.shared, self.shard, &letters).await {
             Ok(numbers) => numbers,
-            Err(error) => {
-                let error = Arc::new(error);
+            Err(NotPosted { error, sent }) => {
+                let source = Arc::new(error);
                 for (outgoing, _) in posted {
-                    let (id, source) = (outgoing.id, Some(error.clone()));
-                    outgoing.wanted.fail(SendError::OutcomeUnknown { id, source });
+                    let (id, source) = (outgoing.id, source.clone());
+                    let error = if sent {
+                        SendError::OutcomeUnknown { id, source: Some(source) }
+                    } else {
+                        outgoing.why(SendError::Unreachable { id, source })
+                    };
+                    outgoing.wanted.fail(error);
                 }
                 return last;
             }
@@ -303,7 +326,8 @@ impl Router {
             let accepted: Vec<u64> = its.iter().map_while(|number| *number).collect();
             last = accepted.last().map_or(last, |number| last.max(*number));
             let limit = self.shared.options.inbox_letters;
-            let full = || SendError::InboxFull { actor: outgoing.actor.clone(), limit };
+            let full =
+                || outgoing.why(SendError::InboxFull { actor: outgoing.actor.clone(), limit });
             let error = (accepted.len() < its.len()).then(full);
             match (outgoing.wanted, reply, error) {
                 (wanted @ (Wanted::Receipts(_) | Wanted::Posts(_)), _, error) => {
@@ -335,23 +359,33 @@ fn leave_this_process(letter: &mut Letter) {
     }
 }
 
+/// Why letters were not posted.
+struct NotPosted {
+    /// What the last attempt failed of.
+    error: JournalError,
+    /// Whether any attempt got as far as the store, so that they may be there.
+    sent: bool,
+}
+
 /// Repeats it while the store says that it may succeed later. A letter that is there twice is
 /// handled once.
 async fn post_letters(
     shared: &Shared,
     shard: ShardId,
     letters: &[StoredLetter],
-) -> Result<Vec<Option<u64>>, JournalError> {
+) -> Result<Vec<Option<u64>>, NotPosted> {
     let mut retry = Retry::new(shared.options.journal.limits.commit_retry);
+    let mut sent = false;
     loop {
-        match shared.store.post(shard, letters, shared.options.inbox_letters).await {
-            Err(error) if error.is_retryable() => {
-                let Some(pause) = retry.again() else { return Err(error) };
-                tracing::warn!(%shard, error = error_text(&error), "letters are posted again");
-                tokio::time::sleep(pause).await;
-            }
-            posted => return posted,
-        }
+        let error = match shared.store.post(shard, letters, shared.options.inbox_letters).await {
+            Ok(posted) => return Ok(posted),
+            Err(error) => error,
+        };
+        sent |= !error.is_unsent();
+        let pause = if error.is_retryable() { retry.again() } else { None };
+        let Some(pause) = pause else { return Err(NotPosted { error, sent }) };
+        tracing::warn!(%shard, error = error_text(&error), "letters are posted again");
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -3,21 +3,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row;
+use sqlx::postgres::PgRow;
 use sqlx::postgres::types::PgInterval;
-use sqlx::postgres::{PgListener, PgRow};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use sqlx::{Error, Row};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::cluster_sql as sql;
-use super::pool::Answered;
+use super::listener::listen;
+use super::pool::Ask;
 use super::provider::{PostgresActorProvider, actor_id, signed, unsigned};
 use crate::cluster::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};
 use crate::error::JournalError;
 use crate::id::{ActorId, ShardId};
-
-/// When nothing was heard for so long, the listener asks whether anybody is there: a connection whose packets
-/// are swallowed is as silent as one on which there is nothing to tell.
-const PROOF: Duration = Duration::from_secs(2);
 
 impl PostgresActorProvider {
     /// Notifications are the database's, so the schema is in their name, which is short.
@@ -33,15 +30,12 @@ impl ClusterStore for PostgresActorProvider {
         sqlx::query(&self.sql(sql::FOUND))
             .bind(&founding.cluster)
             .bind(i64::from(founding.shards))
-            .execute(&self.leases.now())
-            .answered(&self.leases)
+            .execute_on(&self.leases)
             .await
             .map_err(&fail)?;
-        let read = sqlx::query(&self.sql(sql::READ_FOUNDING))
-            .fetch_one(&self.leases.now())
-            .answered(&self.leases)
-            .await;
+        let read = sqlx::query(&self.sql(sql::READ_FOUNDING)).row_from(&self.leases).await;
         read.and_then(|row| {
+            let row = row.ok_or(Error::RowNotFound)?;
             let shards = u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX);
             Ok(Founding { cluster: row.try_get(0)?, shards })
         })
@@ -58,10 +52,9 @@ impl ClusterStore for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(node)
             .bind(interval(lease))
-            .execute(&self.leases.now())
-            .answered(&self.leases)
+            .execute_on(&self.leases)
             .await;
-        claimed.map(|done| done.rows_affected() > 0).map_err(self.fail("claim a shard"))
+        claimed.map(|rows| rows > 0).map_err(self.fail("claim a shard"))
     }
 
     async fn renew(
@@ -74,8 +67,7 @@ impl ClusterStore for PostgresActorProvider {
             .bind(shards.iter().map(|shard| i64::from(shard.0)).collect::<Vec<_>>())
             .bind(node)
             .bind(interval(lease))
-            .execute(&self.leases.now())
-            .answered(&self.leases)
+            .execute_on(&self.leases)
             .await;
         renewed.map(drop).map_err(self.fail("renew leases"))
     }
@@ -91,8 +83,7 @@ impl ClusterStore for PostgresActorProvider {
             .bind(node)
             .bind(to.map(|(node, _)| node))
             .bind(interval(to.map_or(Duration::ZERO, |(_, reserved)| reserved)))
-            .execute(&self.leases.now())
-            .answered(&self.leases)
+            .execute_on(&self.leases)
             .await;
         released.map(drop).map_err(self.fail("release a shard"))
     }
@@ -102,17 +93,13 @@ impl ClusterStore for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(node)
             .bind(interval(wish))
-            .execute(&self.leases.now())
-            .answered(&self.leases)
+            .execute_on(&self.leases)
             .await;
         wanted.map(drop).map_err(self.fail("ask for a shard"))
     }
 
     async fn leases(&self) -> Result<Vec<Lease>, JournalError> {
-        let rows = sqlx::query(&self.sql(sql::LEASES))
-            .fetch_all(&self.leases.now())
-            .answered(&self.leases)
-            .await;
+        let rows = sqlx::query(&self.sql(sql::LEASES)).rows_from(&self.leases).await;
         let lease = |row: &PgRow| {
             Ok(Lease {
                 shard: ShardId(u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX)),
@@ -140,8 +127,7 @@ impl ClusterStore for PostgresActorProvider {
             .bind(signed(limit))
             .bind(self.channel())
             .bind(format!("i{shard}"))
-            .fetch_all(&self.nodes.now())
-            .answered(&self.nodes)
+            .rows_from(&self.letters)
             .await
             .map_err(&fail)?;
         let mut posted = vec![None; letters.len()];
@@ -166,8 +152,7 @@ impl ClusterStore for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(after))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
-            .fetch_all(&self.nodes.now())
-            .answered(&self.nodes)
+            .rows_from(&self.letters)
             .await;
         let letter = |row: &PgRow| {
             let letter = StoredLetter { actor: actor_id(row)?, bytes: row.try_get(3)? };
@@ -189,8 +174,7 @@ impl ClusterStore for PostgresActorProvider {
             .bind(actor.id())
             .bind(signed(after))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
-            .fetch_all(&self.nodes.now())
-            .answered(&self.nodes)
+            .rows_from(&self.letters)
             .await;
         let letter = |row: &PgRow| Ok((unsigned(row, 0)?, row.try_get(1)?));
         rows.and_then(|rows| rows.iter().map(letter).collect()).map_err(self.fail("take letters"))
@@ -208,8 +192,7 @@ impl ClusterStore for PostgresActorProvider {
             .bind(replies.iter().map(|it| it.client.as_str()).collect::<Vec<_>>())
             .bind(replies.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
             .bind(self.channel())
-            .execute(&self.nodes.now())
-            .answered(&self.nodes)
+            .execute_on(&self.letters)
             .await;
         settled.map(drop).map_err(self.fail("settle letters"))
     }
@@ -222,8 +205,7 @@ impl ClusterStore for PostgresActorProvider {
         let rows = sqlx::query(&self.sql(sql::COLLECT))
             .bind(client)
             .bind(numbers(done))
-            .fetch_all(&self.nodes.now())
-            .answered(&self.nodes)
+            .rows_from(&self.letters)
             .await;
         let reply = |row: &PgRow| Ok((unsigned(row, 0)?, row.try_get(1)?));
         rows.and_then(|rows| rows.iter().map(reply).collect()).map_err(self.fail("collect replies"))
@@ -232,49 +214,14 @@ impl ClusterStore for PostgresActorProvider {
     async fn forget_replies(&self, older_than: Duration) -> Result<(), JournalError> {
         let forgotten = sqlx::query(&self.sql(sql::FORGET_REPLIES))
             .bind(interval(older_than))
-            .execute(&self.nodes.now())
-            .answered(&self.nodes)
+            .execute_on(&self.letters)
             .await;
         forgotten.map(drop).map_err(self.fail("forget replies"))
     }
 
     async fn listen(&self, client: &str) -> Result<Option<UnboundedReceiver<Note>>, JournalError> {
-        let fail = self.fail("listen");
-        let mut listener = PgListener::connect_with(&self.nodes.now())
-            .answered(&self.nodes)
-            .await
-            .map_err(&fail)?;
-        listener.listen(&self.channel()).answered(&self.nodes).await.map_err(&fail)?;
-        let (notes, heard) = unbounded_channel();
-        let (own, nodes) = (format!("r{client}"), self.nodes.clone());
-        tokio::spawn(async move {
-            loop {
-                let told = tokio::select! {
-                    // `None` is a connection that was lost: what came meanwhile was not heard.
-                    told = listener.try_recv() => told,
-                    () = notes.closed() => break,
-                    () = tokio::time::sleep(PROOF) => {
-                        let proof = sqlx::query("SELECT 1").execute(&mut listener);
-                        match proof.answered(&nodes).await {
-                            Ok(_) => continue,
-                            Err(_) => break,
-                        }
-                    }
-                };
-                let Ok(Some(notification)) = told else { break };
-                let payload = notification.payload();
-                let shard = payload.strip_prefix('i').and_then(|shard| shard.parse().ok());
-                let note = match shard {
-                    Some(shard) => Note::Letters(ShardId(shard)),
-                    None if payload == own => Note::Replies,
-                    None => continue,
-                };
-                if notes.send(note).is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Some(heard))
+        let heard = listen(&self.origin, &self.channel(), format!("r{client}")).await;
+        heard.map(Some).map_err(self.fail("listen"))
     }
 }
 

@@ -5,11 +5,12 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::poll;
-use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions, Connection, Error, PgPool, Row};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Error, Executor, PgPool, Row};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
-use super::error::{classify, is_lost};
+use super::error::{Failure, classify};
 use super::sql;
 use crate::error::JournalError;
 use crate::limits::Durability;
@@ -17,6 +18,14 @@ use crate::limits::Durability;
 /// How long a statement may take before the connection is given up. Longer than any commit of a
 /// server that answers; a network that swallows packets does not answer for a quarter of an hour.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a connection may take to be made: the server's own patience with who logs in is longer, but one
+/// whose packets are swallowed is better tried again.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a connection has to show that the server is there, and how long one may be silent before it is
+/// asked to: a connection whose packets are swallowed is as silent as one on which there is nothing to say.
+pub(super) const PROOF: Duration = Duration::from_secs(2);
 
 /// To fall asleep and be woken takes a quarter of what a commit takes on a server nearby, so the
 /// thread looks out for the answer for so long, if the last one came within that time.
@@ -34,38 +43,62 @@ pub(super) struct Link {
     durability: Durability,
     /// There is a processor for the server, or for whoever else is here, while this thread spins.
     parallel: bool,
-    /// How long the last statements took.
+    /// How long the last statements took, and when they were over.
     took: Duration,
+    used: Instant,
 }
 
 impl Link {
     pub(super) fn new(pool: PgPool, durability: Durability) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let parallel = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        let took = Duration::ZERO;
-        Ok(Self { connection: None, runtime: Some(runtime), pool, durability, parallel, took })
+        let (took, used) = (Duration::ZERO, Instant::now());
+        Ok(Self {
+            connection: None,
+            runtime: Some(runtime),
+            pool,
+            durability,
+            parallel,
+            took,
+            used,
+        })
+    }
+
+    /// What its connections are made of.
+    pub(super) fn origin(&self) -> (PgPool, Durability) {
+        (self.pool.clone(), self.durability)
     }
 
     /// Runs statements to their end. A connection that was lost is replaced the next time.
     pub(super) fn run<T>(
         &mut self,
-        statements: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let Some(runtime) = &self.runtime else { return Err(Error::WorkerCrashed) };
-        let Self { connection, pool, durability, .. } = self;
+        statements: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let Some(runtime) = &self.runtime else {
+            return Err(Failure::NoConnection(Error::WorkerCrashed));
+        };
+        let Self { connection, pool, durability, used, .. } = self;
         let begin = Instant::now();
+        let silent = begin.duration_since(*used) > PROOF;
         let look_out =
             if self.parallel && self.took < LOOK_OUT { LOOK_OUT } else { Duration::ZERO };
-        let finished = runtime.block_on(tokio::time::timeout(PATIENCE, async {
+        let finished = runtime.block_on(async {
+            if silent && let Some(mut idle) = connection.take() {
+                *connection = is_there(&mut idle).await.then_some(idle);
+            }
             let connection = match connection {
                 Some(connection) => connection,
-                none => none.insert(connect(pool, *durability).await?),
+                none => {
+                    let made = connect(pool, "journal writer", *durability).await;
+                    none.insert(made.map_err(Failure::NoConnection)?)
+                }
             };
-            looking_out(look_out, statements(connection)).await
-        }));
-        self.took = begin.elapsed();
-        let finished = finished.unwrap_or_else(|_| Err(no_answer(PATIENCE)));
-        if finished.as_ref().is_err_and(is_lost) {
+            let answer = looking_out(look_out, statements(connection));
+            timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(no_answer(PATIENCE).into()))
+        });
+        self.used = Instant::now();
+        self.took = self.used.duration_since(begin);
+        if finished.as_ref().is_err_and(Failure::is_lost) {
             self.connection = None;
         }
         finished
@@ -101,16 +134,32 @@ pub(super) fn no_answer(within: Duration) -> Error {
     Error::Io(std::io::Error::new(kind, format!("no answer within {within:?}")))
 }
 
-async fn connect(pool: &PgPool, durability: Durability) -> Result<PgConnection, Error> {
-    // The pool's options of today: a password can have a date.
-    let options = (*pool.connect_options()).clone().application_name("journal writer");
-    let mut connection = options.connect().await?;
-    set_durability(&mut connection, durability).await?;
-    Ok(connection)
+/// A connection of this name, as one that writes has to be.
+pub(super) async fn connect(
+    pool: &PgPool,
+    name: &str,
+    durability: Durability,
+) -> Result<PgConnection, Error> {
+    let connected = timeout(CONNECT, async {
+        let mut connection = options(pool, name).connect().await?;
+        set_durability(&mut connection, durability).await?;
+        Ok(connection)
+    });
+    connected.await.unwrap_or_else(|_| Err(no_answer(CONNECT)))
+}
+
+/// The pool's options of today: a password can have a date.
+pub(super) fn options(pool: &PgPool, name: &str) -> PgConnectOptions {
+    (*pool.connect_options()).clone().application_name(name)
+}
+
+/// Whether the server answers on it.
+pub(super) async fn is_there(connection: &mut PgConnection) -> bool {
+    matches!(timeout(PROOF, connection.ping()).await, Ok(Ok(())))
 }
 
 /// For each connection that writes: a role or a database can have a setting of its own.
-pub(super) async fn set_durability(
+async fn set_durability(
     connection: &mut PgConnection,
     durability: Durability,
 ) -> Result<(), Error> {
@@ -122,7 +171,8 @@ pub(super) async fn set_durability(
         }
         Durability::ProcessCrash => "SELECT set_config('synchronous_commit', 'off', false)",
     };
-    sqlx::query(synchronous_commit).execute(connection).await.map(drop)
+    // A plain query: behind some poolers the prepared statements of others are in the way.
+    connection.execute(synchronous_commit).await.map(drop)
 }
 
 /// Brings the schema up to date.
@@ -168,9 +218,8 @@ pub(super) fn version(link: &mut Link, schema: &str, store: &str) -> Result<u32,
         if !has {
             return Ok(None);
         }
-        sqlx::query_scalar::<_, Option<i32>>(&in_schema(sql::READ_VERSION))
-            .fetch_one(connection)
-            .await
+        let version = in_schema(sql::READ_VERSION);
+        Ok(sqlx::query_scalar(&version).fetch_one(connection).await?)
     });
     let found = found.map_err(|error| classify(store, "read the schema's version", error))?;
     let found = u32::try_from(found.unwrap_or(0)).unwrap_or(u32::MAX);

@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duroxide_pg::PostgresProvider;
 use sqlx::postgres::PgRow;
-use sqlx::{Error, Row};
+use sqlx::{Error, PgPool, Row};
 
-use super::connection::{Link, prepare, version};
-use super::error::classify;
-use super::pool::{Answered, Connections};
-use super::sql;
+use super::connection::{Link, PATIENCE, prepare, version};
+use super::error::{Failure, classify};
+use super::pool::{Ask, Connections};
+use super::{pooler, sql};
 use crate::cluster::ClusterStore;
 use crate::engine::Retry;
 use crate::error::JournalError;
@@ -24,12 +24,16 @@ use crate::provider::{
     StoredKey, StoredLetter, StoredRecord, Write,
 };
 
-/// One of them listens.
-const NODE_CONNECTIONS: u32 = 4;
+/// For inboxes and replies. One more listens.
+const LETTER_CONNECTIONS: usize = 3;
 /// Of its own, so that no lease is lost because letters have all the others.
-const LEASE_CONNECTIONS: u32 = 1;
+const LEASE_CONNECTIONS: usize = 1;
 /// For the directory, and for histories and `verify` beside it.
-const READ_CONNECTIONS: u32 = 3;
+const READ_CONNECTIONS: usize = 2;
+
+/// How long a statement about leases may take. A lease is renewed when a third of it is over; what is left of
+/// the usual 15 s is enough to wait for so long, to connect again, and to renew.
+const LEASE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long opening is tried again after it failed: a server may be starting as well.
 const OPEN_RETRY: Duration = Duration::from_secs(5);
@@ -52,8 +56,10 @@ pub struct PostgresActorProvider {
     reader: Connections,
     /// For inboxes and replies. Of their own, so that they do not keep duroxide's dispatchers
     /// from theirs.
-    pub(super) nodes: Arc<Connections>,
+    pub(super) letters: Connections,
     pub(super) leases: Connections,
+    /// The provider's, for the options of the connection that listens.
+    pub(super) origin: PgPool,
 }
 
 impl std::fmt::Debug for PostgresActorProvider {
@@ -67,7 +73,8 @@ impl PostgresActorProvider {
     /// that may, such as one of `tokio::task::spawn_blocking`.
     ///
     /// # Errors
-    /// The database cannot be reached, the role may not create tables in the schema, or the
+    /// The database cannot be reached, or only through a pooler that shares servers among sessions
+    /// ([`JournalError::TransactionPooler`]); the role may not create tables in the schema, or the
     /// journal is of a newer version.
     pub fn open(
         provider: &PostgresProvider,
@@ -75,7 +82,10 @@ impl PostgresActorProvider {
     ) -> Result<Arc<Self>, JournalError> {
         let mut store = Self::new(provider, durability)?;
         let (schema, name) = (store.schema.clone(), store.store.clone());
-        store.patiently(|writer| prepare(writer, &schema, &name))?;
+        store.patiently(|writer| {
+            pooler::refuse(writer, &name)?;
+            prepare(writer, &schema, &name)
+        })?;
         Ok(Arc::new(store))
     }
 
@@ -87,7 +97,10 @@ impl PostgresActorProvider {
     pub fn open_to_read(provider: &PostgresProvider) -> Result<Option<Arc<Self>>, JournalError> {
         let mut store = Self::new(provider, Durability::PowerLoss)?;
         let (schema, name) = (store.schema.clone(), store.store.clone());
-        store.version = store.patiently(|writer| version(writer, &schema, &name))?;
+        store.version = store.patiently(|writer| {
+            pooler::refuse(writer, &name)?;
+            version(writer, &schema, &name)
+        })?;
         Ok((store.version > 0).then(|| Arc::new(store)))
     }
 
@@ -102,16 +115,18 @@ impl PostgresActorProvider {
         );
         let writer = Link::new(pool.clone(), durability)
             .map_err(|error| classify(&store, "connect", Error::Io(error)))?;
-        let connections = |name, most| Connections::new(pool.clone(), name, most, durability);
+        let connections =
+            |name, most, patience| Connections::new(pool.clone(), name, most, patience, durability);
         Ok(Self {
             version: sql::VERSION,
             schema: schema.to_owned(),
             append: sql::APPEND.replace("{schema}", schema),
             writer: Mutex::new(writer),
             group: Group::default(),
-            nodes: Arc::new(connections("journal node", NODE_CONNECTIONS)),
-            leases: connections("journal leases", LEASE_CONNECTIONS),
-            reader: connections("journal reader", READ_CONNECTIONS),
+            letters: connections("journal letters", LETTER_CONNECTIONS, PATIENCE),
+            leases: connections("journal leases", LEASE_CONNECTIONS, LEASE_PATIENCE),
+            reader: connections("journal reader", READ_CONNECTIONS, PATIENCE),
+            origin: pool,
             store,
         })
     }
@@ -141,41 +156,42 @@ impl PostgresActorProvider {
         statement.replace("{schema}", &self.schema)
     }
 
-    pub(super) fn fail(&self, operation: &'static str) -> impl Fn(Error) -> JournalError {
-        move |error| classify(&self.store, operation, error)
+    pub(super) fn fail(&self, operation: &'static str) -> impl Fn(Failure) -> JournalError {
+        move |failure| classify(&self.store, operation, failure)
     }
 
     /// One statement for a commit without a checkpoint: whether it was appended.
-    fn append(&self, append: &Append<&[u8]>) -> Result<bool, Error> {
+    fn append(&self, append: &Append<&[u8]>) -> Result<bool, Failure> {
         self.writer().run(async |connection| {
-            sqlx::query(&self.append)
+            let done = sqlx::query(&self.append)
                 .bind(i64::from(append.shard.0))
                 .bind(signed(append.epoch.0))
                 .bind(signed(append.position.0))
                 .bind(append.batch)
                 .execute(connection)
-                .await
-                .map(|done| done.rows_affected() > 0)
+                .await?;
+            Ok(done.rows_affected() > 0)
         })
     }
 
     /// One statement for commits of several shards: which were appended.
-    fn append_all(&self, appends: &[&Append<Vec<u8>>]) -> Result<Vec<bool>, Error> {
+    fn append_all(&self, appends: &[&Append<Vec<u8>>]) -> Result<Vec<bool>, Failure> {
         let statement = self.sql(sql::APPEND_ALL);
         let appended = self.writer().run(async |connection| {
-            sqlx::query_scalar::<_, i64>(&statement)
+            let appended = sqlx::query_scalar::<_, i64>(&statement)
                 .bind(appends.iter().map(|it| i64::from(it.shard.0)).collect::<Vec<_>>())
                 .bind(appends.iter().map(|it| signed(it.epoch.0)).collect::<Vec<_>>())
                 .bind(appends.iter().map(|it| signed(it.position.0)).collect::<Vec<_>>())
                 .bind(appends.iter().map(|it| it.batch.as_slice()).collect::<Vec<_>>())
                 .fetch_all(connection)
-                .await
+                .await?;
+            Ok(appended)
         })?;
         Ok(appends.iter().map(|it| appended.contains(&i64::from(it.shard.0))).collect())
     }
 
     /// One statement for everything: whether the shard is ours, and how many rows it appended.
-    fn save(&self, write: &Write<'_>, part: &CheckpointPart) -> Result<(bool, u64), Error> {
+    fn save(&self, write: &Write<'_>, part: &CheckpointPart) -> Result<(bool, u64), Failure> {
         let statement = self.sql(sql::SAVE_PART);
         let (records, letters) = (&part.records, &part.letters);
         let (removed, keys) = (&part.removed_letters, &part.keys);
@@ -266,8 +282,7 @@ impl ActorProvider for PostgresActorProvider {
     async fn read_head(&self, shard: ShardId) -> Result<Option<ShardHead>, JournalError> {
         let row = sqlx::query(&self.sql(sql::READ_HEAD))
             .bind(i64::from(shard.0))
-            .fetch_optional(&self.reader.now())
-            .answered(&self.reader)
+            .row_from(&self.reader)
             .await;
         let head = |row: PgRow| head(&row, Epoch(unsigned(&row, 4)?), Position(unsigned(&row, 5)?));
         row.and_then(|row| row.map(head).transpose()).map_err(self.fail("read a shard's head"))
@@ -276,8 +291,7 @@ impl ActorProvider for PostgresActorProvider {
     async fn owner(&self, shard: ShardId) -> Result<Option<Owner>, JournalError> {
         let row = sqlx::query(&self.sql(sql::OWNER))
             .bind(i64::from(shard.0))
-            .fetch_optional(&self.reader.now())
-            .answered(&self.reader)
+            .row_from(&self.reader)
             .await;
         let owner = |row: PgRow| {
             Ok(Owner {
@@ -289,7 +303,9 @@ impl ActorProvider for PostgresActorProvider {
         };
         match row {
             // A journal of an earlier version that is only read has no such table.
-            Err(Error::Database(error)) if error.code().is_some_and(|code| code == "42P01") => {
+            Err(Failure::Asked(Error::Database(error)))
+                if error.code().is_some_and(|code| code == "42P01") =>
+            {
                 Ok(None)
             }
             row => row
@@ -329,8 +345,7 @@ impl ActorProvider for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(from.0))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
-            .fetch_all(&self.reader.now())
-            .answered(&self.reader)
+            .rows_from(&self.reader)
             .await;
         let commit = |row: &PgRow| {
             Ok(StoredCommit { position: Position(unsigned(row, 0)?), bytes: row.try_get(1)? })
@@ -352,7 +367,7 @@ impl ActorProvider for PostgresActorProvider {
             ActorKey::Name(name) => query.bind(name.actor_type()).bind(name.id()),
             ActorKey::No(no) => query.bind(signed(no.0)),
         };
-        let row = query.fetch_optional(&self.reader.now()).answered(&self.reader).await;
+        let row = query.row_from(&self.reader).await;
         row.and_then(|row| row.as_ref().map(stored_record).transpose())
             .map_err(self.fail("load an actor"))
     }
@@ -376,8 +391,7 @@ impl ActorProvider for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(after.0))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.reader.now())
-            .answered(&self.reader)
+            .rows_from(&self.reader)
             .await;
         let listed = |row: &PgRow| {
             let (no, due_ms) = (ActorNo(unsigned(row, 0)?), optional(row, 3)?);
@@ -401,8 +415,7 @@ impl ActorProvider for PostgresActorProvider {
             .bind(signed(no.0))
             .bind(signed(after.0))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
-            .fetch_all(&self.reader.now())
-            .answered(&self.reader)
+            .rows_from(&self.reader)
             .await;
         let letter = |row: &PgRow| {
             let sequence = Sequence(unsigned(row, 0)?);
@@ -425,8 +438,7 @@ impl ActorProvider for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(no.0))
             .bind(ids.iter().map(|id| blob(*id)).collect::<Vec<_>>())
-            .fetch_all(&self.reader.now())
-            .answered(&self.reader)
+            .rows_from(&self.reader)
             .await;
         rows.and_then(|rows| rows.iter().map(|row| stored_key(no, row)).collect())
             .map_err(self.fail("load keys"))
@@ -447,8 +459,7 @@ impl ActorProvider for PostgresActorProvider {
             .bind(signed(no.0))
             .bind(after.map_or_else(Vec::new, blob))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.reader.now())
-            .answered(&self.reader)
+            .rows_from(&self.reader)
             .await;
         rows.and_then(|rows| rows.iter().map(|row| stored_key(no, row)).collect())
             .map_err(self.fail("list keys"))
@@ -464,7 +475,7 @@ fn fenced(write: &Write<'_>) -> JournalError {
     JournalError::Fenced { shard: write.shard, epoch: write.epoch, by: None }
 }
 
-fn head(row: &PgRow, epoch: Epoch, checkpoint: Position) -> Result<ShardHead, Error> {
+fn head(row: &PgRow, epoch: Epoch, checkpoint: Position) -> Result<ShardHead, Failure> {
     let tail = optional(row, 1)?.map_or(checkpoint, Position);
     Ok(ShardHead {
         epoch,
@@ -476,7 +487,7 @@ fn head(row: &PgRow, epoch: Epoch, checkpoint: Position) -> Result<ShardHead, Er
     })
 }
 
-fn stored_record(row: &PgRow) -> Result<StoredRecord, Error> {
+fn stored_record(row: &PgRow) -> Result<StoredRecord, Failure> {
     Ok(StoredRecord {
         no: ActorNo(unsigned(row, 0)?),
         actor: actor_id(row)?,
@@ -487,7 +498,7 @@ fn stored_record(row: &PgRow) -> Result<StoredRecord, Error> {
     })
 }
 
-fn stored_key(no: ActorNo, row: &PgRow) -> Result<StoredKey, Error> {
+fn stored_key(no: ActorNo, row: &PgRow) -> Result<StoredKey, Failure> {
     let id: [u8; 16] = row.try_get(0)?;
     let id = MessageId::from(u128::from_be_bytes(id));
     Ok(StoredKey { no, id, at_ms: unsigned(row, 1)?, bytes: row.try_get(2)? })
@@ -498,7 +509,7 @@ fn blob(id: MessageId) -> Vec<u8> {
     id.as_u128().to_be_bytes().to_vec()
 }
 
-pub(super) fn actor_id(row: &PgRow) -> Result<ActorId, Error> {
+pub(super) fn actor_id(row: &PgRow) -> Result<ActorId, Failure> {
     Ok(ActorId::new(row.try_get::<String, _>(1)?, row.try_get::<String, _>(2)?))
 }
 
@@ -507,10 +518,10 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-pub(super) fn unsigned(row: &PgRow, column: usize) -> Result<u64, Error> {
-    row.try_get::<i64, _>(column).map(i64::unsigned_abs)
+pub(super) fn unsigned(row: &PgRow, column: usize) -> Result<u64, Failure> {
+    Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
 }
 
-fn optional(row: &PgRow, column: usize) -> Result<Option<u64>, Error> {
+fn optional(row: &PgRow, column: usize) -> Result<Option<u64>, Failure> {
     Ok(row.try_get::<Option<i64>, _>(column)?.map(i64::unsigned_abs))
 }

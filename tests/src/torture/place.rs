@@ -1,10 +1,11 @@
 //! Where the tortured actors are: a store that nobody else uses.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::postgres::Schema;
+use crate::proxy::Proxy;
 
 /// Where programs keep their actors.
 #[derive(Debug, Clone)]
@@ -50,6 +51,17 @@ impl Place {
             }
             Self::Schema(_, schema) => schema.address(),
         })
+    }
+
+    /// Where it is for a process that the network is to swallow, and that network, if there is one.
+    pub(super) fn by_network(&self, process: u64) -> Result<(String, Option<Proxy>)> {
+        let address = self.address(process)?;
+        let Self::Schema(runtime, schema) = self else { return Ok((address, None)) };
+        let server = schema.server();
+        let proxy = runtime.block_on(Proxy::start(server.clone()))?;
+        let way = address.replace(&server, &proxy.address().to_string());
+        ensure!(way != address, "{address} does not name {server}");
+        Ok((way, Some(proxy)))
     }
 
     /// How large it is.

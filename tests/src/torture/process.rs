@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::wire::{Found, Order, Said};
+use crate::proxy::Proxy;
 
 /// What the actors have, and complaints.
 pub(super) type Shown = (BTreeMap<u32, Found>, Vec<String>);
@@ -48,10 +49,12 @@ pub(super) struct Process {
     child: Child,
     orders: Option<ChildStdin>,
     said: Receiver<String>,
+    /// Its way to the store, if that can be swallowed.
+    network: Option<Proxy>,
 }
 
 impl Process {
-    pub(super) fn start(command: &mut Command) -> Result<Self> {
+    pub(super) fn start(command: &mut Command, network: Option<Proxy>) -> Result<Self> {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("the process cannot be started")?;
         let stdout = child.stdout.take().context("it has no output")?;
@@ -67,7 +70,7 @@ impl Process {
                 }
             }
         });
-        Ok(Self { child, orders, said })
+        Ok(Self { child, orders, said, network })
     }
 
     /// A process that is dead or dies hears nothing, which it says by dying.
@@ -122,6 +125,23 @@ impl Process {
 
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+    }
+
+    /// Keeps it from the store until it is let [`go on`](Self::go_on): by the network, or by stopping it.
+    pub(super) fn hold(&self) -> Result<()> {
+        match &self.network {
+            Some(network) => network.black_hole(true),
+            None => self.signal(Signal::SIGSTOP)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn go_on(&self) -> Result<()> {
+        match &self.network {
+            Some(network) => network.black_hole(false),
+            None => self.signal(Signal::SIGCONT)?,
+        }
+        Ok(())
     }
 
     /// It was to die; anything else is a failure of its own.

@@ -67,6 +67,9 @@ pub enum Kill {
     /// It is stopped instead, so many answers after its start, and comes back when its successor has
     /// given as many.
     Pause(u64),
+    /// The network swallows what it says to the store and hears of it, instead; else as `Pause`. A process whose
+    /// store is a file is stopped.
+    Swallow(u64),
 }
 
 /// Where a process can die. Some programs do not come by all of them; their processes are then killed
@@ -144,6 +147,20 @@ impl Program {
             abort(&mut random, actors, &mut program.senders[sender]);
         }
         program
+    }
+
+    /// The same program on a network that swallows some processes, for a store that is reached by one.
+    #[must_use]
+    pub fn on_a_network(mut self) -> Self {
+        // With numbers of its own, so that nothing else depends on it.
+        let mut random = StdRng::seed_from_u64(self.seed.rotate_left(32));
+        for kill in &mut self.kills {
+            let often = if matches!(kill, Kill::Pause(_)) { 2 } else { 8 };
+            if random.random_ratio(1, often) {
+                *kill = Kill::Swallow(random.random_range(1..20));
+            }
+        }
+        self
     }
 
     /// How many processes its messages may take with them: a few more than attempts, because a receipt

@@ -62,7 +62,7 @@ pub fn soak(
 ) -> Result<(Verdict, Vec<Reading>)> {
     let place = Place::make(&setup.store)?;
     let address = place.address(1)?;
-    let start = || Process::start(&mut setup.command(&address, SHARDS, ACTIVE));
+    let start = || Process::start(&mut setup.command(&address, SHARDS, ACTIVE), None);
     let process = start()?;
     match process.next(setup.patience)? {
         Some(Said::Ready) => {}

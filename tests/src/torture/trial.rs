@@ -112,7 +112,7 @@ struct Trial<'t> {
     processes: u64,
     lanes: Vec<Lane>,
     record: Record,
-    /// A process that was paused, and after how many answers of its successor it comes back.
+    /// A process that was paused or swallowed, and after how many answers of its successor it comes back.
     ghost: Option<(Process, Option<u64>)>,
 }
 
@@ -192,11 +192,11 @@ impl Trial<'_> {
                     process.signal(Signal::SIGKILL)?;
                     return self.died(process);
                 }
-                Some(Kill::Pause(after)) if answers >= *after => {
+                Some(Kill::Pause(after) | Kill::Swallow(after)) if answers >= *after => {
                     if let Some((ghost, _)) = self.ghost.take() {
                         self.bury(ghost)?;
                     }
-                    process.signal(Signal::SIGSTOP)?;
+                    process.hold()?;
                     self.ghost = Some((process, Some(*after)));
                     return Ok(End::Dead(Death::Killed));
                 }
@@ -229,7 +229,10 @@ impl Trial<'_> {
     fn start(&mut self, kill: Option<&Kill>, narrow: bool) -> Result<Process> {
         let Program { shards, active, attempts, window, .. } = self.program;
         self.processes += 1;
-        let store = self.place.address(self.processes)?;
+        let (store, network) = match kill {
+            Some(Kill::Swallow(_)) => self.place.by_network(self.processes)?,
+            _ => (self.place.address(self.processes)?, None),
+        };
         let mut command = self.setup.command(&store, *shards, *active);
         command.arg(format!("--lease-ms={LEASE_MS}"));
         command.arg(format!("--checkpoint-bytes={CHECKPOINT_BYTES}"));
@@ -240,7 +243,7 @@ impl Trial<'_> {
         if let Some(Kill::At(point, hits)) = kill {
             command.env("CRASH_POINT", point).env("CRASH_HITS", hits.to_string());
         }
-        Process::start(&mut command)
+        Process::start(&mut command, network)
     }
 
     /// Hears what it said before it died.
@@ -267,7 +270,7 @@ impl Trial<'_> {
     fn haunt(&mut self, answers: u64) -> Result<()> {
         let Some((ghost, wake)) = &mut self.ghost else { return Ok(()) };
         if wake.is_some_and(|wake| answers >= wake) {
-            ghost.signal(Signal::SIGCONT)?;
+            ghost.go_on()?;
             *wake = None;
         }
         let mut answers = Vec::new();

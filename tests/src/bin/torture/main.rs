@@ -123,7 +123,12 @@ fn torture(options: &Options) -> Result<ExitCode> {
             None => {
                 let most = left(options, &total, programs).min(KILLS_PER_PROGRAM);
                 let kills = seeds.random_range(1..=most);
-                Program::random(seeds.random_range(0..1 << 53), usize::try_from(kills)?)
+                let program =
+                    Program::random(seeds.random_range(0..1 << 53), usize::try_from(kills)?);
+                match options.store {
+                    StoreKind::Sqlite => program,
+                    StoreKind::Postgres => program.on_a_network(),
+                }
             }
         };
         let setup = setup(options, programs)?;

@@ -198,9 +198,9 @@ fn answer_of(error: SendError) -> Answer {
     match error {
         SendError::IdReused { .. } => Answer::Reused,
         SendError::DeadLetter { .. } => Answer::Dead,
-        SendError::NotAccepted { .. } | SendError::InboxFull { .. } => {
-            Answer::Refused(error.to_string())
-        }
+        SendError::NotAccepted { .. }
+        | SendError::InboxFull { .. }
+        | SendError::Unreachable { .. } => Answer::Refused(error.to_string()),
         SendError::OutcomeUnknown { .. } => Answer::Unknown(error.to_string()),
         other => Answer::Wrong(other.to_string()),
     }
