@@ -25,6 +25,8 @@ const PARCEL_BYTES: usize = 48 << 10;
 const LOOK: Duration = Duration::from_millis(20);
 /// And at most.
 const LOOK_AT_MOST: Duration = Duration::from_secs(30);
+/// When it is said that nobody is there who could read it.
+const LONG: Duration = Duration::from_secs(5);
 /// When a parcel is put into the queue again that is not seen there, at first. It takes twice as long each time: if no
 /// runtime is there, the queue would fill with them.
 const UNSEEN: Duration = Duration::from_secs(5);
@@ -115,7 +117,7 @@ impl Notes {
                 }
                 return;
             };
-            has_mail = match self.look(&cluster, pause == LOOK_AT_MOST).await {
+            has_mail = match self.look(&cluster, pause >= LONG).await {
                 Ok(has_mail) => has_mail,
                 Err(error) => {
                     let instance = &self.instance;
@@ -143,12 +145,7 @@ impl Notes {
         let execution = Execution::of(&history);
         let deleted = self.of_the_deleted(execution);
         let unread = self.clear(cluster, &values, &deleted).await?;
-        let left: usize = values
-            .iter()
-            .filter(|(key, _)| key.starts_with("actors:mail/"))
-            .map(|(_, value)| Cursor::decode(value).left())
-            .sum();
-        if unread.is_empty() && left == 0 {
+        if unread.is_empty() && left_of(&values) == 0 {
             return Ok(false);
         }
         let Some(execution) = execution else {
@@ -167,7 +164,7 @@ impl Notes {
         };
         match self.host.client.get_orchestration_status(&self.instance).await? {
             OrchestrationStatus::Completed { .. } | OrchestrationStatus::Failed { .. } => {
-                return self.ended(cluster, unread, left).await;
+                return self.ended(cluster).await;
             }
             OrchestrationStatus::NotFound => {}
             OrchestrationStatus::Running { .. } => {
@@ -279,14 +276,16 @@ impl Notes {
         Ok(())
     }
 
-    /// Nobody reads it. `left` were taken and not handed out.
-    async fn ended(
-        &self,
-        cluster: &Cluster,
-        unread: Unread,
-        left: usize,
-    ) -> Result<bool, BoxError> {
+    /// Nobody reads it.
+    async fn ended(&self, cluster: &Cluster) -> Result<bool, BoxError> {
         let instance = &self.instance;
+        // It may have read something since it was looked at.
+        let values = self.host.client.get_kv_all_values(instance).await?;
+        let unread = self.clear(cluster, &values, &[]).await?;
+        let left = left_of(&values);
+        if unread.is_empty() && left == 0 {
+            return Ok(false);
+        }
         if self.begin.is_some() {
             tracing::error!(
                 instance,
@@ -307,6 +306,12 @@ impl Notes {
         cluster.settle(&self.address, letters).await?;
         Ok(false)
     }
+}
+
+/// How many events an instance with these values has taken and not handed out.
+fn left_of(values: &HashMap<String, String>) -> usize {
+    let cursors = values.iter().filter(|(key, _)| key.starts_with("actors:mail/"));
+    cursors.map(|(_, value)| Cursor::decode(value).left()).sum()
 }
 
 /// As much as goes into one parcel: one entry at least, however large.
