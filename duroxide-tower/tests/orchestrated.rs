@@ -195,6 +195,26 @@ async fn callers_at_once_are_handled_once_each_and_all_get_their_own_reply() {
     world.end().await;
 }
 
+/// With whoever asks it in the meantime.
+#[tokio::test]
+async fn an_actor_that_is_deleted_begins_again_and_answers_everybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    let sum = world.sum("d");
+    for _ in 0..3 {
+        let asks = try_join_all((0..8).map(|_| sum.ask(Command::Add(1))));
+        let deleting = async {
+            // duroxide's own statement does not wait for the others.
+            while world.client.delete_instance("actor/sum%2Fof/d", true).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let (answers, ()) = futures::future::join(asks, deleting).await;
+        assert!(answers.unwrap().iter().all(Result::is_ok));
+    }
+    world.end().await;
+}
+
 #[tokio::test]
 async fn an_actor_may_have_any_name() {
     let folder = tempfile::tempdir().unwrap();

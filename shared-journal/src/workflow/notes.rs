@@ -53,6 +53,7 @@ struct Sent {
     patience: Duration,
     /// It was seen in the history of that execution.
     seen: bool,
+    /// Of what was told.
     marks: Vec<Mark>,
 }
 
@@ -140,8 +141,9 @@ impl Notes {
     async fn look(&mut self, cluster: &Cluster, for_long: bool) -> Result<bool, BoxError> {
         let calls = self.host.calls.clone();
         let _call = calls.acquire().await;
-        let values = self.host.client.get_kv_all_values(&self.instance).await?;
+        // In this order: a parcel that is in the history and was taken since is known as taken.
         let history = self.host.provider.read(&self.instance).await?;
+        let values = self.host.client.get_kv_all_values(&self.instance).await?;
         let execution = Execution::of(&history);
         let deleted = self.of_the_deleted(execution);
         let unread = self.clear(cluster, &values, &deleted).await?;
@@ -265,7 +267,9 @@ impl Notes {
             return Ok(());
         }
         let entries = first_parcel(entries);
-        let marks = entries.iter().filter_map(|entry| entry.mark.clone()).collect();
+        // Who waits for a reply gets one, from whoever has the name.
+        let told = entries.iter().filter(|entry| entry.reply_to.is_none());
+        let marks = told.filter_map(|entry| entry.mark.clone()).collect();
         let id = MessageId::random().to_string();
         let parcel = serde_json::to_string(&Parcel { id: id.clone(), entries })?;
         self.host.client.enqueue_event(self.instance.as_str(), queue, parcel).await?;

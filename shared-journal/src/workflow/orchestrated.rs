@@ -38,6 +38,8 @@ const MAILBOX: &str = "mailbox";
 const MESSAGES: usize = 10;
 /// Executions that stay, at most.
 const EXECUTIONS: u64 = 16;
+/// How often it is tried to remove the others, at a time.
+const PRUNE_TRIES: u32 = 100;
 /// Outcomes that an actor remembers.
 const WINDOW: usize = 100;
 /// Keys under which earlier versions left replies.
@@ -216,9 +218,20 @@ pub async fn run_orchestrated(ctx: OrchestrationContext, input: String) -> Resul
 
 /// Removes all executions but the last.
 pub(super) async fn prune(ctx: ActivityContext) -> Result<String, String> {
-    let options = PruneOptions { keep_last: Some(1), ..PruneOptions::default() };
-    let pruned = ctx.get_client().prune_executions(ctx.instance_id(), options).await;
-    pruned.map(|pruned| pruned.executions_deleted.to_string()).map_err(text)
+    let client = ctx.get_client();
+    let mut tries = 0;
+    loop {
+        let options = PruneOptions { keep_last: Some(1), ..PruneOptions::default() };
+        match client.prune_executions(ctx.instance_id(), options).await {
+            Ok(pruned) => return Ok(pruned.executions_deleted.to_string()),
+            // On SQLite others write.
+            Err(error) if error.is_retryable() && tries < PRUNE_TRIES => {
+                tries += 1;
+                tokio::time::sleep(FULL.0).await;
+            }
+            Err(error) => return Err(text(error)),
+        }
+    }
 }
 
 /// Has a message answered, again while the store is away.
