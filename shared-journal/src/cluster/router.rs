@@ -194,14 +194,20 @@ impl Router {
     }
 
     async fn send(&mut self, mut batch: Vec<Outgoing>) {
-        let is_posted = |outgoing: &Outgoing| {
+        let without_receipts = |outgoing: &Outgoing| {
             let host = self.shared.hosts.get(outgoing.actor.actor_type());
-            matches!(outgoing.wanted, Wanted::Posts(_))
-                || host.is_some_and(|host| !host.has_receipts())
+            host.is_some_and(|host| !host.has_receipts())
         };
-        let inbox_only: Vec<_> = batch.extract_if(.., |it| is_posted(it)).collect();
+        let inbox_only: Vec<_> = batch.extract_if(.., |it| without_receipts(it)).collect();
         if !inbox_only.is_empty() {
             self.post(inbox_only).await;
+        }
+        let is_posted = |outgoing: &Outgoing| matches!(outgoing.wanted, Wanted::Posts(_));
+        let posts: Vec<_> = batch.extract_if(.., |it| is_posted(it)).collect();
+        if !posts.is_empty() {
+            // What is sent from here later does not overtake them.
+            let posted = self.post(posts).await;
+            self.posted = self.posted.max(posted);
         }
         if batch.is_empty() {
             return;
@@ -319,6 +325,10 @@ impl Router {
                 return last;
             }
         };
+        if let Some(tenure) = self.shared.tenure(self.shard) {
+            // Not every store tells it.
+            tenure.wake.notify_one();
+        }
         let mut numbers = numbers.into_iter();
         for (outgoing, reply) in posted {
             // The store refuses the last ones, if any.
