@@ -257,6 +257,7 @@ async fn a_burst_of_messages_is_handled_once_each_though_everything_is_stopped_o
     assert!(count > burst);
     let executions = world.client.list_executions("actor/sum%2Fof/busy").await.unwrap();
     assert!(executions.iter().max().unwrap() > &(burst / 10));
-    assert!(executions.len() <= 16, "{executions:?}");
+    // Sixteen, and the one that runs.
+    assert!(executions.len() <= 17, "{executions:?}");
     world.end().await;
 }

@@ -36,7 +36,7 @@ use crate::record::OutgoingMessage;
 const MAILBOX: &str = "mailbox";
 /// Messages an execution: its history stays short.
 const MESSAGES: usize = 10;
-/// Executions that stay, at most.
+/// Executions that stay beside the one that runs, at most.
 const EXECUTIONS: u64 = 16;
 /// How often it is tried to remove the others, at a time.
 const PRUNE_TRIES: u32 = 100;
