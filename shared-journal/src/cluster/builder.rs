@@ -91,9 +91,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// How long a shard that goes to another node waits for handlers that are at work, before they are cut off. Their
-    /// messages are handled again by the next owner. Default
-    /// 500 ms.
+    /// How long a shard that goes to another node waits for handlers that are at work, before they are cut off.
+    /// Their messages are handled again by the next owner. Default 500 ms.
     ///
     /// Allowed: 0 to 1 hour.
     #[must_use]

@@ -31,6 +31,11 @@ const LEAVING: Duration = Duration::from_secs(30);
 
 pub(super) type Hosts = FxHashMap<&'static str, Arc<dyn Host>>;
 
+/// The host of those who are on no node and wait for replies.
+pub(super) fn host_of(hosts: &Hosts, reply_to: &str) -> Option<Arc<dyn Host>> {
+    hosts.get(reply_to.split_once('/')?.0).cloned()
+}
+
 pub(super) struct Lanes {
     journal: EventJournal,
     hosts: Arc<Hosts>,
@@ -70,9 +75,9 @@ impl Lanes {
         self.send(actor, None);
     }
 
-    /// The host of those who are on no node and wait for replies.
+    /// As [`host_of`], for replies from here.
     pub(super) fn host_of(&self, reply_to: &str) -> Option<Arc<dyn Host>> {
-        self.hosts.get(reply_to.split_once('/')?.0).cloned()
+        host_of(&self.hosts, reply_to)
     }
 
     /// Lets all actors go. They handle what was delivered.

@@ -16,7 +16,7 @@ pub(crate) struct Mail {
     pub(crate) number: u64,
     pub(crate) id: MessageId,
     pub(crate) payload: Payload<'static>,
-    /// Who waits for the reply, and what he knows it by.
+    /// Who waits for the reply, and what it is known by there.
     pub(crate) reply_to: Option<(String, u64)>,
 }
 
@@ -45,7 +45,7 @@ pub struct WaitingLetter {
 impl Cluster {
     /// The letters that wait in an actor's inbox, in their order, beginning after the number `after`: about a MiB
     /// of them. Among them are those that the actor has refused, which are delivered again every 5 s. It needs
-    /// no program that knows the actor, and no host.
+    /// no program that knows the actor, and no host. One that is corrupt is in the log only, with its number.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -55,13 +55,11 @@ impl Cluster {
         after: u64,
     ) -> Result<Vec<WaitingLetter>, JournalError> {
         const PAGE: usize = 1 << 20;
-        let shard = self.shard_of(actor);
-        let letters = self.store().letters_to(shard, actor, after, PAGE).await?;
-        let opened = letters.into_iter().filter_map(|(number, bytes)| {
-            let Letter { key, kind, payload, reply_to, .. } = Letter::decode(&bytes).ok()?;
-            Some(WaitingLetter { number, key, kind, payload, is_asked: reply_to.is_some() })
+        let letters = self.opened(actor, after, PAGE).await?.into_iter().map(|(number, letter)| {
+            let Letter { key, kind, payload, reply_to, .. } = letter;
+            WaitingLetter { number, key, kind, payload, is_asked: reply_to.is_some() }
         });
-        Ok(opened.collect())
+        Ok(letters.collect())
     }
 
     /// Removes a letter from an actor's inbox; who asks gets
@@ -123,14 +121,26 @@ impl Cluster {
         after: u64,
         max_bytes: usize,
     ) -> Result<Vec<Mail>, JournalError> {
+        let letters = self.opened(receiver, after, max_bytes).await?.into_iter();
+        let mail = letters.map(|(number, Letter { key, payload, reply_to, correlation, .. })| {
+            let id = key.id().unwrap_or(MessageId::nil());
+            let reply_to = reply_to.map(|client| (client, correlation));
+            Mail { number, id, payload, reply_to }
+        });
+        Ok(mail.collect())
+    }
+
+    /// The letters to one receiver that can be read.
+    async fn opened(
+        &self,
+        receiver: &ActorId,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Letter)>, JournalError> {
         let shard = self.shard_of(receiver);
         let letters = self.store().letters_to(shard, receiver, after, max_bytes).await?;
         let opened = letters.into_iter().filter_map(|(number, bytes)| match Letter::decode(&bytes) {
-            Ok(Letter { key, payload, reply_to, correlation, .. }) => {
-                let id = key.id().unwrap_or(MessageId::nil());
-                let reply_to = reply_to.map(|client| (client, correlation));
-                Some(Mail { number, id, payload, reply_to })
-            }
+            Ok(letter) => Some((number, letter)),
             Err(error) => {
                 tracing::error!(%receiver, %shard, number, error = error_text(&error), "a letter is corrupt and stays");
                 None

@@ -65,11 +65,7 @@ impl Manager {
     pub(super) async fn run(mut self, mut leaving: watch::Receiver<bool>) {
         while !*leaving.borrow() {
             if let Err(error) = self.tick().await {
-                tracing::warn!(
-                    node = self.shared.node,
-                    error = error_text(&error),
-                    "the leases cannot be kept"
-                );
+                self.not_kept(&error);
             }
             self.tidy_up().await;
             tokio::select! {
@@ -105,11 +101,7 @@ impl Manager {
         let shared = self.shared.clone();
         let (store, node, lease) = (&shared.store, shared.node.as_str(), shared.options.lease);
         if self.renewed.elapsed() >= lease / 3 {
-            // Also what is on its way out: until it is released nobody else may try.
-            let shards: Vec<_> = self.busy().collect();
-            if !shards.is_empty() {
-                store.renew(&shards, node, lease).await?;
-            }
+            self.renew().await?;
             self.renewed = Instant::now();
         }
         let leases = store.leases().await?;
@@ -138,13 +130,20 @@ impl Manager {
         Ok(())
     }
 
-    /// While handlers are waited for.
-    async fn renew(&self) {
+    /// Also what is on its way out: until it is released nobody else may try.
+    async fn renew(&self) -> Result<(), JournalError> {
         let Shared { store, node, options, .. } = &*self.shared;
         let shards: Vec<_> = self.busy().collect();
-        if let Err(error) = store.renew(&shards, node, options.lease).await {
-            tracing::warn!(node, error = error_text(&error), "the leases cannot be kept");
+        if shards.is_empty() {
+            return Ok(());
         }
+        store.renew(&shards, node, options.lease).await
+    }
+
+    /// It is tried again.
+    fn not_kept(&self, error: &JournalError) {
+        let node = &self.shared.node;
+        tracing::warn!(node, error = error_text(error), "the leases cannot be kept");
     }
 
     fn busy(&self) -> impl Iterator<Item = ShardId> {
@@ -275,7 +274,11 @@ impl Manager {
                 Some(ended) = self.ending.join_next() => {
                     self.ending_shards.retain(|it| ended.as_ref().ok() != Some(it));
                 }
-                () = tokio::time::sleep(self.shared.options.lease / 3) => self.renew().await,
+                () = tokio::time::sleep(self.shared.options.lease / 3) => {
+                    if let Err(error) = self.renew().await {
+                        self.not_kept(&error);
+                    }
+                }
             }
         }
         tracing::info!(node = self.shared.node, "left");

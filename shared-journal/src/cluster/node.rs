@@ -1,7 +1,6 @@
 //! A node: what it shares, and its door.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -11,22 +10,20 @@ use tokio::task::JoinHandle;
 use super::builder::ClusterBuilder;
 use super::error::SendError;
 use super::host::Delivered;
-use super::lanes::Hosts;
+use super::lanes::{Hosts, host_of};
 use super::letter::Letter;
 use super::manager::Manager;
 use super::news::{News, listen};
 use super::replies::Replies;
 use super::router::{Arrived, Outgoing, Router, Wanted};
 use super::store::{ClusterStore, Founding};
-use super::tenure::Tenure;
+use super::tenure::{Tenure, bring};
 use super::waits::Waits;
 use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
 use crate::id::{ActorId, MessageId, MessageKey, ShardId};
 use crate::journal::EventJournal;
 
-/// Before it is looked again whether somebody waits for a reply.
-const REPLY_AGAIN: Duration = Duration::from_millis(50);
 /// Messages to one shard that wait to be sent on.
 const OUTGOING: usize = 1024;
 
@@ -280,12 +277,8 @@ impl Cluster {
 
     /// Whether a reply is for one that is on no node; then it has it, or is told later.
     pub(super) async fn reply_outside(&self, to: &str, outcome: &Delivered) -> bool {
-        let Some((host, _)) = to.split_once('/') else { return false };
-        let Some(host) = self.inner.shared.hosts.get(host).cloned() else { return false };
-        while !host.reply(to, outcome).await {
-            tokio::time::sleep(REPLY_AGAIN).await;
-        }
-        true
+        let Some(host) = host_of(&self.inner.shared.hosts, to) else { return false };
+        bring(&*host, to, outcome).await.is_some()
     }
 
     pub(super) fn store(&self) -> &dyn ClusterStore {

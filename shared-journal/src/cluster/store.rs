@@ -98,8 +98,8 @@ pub trait ClusterStore: ActorProvider {
         max_bytes: usize,
     ) -> Result<Vec<(u64, StoredLetter)>, JournalError>;
 
-    /// Reads the letters to one actor, in the order of their numbers, beginning after `after`, until at least `max_bytes` are read or
-    /// there are no more.
+    /// Reads the letters to one actor, in the order of their numbers, beginning after `after`, until at least
+    /// `max_bytes` are read or there are no more.
     ///
     /// # Errors
     /// The store cannot be read.

@@ -307,7 +307,7 @@ impl Tenure {
 }
 
 /// Brings an outcome to one that is on no node. None: it is not known, and the letter stays.
-async fn bring(host: &dyn Host, to: &str, outcome: &Delivered) -> Option<()> {
+pub(super) async fn bring(host: &dyn Host, to: &str, outcome: &Delivered) -> Option<()> {
     if let Delivered::Kept | Delivered::Lost(_) = outcome {
         return None;
     }

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::entry::{Mark, opened};
 use super::instance_address;
-use crate::cluster::{Cluster, Delivered, Settled};
+use crate::cluster::{Cluster, Delivered, Mail, Settled};
 use crate::codec::{Codec, Payload};
+use crate::error::JournalError;
 use crate::mailbox::error_text;
 
 /// What became of a message.
@@ -44,15 +45,14 @@ pub(super) async fn run(
         Outcome::Failed { attempts, error } => Delivered::Failed { attempts, error: error.into() },
     };
     let address = instance_address(ctx.instance_id());
-    let text = |error: crate::JournalError| {
+    let text = |error: JournalError| {
         let instance = ctx.instance_id();
         tracing::warn!(instance, error = error_text(&error), "an answer cannot be given");
         error_text(&error)
     };
     let mail = cluster.mail(&address, mark.0.saturating_sub(1), 1).await.map_err(text)?;
-    let waits = |mail: &crate::cluster::Mail| {
-        opened(mail).is_some_and(|(_, entry)| entry.mark.as_ref() == Some(&mark))
-    };
+    let waits =
+        |mail: &Mail| opened(mail).is_some_and(|(_, entry)| entry.mark.as_ref() == Some(&mark));
     if let Some(mail) = mail.into_iter().find(waits) {
         let reply = mail.reply_to.map(|(client, number)| (client, number, mail.id, delivered));
         let settled = Settled { number: mail.number, reply };

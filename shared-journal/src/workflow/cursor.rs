@@ -1,5 +1,6 @@
 //! How far an instance has read its mail: in its key-value store, which goes from execution to execution.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use duroxide::OrchestrationContext;
@@ -11,42 +12,69 @@ use crate::id::MessageId;
 /// Before something is done again for an orchestration that failed.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
-/// Mail, as it lies in a queue of duroxide: one parcel at a time.
+/// Mail, as it lies in a queue of duroxide: one batch at a time.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Parcel {
+pub(super) struct Batch {
     #[serde(rename = "actors:mail")]
     pub(super) id: String,
     pub(super) entries: Vec<Entry>,
 }
 
-/// What is looked at of parcels in a history.
+/// What is looked at of batches in a history.
 #[derive(Debug, Deserialize)]
-pub(super) struct ParcelId {
+pub(super) struct BatchId {
     #[serde(rename = "actors:mail")]
     pub(super) id: String,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Cursor {
-    /// The last parcel that was taken from the queue.
+    /// The last batch that was taken from the queue.
     pub(super) taken: String,
     /// What of it was handed out.
     pub(super) read: Vec<Mark>,
     /// How many of it are kept, and how many of those were handed out.
     kept: usize,
     at: usize,
-    /// Whoever sends the parcels knows that it is read.
+    /// Whoever sends the batches knows that it is read.
     pub(super) rung: bool,
 }
 
+/// Before the hash of a queue in the key of its cursor.
+const MAIL: &str = "actors:mail/";
+
 /// The keys of a queue's cursor, and of what was taken and not handed out.
-pub(super) fn keys(queue: &str) -> (String, String) {
+fn keys(queue: &str) -> (String, String) {
     let hash = MessageId::from_key(queue).as_u128() >> 64;
-    (format!("actors:mail/{hash:016x}"), format!("actors:batch/{hash:016x}"))
+    (format!("{MAIL}{hash:016x}"), format!("actors:batch/{hash:016x}"))
+}
+
+/// Those of all queues of an instance, as its lane sees them.
+pub(super) struct Cursors {
+    by_key: BTreeMap<String, Cursor>,
+    none: Cursor,
+}
+
+impl Cursors {
+    /// In these values of the instance.
+    pub(super) fn of_values(values: HashMap<String, String>) -> Self {
+        let cursors = values.into_iter().filter(|(key, _)| key.starts_with(MAIL));
+        let by_key = cursors.map(|(key, value)| (key, Cursor::decode(&value))).collect();
+        Self { by_key, none: Cursor::default() }
+    }
+
+    pub(super) fn of(&self, queue: &str) -> &Cursor {
+        self.by_key.get(&keys(queue).0).unwrap_or(&self.none)
+    }
+
+    /// How many events were taken and are not handed out.
+    pub(super) fn left(&self) -> usize {
+        self.by_key.values().map(Cursor::left).sum()
+    }
 }
 
 impl Cursor {
-    pub(super) fn decode(value: &str) -> Self {
+    fn decode(value: &str) -> Self {
         serde_json::from_str(value).unwrap_or_default()
     }
 
@@ -78,12 +106,12 @@ impl Cursor {
         Some(entry)
     }
 
-    /// A parcel was taken from the queue. Its first entry is handed out.
-    pub(super) fn take(ctx: &OrchestrationContext, queue: &str, parcel: Parcel) -> Option<Entry> {
-        let mut entries = parcel.entries.into_iter();
+    /// A batch was taken from the queue. Its first entry is handed out.
+    pub(super) fn take(ctx: &OrchestrationContext, queue: &str, batch: Batch) -> Option<Entry> {
+        let mut entries = batch.entries.into_iter();
         let first = entries.next();
         let rest: Vec<_> = entries.collect();
-        let mut cursor = Self { taken: parcel.id, kept: rest.len(), ..Self::default() };
+        let mut cursor = Self { taken: batch.id, kept: rest.len(), ..Self::default() };
         if let Some(first) = &first {
             cursor.hand_out(first);
         }

@@ -6,7 +6,7 @@ use duroxide::{Either2, OrchestrationContext};
 use serde::{Deserialize, Serialize};
 
 use super::RING;
-use super::cursor::{Cursor, Parcel};
+use super::cursor::{Batch, Cursor};
 use super::entry::Entry;
 use crate::id::MessageId;
 
@@ -54,7 +54,7 @@ fn place(queue: &str, from: &str) -> (String, String) {
 /// An event is handed out once, however often it was raised on the way, in the order in which each actor raised
 /// them. Events wait in the cluster's inbox, so any number of them may, for any time
 /// ([`inbox_letters`](crate::cluster::ClusterBuilder::inbox_letters) of them there, and the others with their
-/// senders). An orchestration that reads the queue with duroxide's `dequeue_event` instead sees parcels of ours.
+/// senders). An orchestration that reads the queue with duroxide's `dequeue_event` instead sees batches of ours.
 ///
 /// What was read is kept under the keys `actors:read/…`, `actors:mail/…` and `actors:batch/…` of the instance's
 /// key-value store: do not clear them. They remember 2,000 senders, the latest.
@@ -71,8 +71,8 @@ pub(super) async fn next_entry(ctx: &OrchestrationContext, queue: &str) -> Entry
             Some(entry) => entry,
             None => {
                 let Some(data) = dequeue(ctx, queue).await else { continue };
-                if let Ok(parcel) = serde_json::from_str::<Parcel>(&data) {
-                    let Some(entry) = Cursor::take(ctx, queue, parcel) else { continue };
+                if let Ok(batch) = serde_json::from_str::<Batch>(&data) {
+                    let Some(entry) = Cursor::take(ctx, queue, batch) else { continue };
                     entry
                 } else {
                     let event = serde_json::from_str::<Event>(&data);
@@ -86,9 +86,9 @@ pub(super) async fn next_entry(ctx: &OrchestrationContext, queue: &str) -> Entry
     }
 }
 
-/// What is next in the queue. None: only the lane was told meanwhile that the last parcel is read.
+/// What is next in the queue. None: only the lane was told meanwhile that the last batch is read.
 ///
-/// The parcels come through the queue so that nothing is lost when this is dropped, however soon; telling the lane
+/// The batches come through the queue so that nothing is lost when this is dropped, however soon; telling the lane
 /// is an activity, which is scheduled again then. Without it the lane looks by itself after a while.
 async fn dequeue(ctx: &OrchestrationContext, queue: &str) -> Option<String> {
     let cursor = Cursor::of(ctx, queue);

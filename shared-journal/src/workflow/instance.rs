@@ -10,7 +10,7 @@ use fail::fail_point;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::notes::{News, Notes};
+use super::batches::{Batches, News};
 use super::started::Started;
 use super::timer::TIMER;
 use super::{INSTANCES, Request, replying};
@@ -105,8 +105,8 @@ impl Host for WorkflowHost {
         id: &str,
     ) -> Result<Box<dyn Hosted>, Arc<JournalError>> {
         let (news, received) = unbounded_channel();
-        let notes = Notes::new(self.clone(), journal.clone(), id);
-        tokio::spawn(notes.run(received));
+        let batches = Batches::new(self.clone(), journal.clone(), id);
+        tokio::spawn(batches.run(received));
         let (host, journal, name) = (self.clone(), journal.clone(), id.to_owned());
         Ok(Box::new(Instance { host, journal, name, news }))
     }

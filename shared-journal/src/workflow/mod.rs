@@ -31,12 +31,12 @@
 
 mod answering;
 mod asking;
+mod batches;
 mod cursor;
 mod entry;
 mod events;
 mod instance;
 mod message;
-mod notes;
 mod orchestrated;
 mod posting;
 mod replying;

@@ -13,11 +13,10 @@ use crate::mailbox::error_text;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The instances that were started not long ago.
-#[derive(Clone)]
 pub(super) struct Started(UnboundedSender<(Instant, String)>);
 
 impl Started {
-    /// To be made in a tokio runtime. Ends with its last clone.
+    /// To be made in a tokio runtime. The watch ends with it.
     pub(super) fn watched(provider: Arc<dyn Provider>) -> Self {
         let (started, received) = unbounded_channel();
         tokio::spawn(watch(provider, received));
@@ -25,7 +24,7 @@ impl Started {
     }
 
     pub(super) fn add(&self, instance: &str) {
-        // The watch lives as long as this.
+        // The watch is there as long as this.
         let _ = self.0.send((Instant::now(), instance.to_owned()));
     }
 }

@@ -1,12 +1,12 @@
-//! Puts an instance's mail into its queue, a parcel at a time, and clears away what it has read, or never will.
+//! Puts an instance's mail into its queue, a batch at a time, and clears away what it has read, or never will.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use duroxide::{Event, EventKind, OrchestrationStatus};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::cursor::{Cursor, Parcel, ParcelId, keys};
+use super::cursor::{Batch, BatchId, Cursor, Cursors};
 use super::entry::{Entry, Mark, opened};
 use super::instance::WorkflowHost;
 use super::instance_address;
@@ -18,16 +18,16 @@ use crate::mailbox::error_text;
 
 /// Read from the inbox at a time.
 const PAGE: usize = 1 << 20;
-/// Of a parcel. What of it is not handed out at once is kept in the instance's key-value store, which takes 64 KiB.
-const PARCEL: usize = 16;
-const PARCEL_BYTES: usize = 48 << 10;
+/// Of a batch. What of it is not handed out at once is kept in the instance's key-value store, which takes 64 KiB.
+const BATCH: usize = 16;
+const BATCH_BYTES: usize = 48 << 10;
 /// How often an instance is looked at that has mail, at first.
 const LOOK: Duration = Duration::from_millis(20);
 /// And at most.
 const LOOK_AT_MOST: Duration = Duration::from_secs(30);
 /// When it is said that nobody is there who could read it.
 const LONG: Duration = Duration::from_secs(5);
-/// When a parcel is put into the queue again that is not seen there, at first. It takes twice as long each time: if no
+/// When a batch is put into the queue again that is not seen there, at first. It takes twice as long each time: if no
 /// runtime is there, the queue would fill with them.
 const UNSEEN: Duration = Duration::from_secs(5);
 
@@ -35,17 +35,17 @@ const UNSEEN: Duration = Duration::from_secs(5);
 pub(super) struct News(pub(super) Option<(String, String)>);
 
 /// The mail of one instance.
-pub(super) struct Notes {
+pub(super) struct Batches {
     host: WorkflowHost,
     journal: EventJournal,
     instance: String,
     address: ActorId,
     begin: Option<(String, String)>,
-    /// The last parcel, by queue.
+    /// The last batch, by queue.
     sent: BTreeMap<String, Sent>,
 }
 
-/// A parcel that was put into the queue.
+/// A batch that was put into the queue.
 struct Sent {
     id: String,
     to: Execution,
@@ -76,7 +76,7 @@ impl Execution {
 /// The mail that an instance has not taken, by queue.
 type Unread = BTreeMap<String, Vec<Entry>>;
 
-impl Notes {
+impl Batches {
     pub(super) fn new(host: WorkflowHost, journal: EventJournal, instance: &str) -> Self {
         Self {
             host,
@@ -141,13 +141,13 @@ impl Notes {
     async fn look(&mut self, cluster: &Cluster, for_long: bool) -> Result<bool, BoxError> {
         let calls = self.host.calls.clone();
         let _call = calls.acquire().await;
-        // In this order: a parcel that is in the history and was taken since is known as taken.
+        // In this order: a batch that is in the history and was taken since is known as taken.
         let history = self.host.provider.read(&self.instance).await?;
-        let values = self.host.client.get_kv_all_values(&self.instance).await?;
+        let cursors = self.cursors().await?;
         let execution = Execution::of(&history);
         let deleted = self.of_the_deleted(execution);
-        let unread = self.clear(cluster, &values, &deleted).await?;
-        if unread.is_empty() && left_of(&values) == 0 {
+        let unread = self.clear(cluster, &cursors, &deleted).await?;
+        if unread.is_empty() && cursors.left() == 0 {
             return Ok(false);
         }
         let Some(execution) = execution else {
@@ -171,11 +171,17 @@ impl Notes {
             OrchestrationStatus::NotFound => {}
             OrchestrationStatus::Running { .. } => {
                 for (queue, entries) in unread {
-                    self.send(&queue, entries, &values, &history, execution).await?;
+                    self.send(&queue, entries, cursors.of(&queue), &history, execution).await?;
                 }
             }
         }
         Ok(true)
+    }
+
+    /// How far the instance has read.
+    async fn cursors(&self) -> Result<Cursors, BoxError> {
+        let values = self.host.client.get_kv_all_values(&self.instance).await?;
+        Ok(Cursors::of_values(values))
     }
 
     /// What was sent to an instance that was deleted since: the one that has its name now begins anew.
@@ -203,7 +209,7 @@ impl Notes {
     async fn clear(
         &self,
         cluster: &Cluster,
-        values: &HashMap<String, String>,
+        cursors: &Cursors,
         deleted: &[Mark],
     ) -> Result<Unread, BoxError> {
         let (mut read, mut unread, mut after) = (Vec::new(), Unread::new(), 0);
@@ -213,8 +219,7 @@ impl Notes {
             after = last.number;
             for (queue, entry) in page.iter().filter_map(opened) {
                 let Some(mark) = &entry.mark else { continue };
-                let cursor = values.get(&keys(&queue).0).map(|value| Cursor::decode(value));
-                if cursor.is_some_and(|it| it.read.contains(mark)) || deleted.contains(mark) {
+                if cursors.of(&queue).read.contains(mark) || deleted.contains(mark) {
                     read.push(Settled { number: mark.0, reply: None });
                 } else {
                     unread.entry(queue).or_default().push(entry);
@@ -225,17 +230,15 @@ impl Notes {
         Ok(unread)
     }
 
-    /// Puts the next parcel into the queue, if the instance has read the last one.
+    /// Puts the next batch into the queue, if the instance has read the last one.
     async fn send(
         &mut self,
         queue: &str,
         entries: Vec<Entry>,
-        values: &HashMap<String, String>,
+        cursor: &Cursor,
         history: &[Event],
         execution: Execution,
     ) -> Result<(), BoxError> {
-        let cursor = values.get(&keys(queue).0).map(|value| Cursor::decode(value));
-        let cursor = cursor.unwrap_or_default();
         if cursor.left() > 0 {
             return Ok(());
         }
@@ -244,7 +247,7 @@ impl Notes {
         for event in history {
             if let EventKind::QueueEventDelivered { name, data } = &event.kind
                 && name == queue
-                && let Ok(ParcelId { id }) = serde_json::from_str(data)
+                && let Ok(BatchId { id }) = serde_json::from_str(data)
             {
                 if id == cursor.taken { waiting.clear() } else { waiting.push(id) }
             }
@@ -266,13 +269,13 @@ impl Notes {
             // By an owner before this one.
             return Ok(());
         }
-        let entries = first_parcel(entries);
+        let entries = first_batch(entries);
         // Who waits for a reply gets one, from whoever has the name.
         let told = entries.iter().filter(|entry| entry.reply_to.is_none());
         let marks = told.filter_map(|entry| entry.mark.clone()).collect();
         let id = MessageId::random().to_string();
-        let parcel = serde_json::to_string(&Parcel { id: id.clone(), entries })?;
-        self.host.client.enqueue_event(self.instance.as_str(), queue, parcel).await?;
+        let batch = serde_json::to_string(&Batch { id: id.clone(), entries })?;
+        self.host.client.enqueue_event(self.instance.as_str(), queue, batch).await?;
         fail::fail_point!("after-mail");
         let at = Instant::now();
         let sent = Sent { id, to: execution, at, patience, seen: false, marks };
@@ -284,9 +287,9 @@ impl Notes {
     async fn ended(&self, cluster: &Cluster) -> Result<bool, BoxError> {
         let instance = &self.instance;
         // It may have read something since it was looked at.
-        let values = self.host.client.get_kv_all_values(instance).await?;
-        let unread = self.clear(cluster, &values, &[]).await?;
-        let left = left_of(&values);
+        let cursors = self.cursors().await?;
+        let unread = self.clear(cluster, &cursors, &[]).await?;
+        let left = cursors.left();
         if unread.is_empty() && left == 0 {
             return Ok(false);
         }
@@ -312,21 +315,15 @@ impl Notes {
     }
 }
 
-/// How many events an instance with these values has taken and not handed out.
-fn left_of(values: &HashMap<String, String>) -> usize {
-    let cursors = values.iter().filter(|(key, _)| key.starts_with("actors:mail/"));
-    cursors.map(|(_, value)| Cursor::decode(value).left()).sum()
-}
-
-/// As much as goes into one parcel: one entry at least, however large.
-fn first_parcel(mut entries: Vec<Entry>) -> Vec<Entry> {
+/// As much as goes into one batch: one entry at least, however large.
+fn first_batch(mut entries: Vec<Entry>) -> Vec<Entry> {
     let mut bytes = 0;
     let fits = |entry: &Entry| {
         // As it is kept.
         bytes += serde_json::to_string(entry).map_or(0, |entry| entry.len());
-        bytes <= PARCEL_BYTES
+        bytes <= BATCH_BYTES
     };
-    let count = entries.iter().take(PARCEL).map(fits).take_while(|fits| *fits).count();
+    let count = entries.iter().take(BATCH).map(fits).take_while(|fits| *fits).count();
     entries.truncate(count.max(1));
     entries
 }
@@ -337,11 +334,11 @@ mod tests {
     use crate::workflow::events::Event;
 
     #[test]
-    fn a_parcel_is_as_large_as_what_is_kept_of_it_may_be() {
+    fn a_batch_is_as_large_as_what_is_kept_of_it_may_be() {
         let entry = |bytes| Entry::from_queue(Event::new("a/1".into(), 1, "\u{1}".repeat(bytes)));
         let sizes =
-            |bytes: &[usize]| first_parcel(bytes.iter().map(|it| entry(*it)).collect()).len();
-        assert_eq!(sizes(&[0; 40]), PARCEL);
+            |bytes: &[usize]| first_batch(bytes.iter().map(|it| entry(*it)).collect()).len();
+        assert_eq!(sizes(&[0; 40]), BATCH);
         // A byte is six as JSON.
         assert_eq!(sizes(&[4000; 40]), 2);
         assert_eq!(sizes(&[100_000, 1]), 1);
