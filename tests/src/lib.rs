@@ -10,6 +10,7 @@ mod parent;
 pub mod postgres;
 pub mod protocol;
 pub mod proxy;
+pub mod setting;
 pub mod tally;
 pub mod torture;
 

@@ -8,20 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duroxide::providers::Provider;
-use duroxide_pg::PostgresProvider;
 use duroxide_tower::cluster::AskError;
-use duroxide_tower::{
-    ActorContext, ClusterActors, DurableActor, DurableMessage, DurableState, TowerHost, async_trait,
-};
+use duroxide_tower::{ClusterActors, TowerHost};
 use futures::future::try_join_all;
 use libtest_mimic::{Arguments, Trial};
-use serde::{Deserialize, Serialize};
 use shared_journal::cluster::{Cluster, Note, SendError, StoredLetter};
 use shared_journal::{ActorId, Durability, Limits, ShardId, attach};
 use sqlx::ConnectOptions;
-use sqlx::postgres::PgConnectOptions;
-use tests::postgres::{Schema, database_url};
-use tests::proxy::Proxy;
+use tests::postgres::database_url;
+use tests::setting::{List, Push, Setting};
 
 type Test = fn(&Setting);
 
@@ -39,9 +34,9 @@ fn main() {
         let url = database_url();
         let skip = url.is_none();
         Trial::test(name, move || {
-            let setting = Setting::new(url.unwrap());
+            let setting = Setting::new(&url.unwrap());
             test(&setting);
-            setting.runtime.block_on(setting.schema.drop()).unwrap();
+            setting.end();
             Ok(())
         })
         .with_ignored_flag(skip)
@@ -49,65 +44,7 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
 }
 
-struct Setting {
-    runtime: tokio::runtime::Runtime,
-    schema: Schema,
-    options: PgConnectOptions,
-}
-
-impl Setting {
-    fn new(url: String) -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let schema = runtime.block_on(Schema::create(&url)).unwrap();
-        Self { runtime, schema, options: url.parse().unwrap() }
-    }
-
-    async fn proxy(&self) -> Proxy {
-        Proxy::start(self.schema.server()).await.unwrap()
-    }
-
-    /// The store, as it is seen through the proxy.
-    async fn through(&self, proxy: &Proxy) -> Arc<dyn Provider> {
-        self.provider(proxy, self.options.clone()).await
-    }
-
-    async fn provider(&self, proxy: &Proxy, options: PgConnectOptions) -> Arc<dyn Provider> {
-        let options = options.host("127.0.0.1").port(proxy.address().port());
-        let url = options.to_url_lossy().to_string();
-        let provider = PostgresProvider::new_with_schema(&url, Some(self.schema.name()));
-        Arc::new(provider.await.unwrap())
-    }
-
-    async fn sql(&self, statement: &str) {
-        let mut connection = self.options.connect().await.unwrap();
-        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
-    }
-}
-
 const SHARDS: u32 = 8;
-
-/// Remembers every number in the order in which it came.
-#[derive(Default, DurableState)]
-#[durable(actor_type = "list")]
-struct List {
-    numbers: Vec<u64>,
-}
-
-#[derive(Serialize, Deserialize, DurableMessage)]
-#[durable(name = "list.push")]
-struct Push(u64);
-
-#[async_trait]
-impl DurableActor for List {
-    type Message = Push;
-    type Reply = Vec<u64>;
-    type Error = String;
-
-    async fn handle(&mut self, _: &mut ActorContext, push: Push) -> Result<Vec<u64>, String> {
-        self.numbers.push(push.0);
-        Ok(self.numbers.clone())
-    }
-}
 
 /// A node that has all the shards.
 async fn owner(provider: Arc<dyn Provider>) -> Cluster {
@@ -134,7 +71,7 @@ fn never_sent(setting: &Setting) {
         let owner = owner(setting.schema.provider()).await;
         let limits = Limits { commit_retry: Duration::from_millis(100), ..Limits::default() };
         let client = Cluster::builder("lists", SHARDS).node("client").limits(limits);
-        let client = client.join(setting.through(&proxy).await).await.unwrap();
+        let client = client.join(setting.through(&proxy, &setting.options).await).await.unwrap();
         let list = client.actor::<List>("1");
         assert_eq!(list.ask_with_id(1, Push(1)).await.unwrap(), [1]);
         proxy.refuse(true);
@@ -183,7 +120,7 @@ fn few_connections(setting: &Setting) {
         let role = format!("few_{}", setting.schema.name());
         setting.sql(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await;
         let options = setting.options.clone().username(&role);
-        let owner = owner(setting.provider(&proxy, options).await).await;
+        let owner = owner(setting.through(&proxy, &options).await).await;
         let client = Cluster::builder("lists", SHARDS).node("client");
         let client = client.join(setting.schema.provider()).await.unwrap();
         let lists: Vec<_> = (0..64).map(|id| client.actor::<List>(id.to_string())).collect();
@@ -239,7 +176,8 @@ fn stopped_listener(setting: &Setting) {
         let proxy = setting.proxy().await;
         let role = format!("stopped_{}", setting.schema.name());
         setting.sql(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await;
-        let provider = setting.provider(&proxy, setting.options.clone().username(&role)).await;
+        let provider: Arc<dyn Provider> =
+            setting.through(&proxy, &setting.options.clone().username(&role)).await;
         let open = move || attach(&provider, Durability::PowerLoss).unwrap().cluster().unwrap();
         let store = tokio::task::spawn_blocking(open).await.unwrap();
         let mut heard = store.listen("me").await.unwrap().unwrap();
@@ -288,9 +226,9 @@ fn stopped_listener(setting: &Setting) {
 fn black_hole(setting: &Setting, asks: bool, has: bool) {
     setting.runtime.block_on(async {
         let (near, far) = (setting.proxy().await, setting.proxy().await);
-        let owner = owner(setting.through(&far).await).await;
+        let owner = owner(setting.through(&far, &setting.options).await).await;
         let client = Cluster::builder("lists", SHARDS).node("client");
-        let client = client.join(setting.through(&near).await).await.unwrap();
+        let client = client.join(setting.through(&near, &setting.options).await).await.unwrap();
         let begin = Instant::now();
         let askers = (0..ASKERS).map(|asker| {
             let list = client.actor::<List>(asker.to_string());

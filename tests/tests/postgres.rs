@@ -8,24 +8,22 @@ use std::time::Duration;
 
 use duroxide::providers::Provider;
 use duroxide_pg::PostgresProvider;
-use duroxide_tower::{
-    ActorContext, CallError, DurableActor, DurableActorService, DurableHandle, async_trait,
-};
+use duroxide_tower::{CallError, DurableActorService, DurableHandle};
 use futures::future::try_join_all;
 use libtest_mimic::{Arguments, Trial};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 use shared_journal::cluster::{Cluster, ClusterStore, Note, StoredLetter, StoredReply};
 use shared_journal::postgres::PostgresActorProvider;
 use shared_journal::provider::ActorProvider;
 use shared_journal::{
-    ActorId, CopyReport, Durability, DurableMessage, DurableState, EventJournal,
-    EventJournalBuilder, JournalError, JournalReader, Limits, ShardId, attach, copy,
+    ActorId, CopyReport, Durability, EventJournal, EventJournalBuilder, JournalError,
+    JournalReader, Limits, ShardId, attach, copy,
 };
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
-use tests::postgres::{Schema, database_url};
+use tests::postgres::database_url;
 use tests::proxy::Proxy;
+use tests::setting::{List, Push, Setting};
 
 type Test = fn(&Setting);
 
@@ -51,7 +49,7 @@ fn main() {
         let url = database_url();
         let skip = url.is_none();
         Trial::test(name, move || {
-            let setting = Setting::new(url.unwrap());
+            let setting = Setting::new(&url.unwrap());
             test(&setting);
             setting.end();
             Ok(())
@@ -61,73 +59,21 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
 }
 
-struct Setting {
-    runtime: tokio::runtime::Runtime,
-    schema: Schema,
-    options: PgConnectOptions,
+/// The journal, through the proxy.
+async fn open_with(
+    setting: &Setting,
+    proxy: &Proxy,
+    limits: Limits,
+) -> Result<EventJournal, JournalError> {
+    open(setting, proxy, EventJournal::builder().limits(limits).reopen(false)).await
 }
 
-impl Setting {
-    fn new(url: String) -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let schema = runtime.block_on(Schema::create(&url)).unwrap();
-        Self { runtime, schema, options: url.parse().unwrap() }
-    }
-
-    fn end(self) {
-        self.runtime.block_on(self.schema.drop()).unwrap();
-    }
-
-    async fn proxy(&self) -> Proxy {
-        let server = format!("{}:{}", self.options.get_host(), self.options.get_port());
-        Proxy::start(server).await.unwrap()
-    }
-
-    /// The journal, through the proxy.
-    async fn journal(&self, proxy: &Proxy, limits: Limits) -> Result<EventJournal, JournalError> {
-        self.open(proxy, EventJournal::builder().limits(limits).reopen(false)).await
-    }
-
-    async fn open(
-        &self,
-        proxy: &Proxy,
-        builder: EventJournalBuilder,
-    ) -> Result<EventJournal, JournalError> {
-        let through = self.options.clone().host("127.0.0.1").port(proxy.address().port());
-        let url = through.to_url_lossy().to_string();
-        let provider = PostgresProvider::new_with_schema(&url, Some(self.schema.name()));
-        let provider = Arc::new(provider.await.unwrap());
-        builder.open(provider).await
-    }
-
-    async fn sql(&self, statement: &str) {
-        let mut connection = self.options.connect().await.unwrap();
-        let statement = statement.replace("{schema}", self.schema.name());
-        sqlx::raw_sql(&statement).execute(&mut connection).await.unwrap();
-    }
-}
-
-/// Remembers every number in the order in which it came.
-#[derive(Default, DurableState)]
-#[durable(actor_type = "list")]
-struct List {
-    numbers: Vec<u64>,
-}
-
-#[derive(Serialize, Deserialize, DurableMessage)]
-#[durable(name = "list.push")]
-struct Push(u64);
-
-#[async_trait]
-impl DurableActor for List {
-    type Message = Push;
-    type Reply = Vec<u64>;
-    type Error = String;
-
-    async fn handle(&mut self, _: &mut ActorContext, push: Push) -> Result<Vec<u64>, String> {
-        self.numbers.push(push.0);
-        Ok(self.numbers.clone())
-    }
+async fn open(
+    setting: &Setting,
+    proxy: &Proxy,
+    builder: EventJournalBuilder,
+) -> Result<EventJournal, JournalError> {
+    builder.open(setting.through(proxy, &setting.options).await).await
 }
 
 async fn list(journal: &EventJournal) -> DurableHandle<List> {
@@ -144,7 +90,7 @@ fn cuts(setting: &Setting) {
         let proxy = setting.proxy().await;
         // Many checkpoints, so that connections are cut in the middle of their parts as well.
         let limits = Limits { checkpoint_bytes: 8 << 10, ..Limits::default() };
-        let journal = setting.journal(&proxy, limits).await.unwrap();
+        let journal = open_with(setting, &proxy, limits).await.unwrap();
         let list = list(&journal).await;
         let senders = (0..SENDERS).map(|sender| {
             let (list, proxy) = (list.clone(), &proxy);
@@ -196,7 +142,7 @@ fn cut_now_and_then() -> Option<Duration> {
 fn silence(setting: &Setting) {
     setting.runtime.block_on(async {
         let proxy = setting.proxy().await;
-        let journal = setting.journal(&proxy, Limits::default()).await.unwrap();
+        let journal = open_with(setting, &proxy, Limits::default()).await.unwrap();
         let list = list(&journal).await;
         list.ask_with_id(1, Push(1)).await.unwrap();
         journal.verify().await.unwrap();
@@ -231,7 +177,7 @@ fn outage(setting: &Setting) {
     setting.runtime.block_on(async {
         let proxy = setting.proxy().await;
         let limits = Limits { commit_retry: Duration::from_millis(100), ..Limits::default() };
-        let journal = setting.journal(&proxy, limits.clone()).await.unwrap();
+        let journal = open_with(setting, &proxy, limits.clone()).await.unwrap();
         let before = list(&journal).await;
         before.ask_with_id(1, Push(1)).await.unwrap();
         proxy.refuse(true);
@@ -242,7 +188,7 @@ fn outage(setting: &Setting) {
         assert!(stopped.to_string().contains(setting.schema.name()), "{stopped}");
         drop((before, journal));
         proxy.refuse(false);
-        let journal = setting.journal(&proxy, limits).await.unwrap();
+        let journal = open_with(setting, &proxy, limits).await.unwrap();
         let after = list(&journal).await;
         after.ask_with_id(1, Push(1)).await.unwrap();
         let seen = after.ask_with_id(2, Push(2)).await.unwrap();
@@ -254,7 +200,7 @@ fn reopened(setting: &Setting) {
     setting.runtime.block_on(async {
         let proxy = setting.proxy().await;
         let limits = Limits { commit_retry: Duration::from_millis(100), ..Limits::default() };
-        let journal = setting.open(&proxy, EventJournal::builder().limits(limits)).await.unwrap();
+        let journal = open(setting, &proxy, EventJournal::builder().limits(limits)).await.unwrap();
         let list = list(&journal).await;
         list.ask_with_id(1, Push(1)).await.unwrap();
         proxy.refuse(true);
@@ -280,7 +226,7 @@ fn full_disk(setting: &Setting) {
     setting.runtime.block_on(async {
         let proxy = setting.proxy().await;
         let limits = Limits { commit_retry: Duration::from_millis(200), ..Limits::default() };
-        let journal = setting.journal(&proxy, limits.clone()).await.unwrap();
+        let journal = open_with(setting, &proxy, limits.clone()).await.unwrap();
         let before = list(&journal).await;
         before.ask_with_id(1, Push(1)).await.unwrap();
         setting
@@ -301,7 +247,7 @@ fn full_disk(setting: &Setting) {
         assert!(cause.is_some_and(|cause| cause.contains("no space left")), "{source:?}");
         drop((before, journal));
         setting.sql("DROP FUNCTION {schema}.no_room CASCADE").await;
-        let journal = setting.journal(&proxy, limits).await.unwrap();
+        let journal = open_with(setting, &proxy, limits).await.unwrap();
         let after = list(&journal).await;
         let seen = after.ask_with_id(2, Push(2)).await.unwrap();
         assert_eq!(seen, [1, 2], "asked again, handled once");
@@ -315,11 +261,8 @@ fn standby(setting: &Setting) {
         // Its own role: what is set for it is nobody else's trouble.
         let role = format!("role_{}", setting.schema.name());
         setting.sql(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await;
-        let through = setting.options.clone().username(&role);
-        let through = through.host("127.0.0.1").port(proxy.address().port());
-        let url = through.to_url_lossy().to_string();
-        let provider = PostgresProvider::new_with_schema(&url, Some(setting.schema.name()));
-        let journal = EventJournal::open(Arc::new(provider.await.unwrap())).await.unwrap();
+        let options = setting.options.clone().username(&role);
+        let journal = EventJournal::open(setting.through(&proxy, &options).await).await.unwrap();
         let list = list(&journal).await;
         list.ask_with_id(1, Push(1)).await.unwrap();
         // New connections find a database that cannot be written.
@@ -342,16 +285,15 @@ fn standby(setting: &Setting) {
     });
 }
 
-impl Setting {
-    /// The store, for nodes; through the proxy.
-    async fn store(&self, proxy: &Proxy, options: PgConnectOptions) -> Arc<dyn ClusterStore> {
-        let through = options.host("127.0.0.1").port(proxy.address().port());
-        let url = through.to_url_lossy().to_string();
-        let provider = PostgresProvider::new_with_schema(&url, Some(self.schema.name()));
-        let provider = provider.await.unwrap();
-        let open = move || PostgresActorProvider::open(&provider, Durability::PowerLoss);
-        tokio::task::spawn_blocking(open).await.unwrap().unwrap().cluster().unwrap()
-    }
+/// The store, for nodes; through the proxy.
+async fn store(
+    setting: &Setting,
+    proxy: &Proxy,
+    options: &PgConnectOptions,
+) -> Arc<dyn ClusterStore> {
+    let provider = setting.through(proxy, options).await;
+    let open = move || PostgresActorProvider::open(&provider, Durability::PowerLoss);
+    tokio::task::spawn_blocking(open).await.unwrap().unwrap().cluster().unwrap()
 }
 
 fn letter() -> StoredLetter {
@@ -369,7 +311,7 @@ fn asynchronous_role(setting: &Setting) {
                  ALTER ROLE {role} SET synchronous_commit = off"
             ))
             .await;
-        let store = setting.store(&proxy, setting.options.clone().username(&role)).await;
+        let store = store(setting, &proxy, &setting.options.clone().username(&role)).await;
         setting
             .sql(
                 "CREATE TABLE {schema}.seen (what TEXT, setting TEXT);
@@ -410,7 +352,7 @@ fn asynchronous_role(setting: &Setting) {
 fn silent_listener(setting: &Setting) {
     setting.runtime.block_on(async {
         let proxy = setting.proxy().await;
-        let store = setting.store(&proxy, setting.options.clone()).await;
+        let store = store(setting, &proxy, &setting.options).await;
         let mut heard = store.listen("me").await.unwrap().unwrap();
         store.post(ShardId(3), &[letter()], 100).await.unwrap();
         assert_eq!(heard.recv().await, Some(Note::Letters(ShardId(3))));
