@@ -14,7 +14,21 @@ use crate::error::JournalError;
 use crate::limits::Durability;
 
 /// How long a connection waits for another process to finish its transaction.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it tries meanwhile. SQLite's own waiting tries ten times a second at last, and then does not meet the
+/// moments between the transactions of a process that writes all the time.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Has a connection wait for other processes.
+pub(super) fn wait_for_others(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_handler(Some(|tries| {
+        let waits = BUSY_PAUSE * tries.unsigned_abs() < BUSY_TIMEOUT;
+        if waits {
+            std::thread::sleep(BUSY_PAUSE);
+        }
+        waits
+    }))
+}
 
 /// Each connection is behind a mutex. A path is a path, even if it looks like a URI.
 const THREADS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -75,7 +89,7 @@ impl Location {
             Self::Memory(_) => return self.connect(Durability::ProcessCrash),
         }
         .map_err(fail)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+        wait_for_others(&connection).map_err(fail)?;
         require_ours(&connection, &store)?;
         Ok(connection)
     }
@@ -95,7 +109,7 @@ impl Location {
             ),
         }
         .map_err(fail)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+        wait_for_others(&connection).map_err(fail)?;
         if let Self::File { .. } = self {
             // Any statement that reads the header comes first: a foreign file stays untouched.
             require_ours(&connection, &store)?;
@@ -120,6 +134,10 @@ impl Location {
 
 /// Brings the schema up to date.
 pub(super) fn prepare(connection: &mut Connection, store: &str) -> Result<(), JournalError> {
+    if version(connection, store)? == VERSION {
+        // The usual case, for which nobody has to wait.
+        return Ok(());
+    }
     let fail = |error| classify(store, "migrate", error);
     // Immediate: of two processes that find an empty file, one migrates and the other sees it.
     let transaction =
@@ -205,6 +223,18 @@ mod tests {
         let wanted = Founding { cluster: "late".into(), shards: 4 };
         let found = store.found(&wanted).await.unwrap();
         assert_eq!(found, Founding { cluster: String::new(), shards: 1 });
+    }
+
+    #[test]
+    fn a_file_is_opened_while_somebody_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.actors.db");
+        // It keeps the WAL.
+        let _first = SqliteActorProvider::open(&path, Durability::ProcessCrash).unwrap();
+        let mut other = Connection::open(&path).unwrap();
+        let writing = other.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        SqliteActorProvider::open(&path, Durability::ProcessCrash).unwrap();
+        writing.rollback().unwrap();
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::connection::BUSY_TIMEOUT;
+use super::connection::wait_for_others;
 use super::error::classify;
 use crate::error::JournalError;
 use crate::mailbox::error_text;
@@ -54,7 +54,7 @@ pub(super) fn shorten(connection: &mut Connection, database: &Path) -> Result<()
     // For a reader nobody waits here.
     connection.busy_timeout(Duration::ZERO).map_err(fail)?;
     let cut = copy_back(connection, database, "TRUNCATE");
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    wait_for_others(connection).map_err(fail)?;
     match cut? {
         (true, _) => lengthen(connection, database),
         (false, _) => Ok(()),
@@ -66,12 +66,15 @@ pub(super) fn shorten(connection: &mut Connection, database: &Path) -> Result<()
 /// SQLite does not care for what follows the last valid frame; after every restart of the WAL
 /// there are old frames. Zeros are no valid frame.
 pub(super) fn lengthen(connection: &mut Connection, database: &Path) -> Result<(), JournalError> {
+    let path = of(database);
+    if path.metadata().is_ok_and(|wal| wal.len() >= FILE_BYTES) {
+        return Ok(());
+    }
     let store = database.display().to_string();
     let fail = |error| classify(&store, "open", error);
     // Nobody else, in any process, can append to the WAL while this transaction lasts.
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-    let path = of(database);
     let zeros = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).open(&path)?;
         let length = file.seek(SeekFrom::End(0))?;
