@@ -261,3 +261,72 @@ async fn a_burst_of_messages_is_handled_once_each_though_everything_is_stopped_o
     assert!(executions.len() <= 17, "{executions:?}");
     world.end().await;
 }
+
+/// Has duroxide's store execute a statement. Who waits for a lock here holds up who has it.
+async fn execute(folder: &Path, sql: &str) {
+    let database = rusqlite::Connection::open(folder.join("app.db")).unwrap();
+    database.busy_timeout(Duration::ZERO).unwrap();
+    while let Err(error) = database.execute_batch(sql) {
+        assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy), "{error}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The store refuses what duroxide writes into the history of an actor's instances: events of this type.
+async fn refuse(folder: &Path, id: &str, event: &str) {
+    let trigger = format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON history
+         WHEN NEW.event_type = '{event}' AND NEW.instance_id LIKE '%/{id}'
+         BEGIN SELECT RAISE(ABORT, 'refused by the test'); END"
+    );
+    execute(folder, &trigger).await;
+}
+
+async fn is_given_up(client: &Client, instance: &str) -> bool {
+    let status = client.get_orchestration_status(instance).await.unwrap();
+    matches!(status, duroxide::OrchestrationStatus::Failed { .. })
+}
+
+/// The instance of an actor that is at work.
+async fn running(client: &Client, id: &str) -> String {
+    let mut running = client.list_instances_by_status("Running").await.unwrap();
+    running.retain(|instance| instance.ends_with(&format!("actor/sum%2Fof/{id}")));
+    assert_eq!(running.len(), 1, "{running:?}");
+    running.remove(0)
+}
+
+/// Its store refuses to record the one and the other.
+#[tokio::test]
+async fn an_actor_that_duroxide_gave_up_goes_on_with_all_it_had_and_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    let sum = world.sum("g");
+    let (mut count, mut total, mut first) = (0, 0, "actor/sum%2Fof/g".to_owned());
+    for event in [
+        "ActivityCompleted",
+        "ActivityScheduled",
+        "ExternalSubscribedPersistent",
+        "OrchestrationStarted",
+    ] {
+        assert_eq!(sum.ask(Command::Add(7)).await.unwrap(), Ok((count + 1, total + 7)), "{event}");
+        refuse(folder.path(), "g", event).await;
+        for number in 0..24 {
+            let command = if number % 2 == 0 { Command::Children(1) } else { Command::Add(1) };
+            sum.tell(command).await.unwrap();
+        }
+        (count, total) = (count + 1 + 12, total + 7 + 12);
+        while !is_given_up(&world.client, &first).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        execute(folder.path(), "DROP TRIGGER refuse").await;
+        let asked = sum.ask(Command::Add(0)).await.unwrap();
+        assert_eq!(asked, Ok((count + 1, total)), "{event}");
+        count += 1;
+        first = running(&world.client, "g").await;
+    }
+    for child in ["a child", "another"] {
+        while world.sum(child).ask(Command::Add(0)).await.unwrap().unwrap().1 < 4 * 12 * 2 {}
+        assert_eq!(world.sum(child).ask(Command::Add(0)).await.unwrap().unwrap().1, 4 * 12 * 2);
+    }
+    world.end().await;
+}

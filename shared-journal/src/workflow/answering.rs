@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::entry::{Mark, opened};
 use super::instance_address;
+use super::successor::first;
 use crate::cluster::{Cluster, Delivered, Mail, Settled};
 use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
@@ -44,7 +45,7 @@ pub(super) async fn run(
         }
         Outcome::Failed { attempts, error } => Delivered::Failed { attempts, error: error.into() },
     };
-    let address = instance_address(ctx.instance_id());
+    let address = instance_address(first(ctx.instance_id()));
     let text = |error: JournalError| {
         let instance = ctx.instance_id();
         tracing::warn!(instance, error = error_text(&error), "an answer cannot be given");

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use duroxide::{Event, EventKind, OrchestrationStatus};
+use duroxide::{Event, EventKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::cursor::{Batch, BatchId, Cursor, Cursors};
 use super::entry::{Entry, Mark, opened};
 use super::instance::WorkflowHost;
 use super::instance_address;
+use super::successor::Successor;
 use crate::cluster::{Cluster, Settled};
+use crate::engine::now_ms;
 use crate::error::BoxError;
 use crate::id::{ActorId, MessageId};
 use crate::journal::EventJournal;
@@ -41,6 +43,8 @@ pub(super) struct Batches {
     instance: String,
     address: ActorId,
     begin: Option<(String, String)>,
+    /// What the instance begins with instead, as the successor of another one.
+    input: Option<String>,
     /// The last batch, by queue.
     sent: BTreeMap<String, Sent>,
 }
@@ -64,7 +68,11 @@ struct Execution(u64, u64);
 impl Execution {
     /// The one that a history is of.
     fn of(history: &[Event]) -> Option<Self> {
-        history.first().map(|event| Self(event.execution_id, event.timestamp_ms))
+        history.first().map(|event| match event.kind {
+            EventKind::OrchestrationStarted { .. } => Self(event.execution_id, event.timestamp_ms),
+            // It was given up before it began. duroxide writes that with the number of the one before.
+            _ => Self(event.execution_id + 1, event.timestamp_ms),
+        })
     }
 
     /// Whether its instance is gone, if this is the one with its name now.
@@ -84,6 +92,7 @@ impl Batches {
             instance: instance.to_owned(),
             address: instance_address(instance),
             begin: None,
+            input: None,
             sent: BTreeMap::new(),
         }
     }
@@ -153,6 +162,7 @@ impl Batches {
         let Some(execution) = execution else {
             if let Some((orchestration, input)) = &self.begin {
                 let (client, name) = (&self.host.client, self.instance.as_str());
+                let input = self.input.as_ref().unwrap_or(input);
                 client.start_orchestration(name, orchestration, input.as_str()).await?;
             } else if for_long {
                 let (instance, queues) = (&self.instance, unread.len());
@@ -164,17 +174,16 @@ impl Batches {
             }
             return Ok(true);
         };
-        match self.host.client.get_orchestration_status(&self.instance).await? {
-            OrchestrationStatus::Completed { .. } | OrchestrationStatus::Failed { .. } => {
-                return self.ended(cluster).await;
+        if !history.iter().any(is_end) {
+            for (queue, entries) in unread {
+                self.send(&queue, entries, cursors.of(&queue), &history, execution).await?;
             }
-            OrchestrationStatus::NotFound => {}
-            OrchestrationStatus::Running { .. } => {
-                for (queue, entries) in unread {
-                    self.send(&queue, entries, cursors.of(&queue), &history, execution).await?;
-                }
-            }
+            return Ok(true);
         }
+        if self.begin.is_none() {
+            return self.ended(cluster).await;
+        }
+        self.succeed(&history).await?;
         Ok(true)
     }
 
@@ -283,6 +292,38 @@ impl Batches {
         Ok(())
     }
 
+    /// The instance of an actor was given up: the actor goes on in another one.
+    async fn succeed(&mut self, history: &[Event]) -> Result<(), BoxError> {
+        let Some((orchestration, _)) = &self.begin else { return Ok(()) };
+        let (provider, client) = (&self.host.provider, &self.host.client);
+        let Some(successor) = Successor::of(&**provider, &self.instance, history).await? else {
+            let instance = &self.instance;
+            tracing::error!(
+                instance,
+                "an actor that is an orchestration was cancelled: what was sent to it waits until its instance is deleted"
+            );
+            return Ok(());
+        };
+        let Successor { instance, input, error, due_ms } = successor;
+        if provider.read(&instance).await?.is_empty() {
+            if now_ms() < due_ms {
+                return Ok(());
+            }
+            let given_up = &self.instance;
+            tracing::warn!(
+                given_up,
+                error,
+                successor = instance,
+                "duroxide has given up an actor's instance: the actor goes on in another one"
+            );
+            metrics::counter!("journal_instances_succeeded_total").increment(1);
+            client.start_orchestration(&instance, orchestration, input.as_str()).await?;
+        }
+        (self.instance, self.input) = (instance, Some(input));
+        self.sent.clear();
+        Ok(())
+    }
+
     /// Nobody reads it.
     async fn ended(&self, cluster: &Cluster) -> Result<bool, BoxError> {
         let instance = &self.instance;
@@ -292,13 +333,6 @@ impl Batches {
         let left = cursors.left();
         if unread.is_empty() && left == 0 {
             return Ok(false);
-        }
-        if self.begin.is_some() {
-            tracing::error!(
-                instance,
-                "an actor that is an orchestration has ended, and should not have; what was sent to it waits"
-            );
-            return Ok(true);
         }
         let entries: Vec<_> = unread.into_values().flatten().collect();
         // The latter were taken, and are in its key-value store.
@@ -313,6 +347,13 @@ impl Batches {
         cluster.settle(&self.address, letters).await?;
         Ok(false)
     }
+}
+
+fn is_end(event: &Event) -> bool {
+    matches!(
+        event.kind,
+        EventKind::OrchestrationCompleted { .. } | EventKind::OrchestrationFailed { .. }
+    )
 }
 
 /// As much as goes into one batch: one entry at least, however large.

@@ -31,7 +31,7 @@ pub(super) struct BatchId {
 pub(super) struct Cursor {
     /// The last batch that was taken from the queue.
     pub(super) taken: String,
-    /// What of it was handed out.
+    /// What of it was handed out, and need not be again.
     pub(super) read: Vec<Mark>,
     /// How many of it are kept, and how many of those were handed out.
     kept: usize,
@@ -127,7 +127,14 @@ impl Cursor {
     }
 
     fn hand_out(&mut self, entry: &Entry) {
-        // What somebody waits for goes with its reply.
-        self.read.extend(entry.mark.clone().filter(|_| entry.reply_to.is_none()));
+        // A message to an actor goes when it is handled.
+        self.read.extend(entry.mark.clone().filter(|_| !entry.event.from.is_empty()));
+    }
+
+    /// A message to an actor is handled.
+    pub(super) fn done(ctx: &OrchestrationContext, queue: &str, mark: Option<Mark>) {
+        let mut cursor = Self::of(ctx, queue);
+        cursor.read.extend(mark);
+        cursor.keep(ctx, queue);
     }
 }

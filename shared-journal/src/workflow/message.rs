@@ -21,6 +21,9 @@ pub(super) struct Message {
     pub(super) id: String,
     pub(super) kind: String,
     pub(super) message: Value,
+    /// The id is the one under which it travels.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    travels: bool,
 }
 
 impl Message {
@@ -31,12 +34,23 @@ impl Message {
             id: id.to_string(),
             kind: kind.to_owned(),
             message,
+            travels: false,
         }
+    }
+
+    /// With the id that it has in an execution that began at this time, for another one to send it again.
+    pub(super) fn travelling(self, begun_ms: u64) -> Self {
+        Self { id: self.id_in(begun_ms).to_string(), travels: true, ..self }
     }
 
     /// The id under which it travels, if it is of an execution that began at this time: an instance that is
     /// deleted and started again under its name has other messages.
     pub(super) fn id_in(&self, begun_ms: u64) -> MessageId {
+        if self.travels
+            && let Ok(id) = uuid::Uuid::parse_str(&self.id)
+        {
+            return id.into();
+        }
         MessageId::from_key(&format!("{}/{begun_ms}", self.id))
     }
 

@@ -32,6 +32,7 @@
 mod answering;
 mod asking;
 mod batches;
+mod carried;
 mod cursor;
 mod entry;
 mod events;
@@ -45,6 +46,7 @@ mod sending;
 #[cfg(feature = "test-util")]
 mod sent;
 mod started;
+mod successor;
 mod timer;
 
 use std::sync::Arc;

@@ -9,7 +9,6 @@
 //! records it and goes on. So the state changes once a message, wherever a worker is free, and what the
 //! handler sends is sent from the orchestration, after that.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use duroxide::providers::PruneOptions;
@@ -19,7 +18,8 @@ use serde_json::Value;
 
 use super::answering::{Answer, Outcome};
 use super::asking::insist;
-use super::cursor::AGAIN;
+use super::carried::{ATTEMPTS, Carried};
+use super::cursor::{AGAIN, Cursor};
 use super::entry::{Entry, Mark};
 use super::events::next_entry;
 use super::message::Message;
@@ -40,14 +40,10 @@ const MESSAGES: usize = 10;
 const EXECUTIONS: u64 = 16;
 /// How often it is tried to remove the others, at a time.
 const PRUNE_TRIES: u32 = 100;
-/// Outcomes that an actor remembers.
-const WINDOW: usize = 100;
 /// Keys under which earlier versions left replies.
 const REPLIES: u128 = 64;
 /// Of a reply: a hundred of them go from execution to execution.
 pub const ORCHESTRATED_REPLY_BYTES: usize = 60 << 10;
-/// As many attempts as the journal makes by default.
-const ATTEMPTS: u32 = 3;
 /// How often the inbox of an actor is tried that is full, at first, and at most: thousands that try
 /// leave the actor no room to empty it.
 const FULL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
@@ -56,7 +52,7 @@ const FULL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Mail {
     /// A UUID.
-    id: String,
+    pub(super) id: String,
     pub(super) kind: String,
     pub(super) message: Value,
 }
@@ -84,19 +80,19 @@ pub struct Handling {
     /// How often the message was tried before.
     pub attempts: u32,
     /// The number of the last message that the actor sent.
-    sent: u64,
+    pub(super) sent: u64,
     /// Of the actor: one that is deleted and begins again is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    life: Option<MessageId>,
+    pub(super) life: Option<MessageId>,
 }
 
 /// What the handler returns.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Handled {
-    state: Value,
-    reply: Value,
-    messages: Vec<Message>,
-    sent: u64,
+    pub(super) state: Value,
+    pub(super) reply: Value,
+    pub(super) messages: Vec<Message>,
+    pub(super) sent: u64,
 }
 
 impl Handled {
@@ -153,24 +149,6 @@ impl Handling {
     }
 }
 
-/// What goes from one execution to the next.
-#[derive(Debug, Serialize, Deserialize)]
-struct Carried {
-    actor_type: String,
-    actor_id: String,
-    state: Option<Value>,
-    sent: u64,
-    window: VecDeque<Recorded>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    life: Option<MessageId>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Recorded {
-    id: String,
-    outcome: Outcome,
-}
-
 /// The name of the orchestration, and of the activity, for the actors of a type.
 #[must_use]
 pub fn orchestrated(actor_type: &str) -> String {
@@ -180,28 +158,26 @@ pub fn orchestrated(actor_type: &str) -> String {
 /// The orchestration.
 pub async fn run_orchestrated(ctx: OrchestrationContext, input: String) -> Result<String, String> {
     let mut carried: Carried = serde_json::from_str(&input).map_err(text)?;
+    for message in std::mem::take(&mut carried.unsent) {
+        insist(&ctx, &message).await.map_err(text)?;
+    }
     for _ in 0..MESSAGES {
         let Entry { mark, event, reply_to } = next_entry(&ctx, MAILBOX).await;
         let Ok(mail) = serde_json::from_str::<Mail>(&event.data) else {
             ctx.trace_error("something in the mailbox is no message of ours");
+            Cursor::done(&ctx, MAILBOX, mark);
             continue;
         };
-        let recorded = carried.window.iter().find(|recorded| recorded.id == mail.id).cloned();
-        let recorded = match recorded {
+        let recorded = match carried.recorded(&mail.id).cloned() {
             Some(recorded) => recorded,
             None => {
-                let outcome = carried.handle(&ctx, &mail).await?;
-                let recorded = Recorded { id: mail.id, outcome };
-                carried.window.push_back(recorded.clone());
-                if carried.window.len() > WINDOW {
-                    carried.window.pop_front();
-                }
-                recorded
+                let outcome = handle(&ctx, &mut carried, &mail).await?;
+                carried.record(mail.id, outcome)
             }
         };
         match (mark, reply_to) {
             (Some(mark), Some(_)) => answer(&ctx, mark, recorded.outcome).await?,
-            (Some(_), None) => {}
+            (Some(mark), None) => Cursor::done(&ctx, MAILBOX, Some(mark)),
             // It came from a node of an earlier version, where who asks looks for the reply here.
             (None, _) => {
                 let value = serde_json::to_string(&recorded).map_err(text)?;
@@ -214,6 +190,33 @@ pub async fn run_orchestrated(ctx: OrchestrationContext, input: String) -> Resul
         let _ = ctx.schedule_activity(PRUNE, "").await;
     }
     ctx.continue_as_new(serde_json::to_string(&carried).map_err(text)?).await
+}
+
+/// Has a message handled, and sends what its handler sent.
+async fn handle(
+    ctx: &OrchestrationContext,
+    carried: &mut Carried,
+    mail: &Mail,
+) -> Result<Outcome, String> {
+    let mut attempts = 0;
+    loop {
+        let handling = carried.handling(mail, attempts);
+        let input = serde_json::to_string(&handling).map_err(text)?;
+        let error = match ctx.schedule_activity(orchestrated(carried.actor_type()), input).await {
+            Ok(handled) => {
+                let handled: Handled = serde_json::from_str(&handled).map_err(text)?;
+                for message in &handled.messages {
+                    insist(ctx, message).await.map_err(text)?;
+                }
+                return Ok(carried.apply(handled));
+            }
+            Err(error) => error,
+        };
+        attempts += 1;
+        if attempts == ATTEMPTS {
+            return Ok(Outcome::Failed { attempts, error });
+        }
+    }
 }
 
 /// Removes all executions but the last.
@@ -241,53 +244,6 @@ async fn answer(ctx: &OrchestrationContext, mark: Mark, outcome: Outcome) -> Res
         ctx.schedule_timer(AGAIN).await;
     }
     Ok(())
-}
-
-impl Carried {
-    fn new(actor: &ActorId) -> Self {
-        Self {
-            actor_type: actor.actor_type().to_owned(),
-            actor_id: actor.id().to_owned(),
-            state: None,
-            sent: 0,
-            window: VecDeque::new(),
-            life: Some(MessageId::random()),
-        }
-    }
-
-    /// Has a message handled, and sends what its handler sent.
-    async fn handle(&mut self, ctx: &OrchestrationContext, mail: &Mail) -> Result<Outcome, String> {
-        let mut attempts = 0;
-        loop {
-            let handling = Handling {
-                actor_id: self.actor_id.clone(),
-                message_id: mail.id.clone(),
-                kind: mail.kind.clone(),
-                message: mail.message.clone(),
-                state: self.state.clone(),
-                attempts,
-                sent: self.sent,
-                life: self.life,
-            };
-            let input = serde_json::to_string(&handling).map_err(text)?;
-            let error = match ctx.schedule_activity(orchestrated(&self.actor_type), input).await {
-                Ok(handled) => {
-                    let handled: Handled = serde_json::from_str(&handled).map_err(text)?;
-                    for message in &handled.messages {
-                        insist(ctx, message).await.map_err(text)?;
-                    }
-                    self.state = Some(handled.state);
-                    self.sent = handled.sent;
-                    return Ok(Outcome::Processed(handled.reply));
-                }
-                Err(error) => error,
-            };
-            attempts += 1;
-            if attempts == ATTEMPTS {
-                return Ok(Outcome::Failed { attempts, error });
-            }
-        }
-    }
 }
 
 /// What brings a message into an actor's mailbox, and begins the actor if it is not there.

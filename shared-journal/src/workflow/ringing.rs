@@ -3,6 +3,7 @@
 use duroxide::ActivityContext;
 use fail::fail_point;
 
+use super::successor::first;
 use super::{Request, instance_address};
 use crate::cluster::Cluster;
 use crate::codec::{Codec, Payload};
@@ -14,7 +15,7 @@ pub(super) async fn run(cluster: Cluster, ctx: ActivityContext) -> Result<String
     let payload = Payload::encode(Codec::Json, &Request::Ring);
     let payload = payload.map_err(|error| error.to_string())?;
     let (to, key) =
-        (instance_address(ctx.instance_id()), MessageKey::Transient(MessageId::random()));
+        (instance_address(first(ctx.instance_id())), MessageKey::Transient(MessageId::random()));
     let rung = cluster.post_from_outside(&to, key, "ring", payload, None).await;
     fail_point!("after-ring");
     rung.map(|()| "rung".to_owned()).map_err(|error| error_text(&error))
