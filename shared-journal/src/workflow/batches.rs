@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use duroxide::{Event, EventKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::carried::Carried;
 use super::cursor::{Batch, BatchId, Cursor, Cursors};
 use super::entry::{Entry, Mark, opened};
 use super::instance::WorkflowHost;
 use super::instance_address;
 use super::successor::Successor;
 use crate::cluster::{Cluster, Settled};
-use crate::engine::now_ms;
 use crate::error::BoxError;
 use crate::id::{ActorId, MessageId};
 use crate::journal::EventJournal;
@@ -294,32 +294,22 @@ impl Batches {
 
     /// The instance of an actor was given up: the actor goes on in another one.
     async fn succeed(&mut self, history: &[Event]) -> Result<(), BoxError> {
-        let Some((orchestration, _)) = &self.begin else { return Ok(()) };
-        let (provider, client) = (&self.host.provider, &self.host.client);
-        let Some(successor) = Successor::of(&**provider, &self.instance, history).await? else {
-            let instance = &self.instance;
+        let Some((orchestration, input)) = &self.begin else { return Ok(()) };
+        let began = self.input.as_ref().unwrap_or(input).as_str();
+        let (provider, instance) = (&*self.host.provider, &self.instance);
+        let Some(successor) =
+            Successor::of(provider, instance, history, Some(began), Carried::fold).await?
+        else {
             tracing::error!(
                 instance,
                 "an actor that is an orchestration was cancelled: what was sent to it waits until its instance is deleted"
             );
             return Ok(());
         };
-        let Successor { instance, input, error, due_ms } = successor;
-        if provider.read(&instance).await?.is_empty() {
-            if now_ms() < due_ms {
-                return Ok(());
-            }
-            let given_up = &self.instance;
-            tracing::warn!(
-                given_up,
-                error,
-                successor = instance,
-                "duroxide has given up an actor's instance: the actor goes on in another one"
-            );
-            metrics::counter!("journal_instances_succeeded_total").increment(1);
-            client.start_orchestration(&instance, orchestration, input.as_str()).await?;
+        if !successor.start(&self.host, instance, orchestration).await? {
+            return Ok(());
         }
-        (self.instance, self.input) = (instance, Some(input));
+        (self.instance, self.input) = (successor.instance, Some(successor.input));
         self.sent.clear();
         Ok(())
     }

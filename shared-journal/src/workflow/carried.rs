@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::answering::Outcome;
 use super::message::Message;
 use super::orchestrated::{Handled, Handling, Mail, orchestrated};
+use super::successor::CameTo;
 use crate::id::{ActorId, MessageId};
 
 /// Outcomes that an actor remembers.
@@ -96,13 +97,17 @@ impl Carried {
         recorded
     }
 
-    /// What an execution that began with this had come to when it was given up, as its history says. `begun_ms` is
-    /// the time that is a part of its messages' ids.
-    pub(super) fn folded(
-        mut self,
+    /// What an actor had come to when its instance was given up.
+    pub(super) fn fold(
+        input: &str,
         history: &[Event],
         begun_ms: u64,
-    ) -> Result<Self, serde_json::Error> {
+    ) -> Result<CameTo, serde_json::Error> {
+        let carried = serde_json::from_str::<Self>(input)?.folded(history, begun_ms)?;
+        Ok(CameTo { input: serde_json::to_string(&carried)?, given_up: carried.given_up })
+    }
+
+    fn folded(mut self, history: &[Event], begun_ms: u64) -> Result<Self, serde_json::Error> {
         let handler = orchestrated(&self.actor_type);
         let mut current: Option<(u64, Handling)> = None;
         self.given_up = self.given_up.saturating_add(1);

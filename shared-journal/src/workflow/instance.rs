@@ -9,11 +9,12 @@ use duroxide::{Client, ClientError, OrchestrationStatus};
 use fail::fail_point;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 
 use super::batches::{Batches, News};
 use super::started::Started;
 use super::timer::TIMER;
-use super::{INSTANCES, Request, replying};
+use super::{INSTANCES, Request, given_up, replying};
 use crate::cluster::{Cluster, Delivered, Host, Hosted, Parcel, WeakCluster};
 use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
@@ -46,6 +47,8 @@ pub struct WorkflowHost {
 struct Joined {
     cluster: WeakCluster,
     started: Started,
+    /// Looks for instances that were given up.
+    _looking: JoinSet<()>,
 }
 
 impl std::fmt::Debug for WorkflowHost {
@@ -87,7 +90,10 @@ impl Host for WorkflowHost {
 
     fn joined(&self, cluster: &Cluster) {
         let started = Started::watched(self.provider.clone());
-        let joined = Joined { cluster: cluster.downgrade(), started };
+        let mut looking = JoinSet::new();
+        // Without what ends it.
+        looking.spawn(given_up::look_for(Self { joined: Arc::default(), ..self.clone() }));
+        let joined = Joined { cluster: cluster.downgrade(), started, _looking: looking };
         *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(joined);
     }
 

@@ -36,12 +36,14 @@ mod carried;
 mod cursor;
 mod entry;
 mod events;
+mod given_up;
 mod instance;
 mod message;
 mod orchestrated;
 mod posting;
 mod replying;
 mod ringing;
+mod running;
 mod sending;
 #[cfg(feature = "test-util")]
 mod sent;
@@ -81,6 +83,8 @@ pub const RING: &str = "actors:ring";
 pub const ANSWER: &str = "actors:answer";
 /// The activity that removes the executions that an actor that is an orchestration has behind it.
 pub const PRUNE: &str = "actors:prune";
+/// The activity that looks how a workflow stands that an actor asked, if the instance that waited for it was given up.
+pub const WATCH: &str = "actors:watch";
 /// The type in the addresses of instances.
 const INSTANCES: &str = "actors:workflow";
 
@@ -99,6 +103,7 @@ pub fn register(activities: ActivityRegistryBuilder, cluster: &Cluster) -> Activ
         .register(RING, move |ctx, _: String| ringing::run(ringing.clone(), ctx))
         .register(ANSWER, move |ctx, answer| answering::run(answering.clone(), ctx, answer))
         .register(PRUNE, |ctx, _: String| orchestrated::prune(ctx))
+        .register(WATCH, running::look)
 }
 
 /// Adds our orchestrations to an application's: workflows that actors wait for, and timers that an earlier
@@ -109,7 +114,7 @@ pub fn register(activities: ActivityRegistryBuilder, cluster: &Cluster) -> Activ
 pub fn register_orchestrations(
     orchestrations: OrchestrationRegistryBuilder,
 ) -> OrchestrationRegistryBuilder {
-    orchestrations.register(TIMER, timer::run).register(RUN, sending::run)
+    orchestrations.register(TIMER, timer::run).register(RUN, running::run)
 }
 
 /// The store as duroxide's runtime and clients should have it: `SqliteProvider` with one write at a

@@ -1,13 +1,13 @@
 //! From actors to orchestrations: what an outbox takes for duroxide.
 
-use duroxide::OrchestrationContext;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::events::Event;
 use super::orchestrated::{Mail, deliver, instance_of};
-use super::{INSTANCES, RUN, Request, WorkflowActor};
+use super::running::{ASK_WORKFLOW, Asked, put_result};
+use super::{INSTANCES, RUN, Request};
 use crate::codec::{Codec, Payload, to_json};
 use crate::id::{ActorId, MessageId};
 use crate::outbox::{Draft, Outbox, OutboxError};
@@ -29,22 +29,9 @@ pub struct WorkflowResult {
 
 impl WorkflowResult {
     /// What stands for the result in a message, until there is one.
-    fn awaited(instance: &str) -> Self {
+    pub(super) fn awaited(instance: &str) -> Self {
         Self { instance: instance.to_owned(), result: Ok("actors:awaited".to_owned()) }
     }
-}
-
-/// What [`RUN`] is started with.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Asked {
-    actor_type: String,
-    actor_id: String,
-    pub(super) kind: String,
-    /// With [`WorkflowResult::awaited`] in it.
-    pub(super) message: Value,
-    pub(super) orchestration: String,
-    pub(super) instance: String,
-    pub(super) input: String,
 }
 
 impl Outbox {
@@ -101,9 +88,10 @@ impl Outbox {
             orchestration: orchestration.to_owned(),
             instance: instance.to_owned(),
             input: input.to_owned(),
+            resumed: None,
         };
         self.request(|_| {
-            let parent = format!("ask/{}", MessageId::random());
+            let parent = format!("{ASK_WORKFLOW}{}", MessageId::random());
             let input = json(&parent, &asked)?;
             Ok(("start", parent, Request::Start { orchestration: RUN.to_owned(), input }))
         })
@@ -193,27 +181,6 @@ fn json(instance: &str, value: &impl Serialize) -> Result<String, OutboxError> {
     })
 }
 
-/// Puts a result where a message awaits it, and counts how often that was.
-fn put_result(
-    message: &mut Value,
-    instance: &str,
-    result: &WorkflowResult,
-) -> Result<usize, serde_json::Error> {
-    fn put(value: &mut Value, awaited: &Value, result: &Value) -> usize {
-        if value == awaited {
-            *value = result.clone();
-            return 1;
-        }
-        match value {
-            Value::Array(items) => items.iter_mut().map(|it| put(it, awaited, result)).sum(),
-            Value::Object(fields) => fields.values_mut().map(|it| put(it, awaited, result)).sum(),
-            _ => 0,
-        }
-    }
-    let awaited = serde_json::to_value(WorkflowResult::awaited(instance))?;
-    Ok(put(message, &awaited, &serde_json::to_value(result)?))
-}
-
 /// Whether an instance cannot be named so.
 pub(super) fn is_reserved_by_duroxide(name: &str) -> bool {
     name.starts_with("sub::") || name.contains("::sub::")
@@ -228,35 +195,9 @@ fn check(to: &ActorId) -> Result<(), OutboxError> {
     Err(OutboxError::Address { to: to.clone(), reason })
 }
 
-/// The orchestration that runs another one for an actor.
-pub(super) async fn run(ctx: OrchestrationContext, input: String) -> Result<String, String> {
-    let text = |error: serde_json::Error| error.to_string();
-    let Asked { actor_type, actor_id, kind, mut message, orchestration, instance, input } =
-        serde_json::from_str(&input).map_err(text)?;
-    let child = ctx.schedule_sub_orchestration_with_id(orchestration, &instance, input);
-    let result = WorkflowResult { instance, result: child.await };
-    put_result(&mut message, &result.instance, &result).map_err(text)?;
-    let actor = WorkflowActor::new(&ctx, ActorId::new(actor_type, actor_id));
-    actor.insist(&kind, &message).await.map_err(|error| error.to_string())?;
-    Ok("told".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_result_is_put_where_it_is_awaited() {
-        #[derive(Serialize, Deserialize, PartialEq, Debug)]
-        enum Message {
-            Renewed { attempt: u32, how: WorkflowResult },
-        }
-        let of = |how| Message::Renewed { attempt: 3, how };
-        let mut message = serde_json::to_value(of(WorkflowResult::awaited("renew/7"))).unwrap();
-        let failed = || WorkflowResult { instance: "renew/7".into(), result: Err("no".into()) };
-        assert_eq!(put_result(&mut message, "renew/7", &failed()).unwrap(), 1);
-        assert_eq!(serde_json::from_value::<Message>(message).unwrap(), of(failed()));
-    }
 
     #[test]
     fn a_message_without_the_result_is_refused() {

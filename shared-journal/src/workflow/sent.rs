@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::orchestrated::Mail;
-use super::sending::Asked;
+use super::running::Asked;
 use super::{INSTANCES, RUN, Request};
 use crate::codec::Payload;
 use crate::id::ActorId;

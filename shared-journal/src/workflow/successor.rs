@@ -1,4 +1,4 @@
-//! Where an actor that is an orchestration goes on when duroxide has given its instance up.
+//! Where an instance of ours goes on when duroxide has given it up.
 //!
 //! Name and input follow from the history of the one before, so it is started once, whoever starts it.
 
@@ -7,29 +7,42 @@ use std::time::Duration;
 use duroxide::providers::Provider;
 use duroxide::{AppErrorKind, ErrorDetails, Event, EventKind};
 
-use super::carried::Carried;
+use super::instance::WorkflowHost;
+use crate::engine::now_ms;
 use crate::error::BoxError;
 
 /// Before the time at which the instance before it began, in milliseconds since 1970, and the name of the first.
 const SUCCESSOR: &str = "actors:successor/";
-/// Before an instance is succeeded that was given up, at first.
+/// Before an instance is succeeded that was given up again without having done anything, at first.
 const PAUSE: Duration = Duration::from_secs(1);
 /// And at most: it may be given up each time.
 const PAUSE_AT_MOST: Duration = Duration::from_secs(3600);
 
-/// The next instance of an actor.
+/// The next instance.
 #[derive(Debug)]
 pub(super) struct Successor {
     pub(super) instance: String,
     pub(super) input: String,
     /// Why the one before it was given up.
-    pub(super) error: String,
+    error: String,
     /// When it may begin, in milliseconds since 1970.
-    pub(super) due_ms: u64,
+    due_ms: u64,
 }
 
+/// What an instance that was given up had come to.
+pub(super) struct CameTo {
+    /// What goes on from there begins with this.
+    pub(super) input: String,
+    /// How often in a row it was given up without having done anything.
+    pub(super) given_up: u32,
+}
+
+/// Finds what an execution came to that began with an input, and at a time, by its history.
+pub(super) type Fold = fn(&str, &[Event], u64) -> Result<CameTo, serde_json::Error>;
+
 impl Successor {
-    /// Of an instance with this history. None: it was not given up, but cancelled.
+    /// Of an instance with this history, which may have been given up before that says what it `began` with. None: it was
+    /// not given up, but cancelled.
     ///
     /// # Errors
     /// The history does not say what the state was, or the store is away.
@@ -37,6 +50,8 @@ impl Successor {
         provider: &dyn Provider,
         instance: &str,
         history: &[Event],
+        began: Option<&str>,
+        fold: Fold,
     ) -> Result<Option<Self>, BoxError> {
         let failed = history.iter().rev().find_map(|event| match &event.kind {
             EventKind::OrchestrationFailed { details } => Some((event.timestamp_ms, details)),
@@ -49,17 +64,44 @@ impl Successor {
         let begun_ms = history.first().map_or(0, |event| event.timestamp_ms);
         let input = match input(history) {
             Some(input) => input.to_owned(),
-            None => carried_on(provider, instance, history).await?.ok_or("its state is nowhere")?,
+            None => {
+                let carried_on = carried_on(provider, instance, history, began).await?;
+                carried_on.ok_or("what it began with is nowhere")?
+            }
         };
-        let carried = serde_json::from_str::<Carried>(&input)?.folded(history, begun_ms)?;
-        let pause = PAUSE * 2_u32.saturating_pow(carried.given_up.saturating_sub(1).min(12));
+        let CameTo { input, given_up } = fold(&input, history, begun_ms)?;
+        let pause = PAUSE * (2_u32.pow(given_up.saturating_sub(1).min(12)) - 1);
         let pause = pause.min(PAUSE_AT_MOST).as_millis();
         Ok(Some(Self {
             instance: format!("{SUCCESSOR}{begun_ms:x}/{}", first(instance)),
-            input: serde_json::to_string(&carried)?,
+            input,
             error: details.display_message(),
             due_ms: at_ms.saturating_add(u64::try_from(pause).unwrap_or(u64::MAX)),
         }))
+    }
+
+    /// Starts it, if that was not done. False: it is not time yet.
+    pub(super) async fn start(
+        &self,
+        host: &WorkflowHost,
+        before: &str,
+        orchestration: &str,
+    ) -> Result<bool, BoxError> {
+        let Self { instance, input, error, due_ms } = self;
+        if host.provider.read(instance).await?.is_empty() {
+            if now_ms() < *due_ms {
+                return Ok(false);
+            }
+            tracing::warn!(
+                instance = before,
+                error,
+                successor = instance,
+                "duroxide has given up an instance: it goes on in another one"
+            );
+            metrics::counter!("journal_instances_succeeded_total").increment(1);
+            host.client.start_orchestration(instance, orchestration, input.as_str()).await?;
+        }
+        Ok(true)
     }
 }
 
@@ -75,17 +117,22 @@ async fn carried_on(
     provider: &dyn Provider,
     instance: &str,
     history: &[Event],
+    began: Option<&str>,
 ) -> Result<Option<String>, BoxError> {
     // duroxide writes the failure with the number of the one or the other.
     let number = history.first().map_or(0, |event| event.execution_id);
     for execution in [number, number.saturating_sub(1)] {
         let before = provider.read_with_execution(instance, execution).await?;
+        let is_first = execution == 1 && !before.is_empty();
         let input = before.into_iter().find_map(|event| match event.kind {
             EventKind::OrchestrationContinuedAsNew { input } => Some(input),
             _ => None,
         });
         if input.is_some() {
             return Ok(input);
+        }
+        if is_first {
+            return Ok(began.map(str::to_owned));
         }
     }
     Ok(None)

@@ -1,0 +1,268 @@
+//! Instances of ours that duroxide gives up, because its store refuses what it writes, go on.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duroxide::providers::sqlite::SqliteProvider;
+use duroxide::runtime::registry::ActivityRegistry;
+use duroxide::runtime::{Runtime, RuntimeOptions};
+use duroxide::{Client, OrchestrationContext, OrchestrationRegistry, OrchestrationStatus};
+use duroxide_tower::journal::cluster::Cluster;
+use duroxide_tower::journal::workflow::{WorkflowResult, for_runtime, start};
+use duroxide_tower::{
+    ActorContext, ClusterActors, DurableActor, DurableMessage, DurableState, Orchestrated,
+    OrchestratedRef, TowerHost, async_trait,
+};
+use serde::{Deserialize, Serialize};
+
+/// The numbers it got: how many, and their sum. And how the workflows ended that it asked.
+#[derive(Default, DurableState)]
+#[durable(actor_type = "sum")]
+struct Sum {
+    count: u64,
+    sum: u64,
+    ended: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, DurableMessage)]
+#[durable(name = "sum.command")]
+enum Command {
+    Add(u64),
+    /// Adds at two children, twice.
+    Children(u64),
+    Ask(String),
+    Ended(WorkflowResult),
+}
+
+#[async_trait]
+impl DurableActor for Sum {
+    type Message = Command;
+    type Reply = (u64, u64, Vec<String>);
+    type Error = String;
+
+    async fn handle(
+        &mut self,
+        ctx: &mut ActorContext,
+        command: Command,
+    ) -> Result<Self::Reply, String> {
+        match command {
+            Command::Add(number) => {
+                self.count += 1;
+                self.sum += number;
+            }
+            Command::Children(number) => {
+                for child in ["a child", "another"] {
+                    ctx.orchestrated::<Self>(child).tell(Command::Add(number)).unwrap();
+                    ctx.orchestrated::<Self>(child).tell(Command::Add(1)).unwrap();
+                }
+            }
+            Command::Ask(instance) => {
+                ctx.ask_workflow("wait", &instance, "", Command::Ended).unwrap();
+            }
+            Command::Ended(how) => {
+                self.ended.push(format!("{} {:?}", how.instance, how.result));
+            }
+        }
+        Ok((self.count, self.sum, self.ended.clone()))
+    }
+}
+
+async fn wait(ctx: OrchestrationContext, _: String) -> Result<String, String> {
+    Ok(ctx.schedule_wait("go").await)
+}
+
+struct World {
+    sums: Orchestrated<Sum>,
+    cluster: Cluster,
+    runtime: Arc<Runtime>,
+    client: Client,
+}
+
+impl World {
+    async fn begin(folder: &Path) -> Self {
+        let url = format!("sqlite:{}?mode=rwc", folder.join("app.db").display());
+        let provider = for_runtime(Arc::new(SqliteProvider::new(&url, None).await.unwrap()));
+        let sums = Orchestrated::new(|_| Sum::default());
+        let cluster = Cluster::builder("sums", 2)
+            .lease(Duration::from_secs(1))
+            .host(TowerHost::new(|_| Sum::default()))
+            .join(provider.clone())
+            .await
+            .unwrap();
+        let activities = sums.activity(ActivityRegistry::builder());
+        let orchestrations = OrchestrationRegistry::builder().register("wait", wait);
+        let orchestrations = sums.orchestration(orchestrations);
+        let options = RuntimeOptions {
+            dispatcher_min_poll_interval: Duration::from_millis(5),
+            ..RuntimeOptions::default()
+        };
+        let client = Client::new(provider.clone());
+        let runtime = start(provider, &cluster, activities, orchestrations, options).await;
+        Self { sums, cluster, runtime, client }
+    }
+
+    fn sum(&self, id: &str) -> OrchestratedRef<Sum> {
+        self.sums.actor(&self.cluster, id)
+    }
+
+    /// Waits until an instance has this status.
+    async fn is(&self, instance: &str, wanted: fn(&OrchestrationStatus) -> bool) {
+        while !wanted(&self.client.get_orchestration_status(instance).await.unwrap()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lets a workflow end, as soon as it waits.
+    async fn let_go(&self, instance: &str) {
+        while !is_completed(&self.client.get_orchestration_status(instance).await.unwrap()) {
+            // Others write.
+            let _ = self.client.raise_event(instance, "go", "gone").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn end(self) {
+        self.runtime.shutdown(None).await;
+        self.cluster.leave().await.unwrap();
+    }
+}
+
+fn is_given_up(status: &OrchestrationStatus) -> bool {
+    matches!(status, OrchestrationStatus::Failed { .. })
+}
+
+fn is_running(status: &OrchestrationStatus) -> bool {
+    matches!(status, OrchestrationStatus::Running { .. })
+}
+
+fn is_completed(status: &OrchestrationStatus) -> bool {
+    matches!(status, OrchestrationStatus::Completed { .. })
+}
+
+/// Has duroxide's store execute a statement. Who waits for a lock here holds up who has it.
+async fn execute(folder: &Path, sql: &str) {
+    let database = rusqlite::Connection::open(folder.join("app.db")).unwrap();
+    database.busy_timeout(Duration::ZERO).unwrap();
+    while let Err(error) = database.execute_batch(sql) {
+        assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy), "{error}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The store refuses what duroxide writes into the history of instances with such a name: events of this type.
+async fn refuse(folder: &Path, like: &str, event: &str) {
+    let trigger = format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON history
+         WHEN NEW.event_type = '{event}' AND NEW.instance_id LIKE '{like}'
+         BEGIN SELECT RAISE(ABORT, 'refused by the test'); END"
+    );
+    execute(folder, &trigger).await;
+}
+
+/// The instance of an actor that is at work.
+async fn running(client: &Client, id: &str) -> String {
+    let mut running = client.list_instances_by_status("Running").await.unwrap();
+    running.retain(|instance| instance.ends_with(&format!("actor/sum/{id}")));
+    assert_eq!(running.len(), 1, "{running:?}");
+    running.remove(0)
+}
+
+/// Adds a number: how many there were, and their sum.
+async fn answer(sum: &OrchestratedRef<Sum>, number: u64) -> (u64, u64) {
+    let (count, sum, _) = sum.ask(Command::Add(number)).await.unwrap().unwrap();
+    (count, sum)
+}
+
+/// Its store refuses to record the one and the other.
+#[tokio::test]
+async fn an_actor_that_duroxide_gave_up_goes_on_with_all_it_had_and_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    let sum = world.sum("g");
+    // Its very first turn.
+    refuse(folder.path(), "%/g", "OrchestrationStarted").await;
+    sum.tell(Command::Add(7)).await.unwrap();
+    let mut first = "actor/sum/g".to_owned();
+    world.is(&first, is_given_up).await;
+    execute(folder.path(), "DROP TRIGGER refuse").await;
+    assert_eq!(answer(&sum, 0).await, (2, 7));
+    let (mut count, mut total) = (2, 7);
+    first = running(&world.client, "g").await;
+    for event in [
+        "ActivityCompleted",
+        "ActivityScheduled",
+        "ExternalSubscribedPersistent",
+        "OrchestrationStarted",
+    ] {
+        assert_eq!(answer(&sum, 7).await, (count + 1, total + 7), "{event}");
+        refuse(folder.path(), "%/g", event).await;
+        for number in 0..24 {
+            let command = if number % 2 == 0 { Command::Children(1) } else { Command::Add(1) };
+            sum.tell(command).await.unwrap();
+        }
+        (count, total) = (count + 1 + 12, total + 7 + 12);
+        world.is(&first, is_given_up).await;
+        execute(folder.path(), "DROP TRIGGER refuse").await;
+        assert_eq!(answer(&sum, 0).await, (count + 1, total), "{event}");
+        count += 1;
+        first = running(&world.client, "g").await;
+    }
+    for child in ["a child", "another"] {
+        let child = world.sum(child);
+        while answer(&child, 0).await.1 < 4 * 12 * 2 {}
+        assert_eq!(answer(&child, 0).await.1, 4 * 12 * 2);
+    }
+    world.end().await;
+}
+
+/// Before the workflow, while it waits, when it ends, and when the actor was told.
+#[tokio::test]
+async fn an_actor_hears_once_of_the_workflow_it_asked_though_what_waited_for_it_was_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut heard = 0;
+    for event in ["ExternalEventPersistent", "SubOrchestrationCompleted", "OrchestrationCompleted"]
+    {
+        let world = World::begin(folder.path()).await;
+        let instance = format!("wait/{event}");
+        let actor = world.cluster.actor::<Sum>("asks");
+        actor.ask(Command::Ask(instance.clone())).await.unwrap();
+        world.is(&instance, is_running).await;
+        refuse(folder.path(), "ask/%", event).await;
+        let running = world.client.list_instances_by_status("Running").await.unwrap();
+        let waits = running.iter().find(|it| it.starts_with("ask/")).unwrap();
+        if event == "ExternalEventPersistent" {
+            while world.client.enqueue_event(waits, "any", "").await.is_err() {}
+        } else {
+            world.let_go(&instance).await;
+        }
+        while world.client.list_instances_by_status("Failed").await.unwrap().len() <= heard {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        execute(folder.path(), "DROP TRIGGER refuse").await;
+        world.end().await;
+
+        // The next node looks for such instances as it joins.
+        let world = World::begin(folder.path()).await;
+        world.let_go(&instance).await;
+        heard += 1;
+        let actor = world.cluster.actor::<Sum>("asks");
+        let ended = loop {
+            let (_, _, ended) = actor.ask(Command::Add(0)).await.unwrap();
+            if ended.len() == heard {
+                break ended;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert_eq!(ended.last().unwrap(), &format!("{instance} Ok(\"gone\")"));
+        // What told the actor has ended, and told it once.
+        while world.client.list_instances_by_status("Running").await.unwrap().len() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (_, _, ended) = actor.ask(Command::Add(0)).await.unwrap();
+        assert_eq!(ended.len(), heard, "{ended:?}");
+        world.end().await;
+    }
+}

@@ -1,0 +1,189 @@
+//! The orchestration that runs another one for an actor, and tells it how that ended.
+
+use std::time::Duration;
+
+use duroxide::{ActivityContext, Event, EventKind, OrchestrationContext, OrchestrationStatus};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::asking::insist;
+use super::message::Message;
+use super::successor::CameTo;
+use super::{TELL, WATCH, WorkflowActor, WorkflowResult};
+use crate::id::ActorId;
+
+/// Before a random id, its instances.
+pub(super) const ASK_WORKFLOW: &str = "ask/";
+/// Before a workflow is looked at again that is not a child, at first, and at most.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOK_AT_MOST: Duration = Duration::from_secs(60);
+/// Looks an execution.
+const LOOKS: u32 = 100;
+
+/// What [`RUN`](super::RUN) is started with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Asked {
+    pub(super) actor_type: String,
+    pub(super) actor_id: String,
+    pub(super) kind: String,
+    /// With [`WorkflowResult::awaited`] in it.
+    pub(super) message: Value,
+    pub(super) orchestration: String,
+    pub(super) instance: String,
+    pub(super) input: String,
+    /// It goes on for an instance that was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) resumed: Option<Resumed>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Resumed {
+    given_up: u32,
+    from: Stage,
+}
+
+/// How far it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    /// The workflow may be there, and is no child of this.
+    Watching,
+    Ended(Result<String, String>),
+    /// The actor may have been told.
+    Telling(Message),
+}
+
+pub(super) async fn run(ctx: OrchestrationContext, input: String) -> Result<String, String> {
+    let mut asked: Asked = serde_json::from_str(&input).map_err(text)?;
+    let result = match asked.resumed.clone().map(|resumed| resumed.from) {
+        None => child(&ctx, &asked).await,
+        Some(Stage::Watching) => match watch(&ctx, &asked.instance).await {
+            Some(Seen::Ended(result)) => result,
+            Some(Seen::Nowhere) => child(&ctx, &asked).await,
+            Some(Seen::Running) | None => return ctx.continue_as_new(input).await,
+        },
+        Some(Stage::Ended(result)) => result,
+        Some(Stage::Telling(message)) => {
+            insist(&ctx, &message).await.map_err(|error| error.to_string())?;
+            return Ok("told".into());
+        }
+    };
+    let result = WorkflowResult { instance: asked.instance, result };
+    put_result(&mut asked.message, &result.instance, &result).map_err(text)?;
+    let actor = WorkflowActor::new(&ctx, ActorId::new(asked.actor_type, asked.actor_id));
+    actor.insist(&asked.kind, &asked.message).await.map_err(|error| error.to_string())?;
+    Ok("told".into())
+}
+
+fn text(error: serde_json::Error) -> String {
+    error.to_string()
+}
+
+async fn child(ctx: &OrchestrationContext, asked: &Asked) -> Result<String, String> {
+    let Asked { orchestration, instance, input, .. } = asked;
+    ctx.schedule_sub_orchestration_with_id(orchestration, instance, input).await
+}
+
+/// A workflow, as the activity sees it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Seen {
+    Nowhere,
+    Running,
+    Ended(Result<String, String>),
+}
+
+/// Looks at a workflow until it has ended. None: it has not, for as long as an execution may be.
+async fn watch(ctx: &OrchestrationContext, instance: &str) -> Option<Seen> {
+    let mut pause = LOOK;
+    for _ in 0..LOOKS {
+        let seen = ctx.schedule_activity(WATCH, instance).await;
+        let seen = seen.ok().and_then(|seen| serde_json::from_str(&seen).ok());
+        if let Some(seen @ (Seen::Ended(_) | Seen::Nowhere)) = seen {
+            return Some(seen);
+        }
+        ctx.schedule_timer(pause).await;
+        pause = (pause * 2).min(LOOK_AT_MOST);
+    }
+    None
+}
+
+/// The activity.
+pub(super) async fn look(ctx: ActivityContext, instance: String) -> Result<String, String> {
+    let status = ctx.get_client().get_orchestration_status(&instance).await;
+    let seen = match status.map_err(|error| error.to_string())? {
+        OrchestrationStatus::NotFound => Seen::Nowhere,
+        OrchestrationStatus::Running { .. } => Seen::Running,
+        OrchestrationStatus::Completed { output, .. } => Seen::Ended(Ok(output)),
+        OrchestrationStatus::Failed { details, .. } => Seen::Ended(Err(details.display_message())),
+    };
+    serde_json::to_string(&seen).map_err(text)
+}
+
+/// What an instance had come to when it was given up.
+pub(super) fn fold(
+    input: &str,
+    history: &[Event],
+    begun_ms: u64,
+) -> Result<CameTo, serde_json::Error> {
+    let mut asked: Asked = serde_json::from_str(input)?;
+    let given_up = asked.resumed.as_ref().map_or(0, |resumed| resumed.given_up).saturating_add(1);
+    let mut from = asked.resumed.map_or(Stage::Watching, |resumed| resumed.from);
+    for event in history {
+        match &event.kind {
+            EventKind::SubOrchestrationCompleted { result } => {
+                from = Stage::Ended(Ok(result.clone()));
+            }
+            EventKind::SubOrchestrationFailed { details } => {
+                from = Stage::Ended(Err(details.display_message()));
+            }
+            EventKind::ActivityScheduled { name, input, .. } if name == TELL => {
+                let message: Message = serde_json::from_str(input)?;
+                from = Stage::Telling(message.travelling(begun_ms));
+                break;
+            }
+            _ => {}
+        }
+    }
+    asked.resumed = Some(Resumed { given_up, from });
+    Ok(CameTo { input: serde_json::to_string(&asked)?, given_up })
+}
+
+/// Puts a result where a message awaits it, and counts how often that was.
+pub(super) fn put_result(
+    message: &mut Value,
+    instance: &str,
+    result: &WorkflowResult,
+) -> Result<usize, serde_json::Error> {
+    fn put(value: &mut Value, awaited: &Value, result: &Value) -> usize {
+        if value == awaited {
+            *value = result.clone();
+            return 1;
+        }
+        match value {
+            Value::Array(items) => items.iter_mut().map(|it| put(it, awaited, result)).sum(),
+            Value::Object(fields) => fields.values_mut().map(|it| put(it, awaited, result)).sum(),
+            _ => 0,
+        }
+    }
+    let awaited = serde_json::to_value(WorkflowResult::awaited(instance))?;
+    Ok(put(message, &awaited, &serde_json::to_value(result)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_put_where_it_is_awaited() {
+        #[derive(Serialize, Deserialize, PartialEq, Debug)]
+        enum Message {
+            Renewed { attempt: u32, how: WorkflowResult },
+        }
+        let of = |how| Message::Renewed { attempt: 3, how };
+        let mut message = serde_json::to_value(of(WorkflowResult::awaited("renew/7"))).unwrap();
+        let failed = || WorkflowResult { instance: "renew/7".into(), result: Err("no".into()) };
+        assert_eq!(put_result(&mut message, "renew/7", &failed()).unwrap(), 1);
+        assert_eq!(serde_json::from_value::<Message>(message).unwrap(), of(failed()));
+    }
+}
