@@ -441,3 +441,35 @@ async fn an_instance_that_looks_for_an_event_for_a_moment_gets_it_in_the_end() {
     assert_eq!(output, "all");
     runtime.shutdown(None).await;
 }
+
+#[tokio::test]
+async fn an_instance_that_reads_a_queue_in_two_places_at_once_fails_and_says_why() {
+    async fn both(ctx: OrchestrationContext, queue: String) -> Result<String, String> {
+        let first = next_event(&ctx, "numbers");
+        let (first, second) = futures::future::join(first, next_event(&ctx, &queue)).await;
+        Ok(format!("{first} {second}"))
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (cluster, provider) = join(folder.path()).await;
+    let orchestrations = OrchestrationRegistry::builder().register("both", both);
+    let activities = ActivityRegistry::builder();
+    let client = Client::new(provider.clone());
+    let runtime =
+        start(provider, &cluster, activities, orchestrations, RuntimeOptions::default()).await;
+    client.start_orchestration("both/1", "both", "numbers").await.unwrap();
+    client.start_orchestration("both/2", "both", "others").await.unwrap();
+    let patience = Duration::from_secs(60);
+    let status = client.wait_for_orchestration("both/1", patience).await.unwrap();
+    let OrchestrationStatus::Failed { details, .. } = status else { panic!("{status:?}") };
+    let reason = details.display_message();
+    assert!(reason.contains("read it in one place"), "{reason}");
+    // Two queues are not one, and the one instance is not the other.
+    let sum = cluster.actor::<Account>("a");
+    sum.ask(Command::Raise("both/2".into(), 1, 2)).await.unwrap();
+    client.enqueue_event("both/2", "others", "other").await.unwrap();
+    let status = client.wait_for_orchestration("both/2", patience).await.unwrap();
+    let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
+    assert_eq!(output, "1 other");
+    runtime.shutdown(None).await;
+    cluster.leave().await.unwrap();
+}

@@ -1,5 +1,6 @@
 //! Events that actors raise in orchestrations, as an orchestration reads them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use duroxide::{Either2, OrchestrationContext};
@@ -60,12 +61,21 @@ fn place(queue: &str, from: &str) -> (String, String) {
 /// key-value store: do not clear them. They remember 2,000 senders, the latest.
 ///
 /// Dropping the future takes no event.
+///
+/// Read all queues of an instance in one place, with `select2` if there are several, and not in branches that run beside
+/// each other (`join`): duroxide 0.1.32 may replay what two branches write into the key-value store in another order,
+/// and fails the instance then (`Nondeterminism`).
+///
+/// # Panics
+/// Another future of this instance waits for the same queue: the events of one batch would go to the one, and the other
+/// would wait for ever. duroxide fails the instance, with this reason.
 pub async fn next_event(ctx: &OrchestrationContext, queue: &str) -> String {
     next_entry(ctx, queue).await.event.data
 }
 
 /// As [`next_event`], with what else is known of it.
 pub(super) async fn next_entry(ctx: &OrchestrationContext, queue: &str) -> Entry {
+    let _reading = Reading::begin(queue);
     loop {
         let entry = match Cursor::next(ctx, queue) {
             Some(entry) => entry,
@@ -83,6 +93,32 @@ pub(super) async fn next_entry(ctx: &OrchestrationContext, queue: &str) -> Entry
         if is_new(ctx, queue, &entry.event) {
             return entry;
         }
+    }
+}
+
+thread_local! {
+    /// The queues that futures wait for. duroxide makes the futures of an instance, polls them and drops them on one
+    /// thread, before it turns to another instance.
+    static READ_NOW: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A future waits for a queue.
+struct Reading(String);
+
+impl Reading {
+    #[expect(clippy::panic, reason = "there is no other way to fail the orchestration")]
+    fn begin(queue: &str) -> Self {
+        if READ_NOW.with_borrow(|queues| queues.iter().any(|it| it == queue)) {
+            panic!("two futures of an instance wait for queue {queue:?}: read it in one place");
+        }
+        READ_NOW.with_borrow_mut(|queues| queues.push(queue.to_owned()));
+        Self(queue.to_owned())
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        READ_NOW.with_borrow_mut(|queues| queues.retain(|it| *it != self.0));
     }
 }
 

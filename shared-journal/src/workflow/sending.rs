@@ -40,7 +40,7 @@ impl Outbox {
     /// As in duroxide, an instance that was started before, by whomever, is not started again.
     ///
     /// # Errors
-    /// See [`OutboxError`]; then nothing is sent.
+    /// See [`OutboxError`]; then nothing is sent. Names and inputs with a zero byte are refused on every store.
     pub fn start_workflow(
         &self,
         orchestration: &str,
@@ -73,7 +73,8 @@ impl Outbox {
         kind: &str,
         message: impl FnOnce(WorkflowResult) -> M,
     ) -> Result<(), OutboxError> {
-        check(&instance_address(instance))?;
+        let texts = [("the orchestration", orchestration), ("the input", input)];
+        check(&instance_address(instance), &texts)?;
         let awaited = WorkflowResult::awaited(instance);
         let mut template = self.to_value(self.actor(), &message(awaited.clone()))?;
         // Now rather than in a month.
@@ -165,12 +166,26 @@ impl Outbox {
         self.push(|number| {
             let (kind, instance, request) = request(number)?;
             let to = instance_address(&instance);
-            check(&to)?;
+            request.check(&to)?;
             match Payload::encode(Codec::Json, &request) {
                 Ok(payload) => Ok(Draft { to, kind: kind.to_owned(), payload }),
                 Err(source) => Err(OutboxError::Encode { to, source }),
             }
         })
+    }
+}
+
+impl Request {
+    fn check(&self, to: &ActorId) -> Result<(), OutboxError> {
+        match self {
+            Self::Start { orchestration, input } => {
+                check(to, &[("the orchestration", orchestration), ("the input", input)])
+            }
+            Self::Raise { queue, .. } | Self::Deliver { queue, .. } => {
+                check(to, &[("the queue", queue)])
+            }
+            Self::Cancel { .. } | Self::Ring => check(to, &[]),
+        }
     }
 }
 
@@ -186,12 +201,18 @@ pub(super) fn is_reserved_by_duroxide(name: &str) -> bool {
     name.starts_with("sub::") || name.contains("::sub::")
 }
 
-/// What duroxide does not take is better refused now.
-fn check(to: &ActorId) -> Result<(), OutboxError> {
-    if !is_reserved_by_duroxide(to.id()) {
+/// What duroxide does not take is better refused now: on PostgreSQL a zero byte stops all that is on the store.
+fn check(to: &ActorId, texts: &[(&str, &str)]) -> Result<(), OutboxError> {
+    let zero = texts.iter().find(|(_, text)| text.contains('\0'));
+    let reason = if let Some(reason) = to.invalid() {
+        reason
+    } else if is_reserved_by_duroxide(to.id()) {
+        "duroxide reserves names with sub:: for its own".into()
+    } else if let Some((what, _)) = zero {
+        format!("{what} contains a zero byte, which PostgreSQL does not store")
+    } else {
         return Ok(());
-    }
-    let reason = "duroxide reserves names with sub:: for its own".to_owned();
+    };
     Err(OutboxError::Address { to: to.clone(), reason })
 }
 
@@ -217,6 +238,16 @@ mod tests {
         let outbox = Outbox::new(ActorId::new("customer", "7"), Codec::Json, 100, true, 0);
         let reserved = outbox.start_workflow("renew", "a::sub::b", "");
         assert!(matches!(reserved, Err(OutboxError::Address { .. })));
+        let zeros = [
+            outbox.start_workflow("re\0new", "a", ""),
+            outbox.start_workflow("renew", "a", "\0"),
+            outbox.ask_workflow("renew", "a", "\0", "renewed", |how| how),
+            outbox.ask_workflow("renew", "", "", "renewed", |how| how),
+            outbox.raise_event("renew/7", "ev\0ents", ""),
+        ];
+        for refused in zeros {
+            assert!(matches!(refused, Err(OutboxError::Address { .. })), "{refused:?}");
+        }
         let large = outbox.raise_event("renew/7", "events", &"x".repeat(100));
         assert!(matches!(large, Err(OutboxError::TooLarge { limit: 100, .. })));
         assert!(outbox.is_empty());
