@@ -124,6 +124,18 @@ impl World {
         }
     }
 
+    /// How the workflows ended that the actor asked, as soon as it knows of so many.
+    async fn ended(&self, count: usize) -> Vec<String> {
+        loop {
+            let actor = self.cluster.actor::<Sum>("asks");
+            let (_, _, ended) = actor.ask(Command::Add(0)).await.unwrap();
+            if ended.len() >= count {
+                break ended;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn end(self) {
         self.runtime.shutdown(None).await;
         self.cluster.leave().await.unwrap();
@@ -252,14 +264,7 @@ async fn an_actor_hears_once_of_the_workflow_it_asked_though_what_waited_for_it_
         let world = World::begin(folder.path()).await;
         world.let_go(&instance).await;
         heard += 1;
-        let actor = world.cluster.actor::<Sum>("asks");
-        let ended = loop {
-            let (_, _, ended) = actor.ask(Command::Add(0)).await.unwrap();
-            if ended.len() >= heard {
-                break ended;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
+        let ended = world.ended(heard).await;
         assert_eq!(ended.last().unwrap(), &format!("{instance} Ok(\"gone\")"));
         assert_eq!(ended.len(), heard, "{ended:?}");
         // What told the actor has ended.
@@ -268,4 +273,17 @@ async fn an_actor_hears_once_of_the_workflow_it_asked_though_what_waited_for_it_
         }
         world.end().await;
     }
+}
+
+/// Then nothing but the letter has what it begins with.
+#[tokio::test]
+async fn what_waits_for_a_workflow_begins_though_its_first_turn_was_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    refuse(folder.path(), "ask/%", ("OrchestrationStarted", "%")).await;
+    world.cluster.actor::<Sum>("asks").ask(Command::Ask("wait/first".into())).await.unwrap();
+    world.is("wait/first", is_running).await;
+    world.let_go("wait/first").await;
+    assert_eq!(world.ended(1).await, ["wait/first Ok(\"gone\")"]);
+    world.end().await;
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use duroxide::EventKind;
+use duroxide::{Event, EventKind};
 
 use super::RUN;
 use super::instance::WorkflowHost;
@@ -14,6 +14,32 @@ use crate::mailbox::error_text;
 
 /// How often.
 const ROUND: Duration = Duration::from_secs(60);
+
+/// What waits for a workflow, and was started.
+pub(super) struct Begins {
+    pub(super) instance: String,
+    pub(super) input: String,
+}
+
+impl Begins {
+    /// False: not yet. It may be another instance that has to, if duroxide gave up the last one before.
+    pub(super) async fn has_begun(&mut self, host: &WorkflowHost) -> Result<bool, BoxError> {
+        let _call = host.calls.acquire().await;
+        let history = host.provider.read(&self.instance).await?;
+        let is_start = |event: &Event| matches!(event.kind, EventKind::OrchestrationStarted { .. });
+        if history.is_empty() || history.iter().any(is_start) {
+            return Ok(!history.is_empty());
+        }
+        let (provider, input) = (&*host.provider, Some(self.input.as_str()));
+        let next = Successor::of(provider, &self.instance, &history, input, running::fold).await?;
+        if let Some(next) = next
+            && next.start(host, &self.instance, RUN).await?
+        {
+            (self.instance, self.input) = (next.instance, next.input);
+        }
+        Ok(false)
+    }
+}
 
 /// Runs until it is dropped.
 pub(super) async fn look_for(host: WorkflowHost) {

@@ -12,9 +12,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::batches::{Batches, News};
+use super::given_up::{self, Begins};
 use super::started::Started;
 use super::timer::TIMER;
-use super::{INSTANCES, Request, given_up, replying};
+use super::{INSTANCES, RUN, Request, replying};
 use crate::cluster::{Cluster, Delivered, Host, Hosted, Parcel, WeakCluster};
 use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
@@ -137,7 +138,7 @@ impl Hosted for Instance {
             }
             Ok(Request::Ring) => {
                 self.tell(News(None));
-                Delivered::Processed(Payload::new(Codec::Json, &b"null"[..]))
+                processed()
             }
             Ok(request) => self.perform(&request).await,
             Err(error) => Delivered::Refused(format!("not for an instance: {error}").into()),
@@ -146,6 +147,10 @@ impl Hosted for Instance {
         parcel.answer.answer(delivered);
         Ok(())
     }
+}
+
+fn processed() -> Delivered {
+    Delivered::Processed(Payload::new(Codec::Json, &b"null"[..]))
 }
 
 impl Instance {
@@ -170,12 +175,15 @@ impl Instance {
                 // The next owner finds the letter.
                 return Delivered::Lost(Some(stopped));
             }
-            match done {
-                Ok(()) => return Delivered::Processed(Payload::new(Codec::Json, &b"null"[..])),
-                Err(error) if !error.is_retryable() => {
+            match (done, request) {
+                (Ok(()), Request::Start { orchestration, input }) if orchestration == RUN => {
+                    return self.begun(input).await;
+                }
+                (Ok(()), _) => return processed(),
+                (Err(error), _) if !error.is_retryable() => {
                     return Delivered::Refused(error.to_string().into());
                 }
-                Err(error) => {
+                (Err(error), _) => {
                     let (instance, error) = (&self.name, error_text(&error));
                     if pause == RETRY_AT_MOST {
                         tracing::warn!(instance, error, "what actors sent to it waits");
@@ -183,6 +191,28 @@ impl Instance {
                         tracing::debug!(instance, error, "tried again");
                     }
                 }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_AT_MOST);
+        }
+    }
+
+    /// Waits until what waits for a workflow has begun. duroxide may give it up before, and then only the letter has
+    /// what it begins with.
+    async fn begun(&self, input: &str) -> Delivered {
+        let mut next = Begins { instance: self.name.clone(), input: input.to_owned() };
+        let mut pause = RETRY;
+        loop {
+            match next.has_begun(&self.host).await {
+                Ok(true) => return processed(),
+                Ok(false) => {}
+                Err(error) => {
+                    let (instance, error) = (&next.instance, error_text(&*error));
+                    tracing::warn!(instance, error, "it is not known whether it has begun");
+                }
+            }
+            if let Some(stopped) = self.journal.stopped() {
+                return Delivered::Lost(Some(stopped));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_AT_MOST);
