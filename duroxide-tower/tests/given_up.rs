@@ -176,12 +176,17 @@ async fn refuse(folder: &Path, like: &str, (event, data): (&str, &str)) {
     execute(folder, &trigger).await;
 }
 
-/// The instance of an actor that is at work.
+/// The instance of an actor that is at work. Between two of its executions there is none.
 async fn running(client: &Client, id: &str) -> String {
-    let mut running = client.list_instances_by_status("Running").await.unwrap();
-    running.retain(|instance| instance.ends_with(&format!("actor/sum/{id}")));
-    assert_eq!(running.len(), 1, "{running:?}");
-    running.remove(0)
+    loop {
+        let running = client.list_instances_by_status("Running").await.unwrap();
+        let mut of_it = running.iter().filter(|it| it.ends_with(&format!("actor/sum/{id}")));
+        if let Some(instance) = of_it.next() {
+            assert_eq!(of_it.next(), None, "{running:?}");
+            return instance.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Adds a number: how many there were, and their sum.
