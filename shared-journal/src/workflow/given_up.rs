@@ -61,11 +61,17 @@ async fn look(host: &WorkflowHost, done: &mut HashSet<String>) -> Result<(), Box
         return Ok(());
     }
     for instance in host.client.list_instances_by_status("Failed").await? {
-        if first(&instance).starts_with(ASK_WORKFLOW)
-            && !done.contains(&instance)
-            && succeed(host, &instance).await?
-        {
-            done.insert(instance);
+        if !first(&instance).starts_with(ASK_WORKFLOW) || done.contains(&instance) {
+            continue;
+        }
+        match succeed(host, &instance).await {
+            Ok(true) => drop(done.insert(instance)),
+            Ok(false) => {}
+            // The others do not wait for it.
+            Err(error) => {
+                let error = error_text(&*error);
+                tracing::warn!(instance, error, "an instance that was given up does not go on");
+            }
         }
     }
     Ok(())

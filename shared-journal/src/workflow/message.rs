@@ -13,7 +13,7 @@ use crate::codec::{Codec, Payload};
 use crate::id::{ActorId, MessageId};
 
 /// What an orchestration hands to the activity.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Message {
     actor_type: String,
     actor_id: String,

@@ -36,14 +36,14 @@ pub(super) struct Asked {
     pub(super) resumed: Option<Resumed>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Resumed {
     given_up: u32,
     from: Stage,
 }
 
 /// How far it was.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Stage {
     /// The workflow may be there, and is no child of this.
@@ -55,7 +55,7 @@ enum Stage {
 
 pub(super) async fn run(ctx: OrchestrationContext, input: String) -> Result<String, String> {
     let mut asked: Asked = serde_json::from_str(&input).map_err(text)?;
-    let result = match asked.resumed.clone().map(|resumed| resumed.from) {
+    let result = match asked.resumed.take().map(|resumed| resumed.from) {
         None => child(&ctx, &asked).await,
         Some(Stage::Watching) => match watch(&ctx, &asked.instance).await {
             Some(Seen::Ended(result)) => result,

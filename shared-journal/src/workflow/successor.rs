@@ -69,7 +69,9 @@ impl Successor {
                 carried_on.ok_or("what it began with is nowhere")?
             }
         };
-        let CameTo { input, given_up } = fold(&input, history, begun_ms)?;
+        // As when they were posted.
+        let in_ids = provider.as_management_capability().map_or(0, |_| begun_ms);
+        let CameTo { input, given_up } = fold(&input, history, in_ids)?;
         let pause = PAUSE * (2_u32.pow(given_up.saturating_sub(1).min(12)) - 1);
         let pause = pause.min(PAUSE_AT_MOST).as_millis();
         Ok(Some(Self {
