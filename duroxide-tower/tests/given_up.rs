@@ -2,21 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duroxide::providers::sqlite::SqliteProvider;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationContext, OrchestrationRegistry, OrchestrationStatus};
 use duroxide_tower::journal::cluster::Cluster;
-use duroxide_tower::journal::workflow::{WorkflowResult, for_runtime, start};
+use duroxide_tower::journal::workflow::{WorkflowResult, start};
 use duroxide_tower::{
     ActorContext, ClusterActors, DurableActor, DurableMessage, DurableState, Orchestrated,
     OrchestratedRef, TowerHost, async_trait,
 };
 use serde::{Deserialize, Serialize};
+
+use self::support::store_in;
 
 /// The numbers it got: how many, and their sum. And how the workflows ended that it asked.
 #[derive(Default, DurableState)]
@@ -83,8 +86,7 @@ struct World {
 
 impl World {
     async fn begin(folder: &Path) -> Self {
-        let url = format!("sqlite:{}?mode=rwc", folder.join("app.db").display());
-        let provider = for_runtime(Arc::new(SqliteProvider::new(&url, None).await.unwrap()));
+        let provider = store_in(folder).await;
         let sums = Orchestrated::new(|_| Sum::default());
         let cluster = Cluster::builder("sums", 2)
             .lease(Duration::from_secs(1))

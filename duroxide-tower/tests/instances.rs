@@ -2,19 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use duroxide::providers::Provider;
-use duroxide::providers::sqlite::SqliteProvider;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
 use duroxide::{ActivityContext, Client, Either2, OrchestrationContext, OrchestrationRegistry};
 use duroxide_tower::journal::cluster::Cluster;
-use duroxide_tower::journal::workflow::{
-    WorkflowError, WorkflowHost, for_runtime, next_event, start,
-};
+use duroxide_tower::journal::workflow::{WorkflowError, WorkflowHost, next_event, start};
 use duroxide_tower::{
     ActorContext, ActorRef, ClusterActors, DurableActor, DurableMessage, DurableState, TowerHost,
     WorkflowActors, async_trait,
@@ -22,6 +21,8 @@ use duroxide_tower::{
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+
+use self::support::store_in;
 
 /// Slow handlers wait here.
 static GATE: Semaphore = Semaphore::const_new(0);
@@ -126,8 +127,7 @@ async fn hear(ctx: OrchestrationContext, count: String) -> Result<String, String
 }
 
 async fn join(folder: &Path) -> (Cluster, Arc<dyn Provider>) {
-    let url = format!("sqlite:{}?mode=rwc", folder.join("app.db").display());
-    let provider = for_runtime(Arc::new(SqliteProvider::new(&url, None).await.unwrap()));
+    let provider = store_in(folder).await;
     let cluster = Cluster::builder("bank", 2)
         .lease(Duration::from_secs(1))
         .host(TowerHost::new(|_| Account::default()))
@@ -309,9 +309,7 @@ async fn an_instance_that_was_begun_by_an_earlier_version_goes_on() {
         Ok(format!("{first} {heard} {again} {second}"))
     }
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}?mode=rwc", folder.path().join("app.db").display());
-    let provider: Arc<dyn Provider> =
-        for_runtime(Arc::new(SqliteProvider::new(&url, None).await.unwrap()));
+    let provider = store_in(folder.path()).await;
     let orchestrations = || OrchestrationRegistry::builder().register("both", both);
     let old = async |_: ActivityContext, _: String| Ok(r#"{"reply":{"Ok":41}}"#.to_owned());
     let activities = ActivityRegistry::builder().register("actors:ask", old).build();

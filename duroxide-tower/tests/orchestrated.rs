@@ -2,17 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duroxide::providers::sqlite::SqliteProvider;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide::{Client, OrchestrationRegistry};
 use duroxide_tower::journal::cluster::{Cluster, SendError};
 use duroxide_tower::journal::workflow::{
-    OrchestratedError, WorkflowHost, for_runtime, register, register_orchestrations,
+    OrchestratedError, WorkflowHost, register, register_orchestrations,
 };
 use duroxide_tower::{
     ActorContext, DurableActor, DurableMessage, DurableState, Orchestrated, OrchestratedRef,
@@ -20,6 +21,8 @@ use duroxide_tower::{
 };
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
+
+use self::support::store_in;
 
 /// The numbers it got: how many, and their sum.
 #[derive(Default, DurableState)]
@@ -99,8 +102,7 @@ struct World {
 
 impl World {
     async fn begin(folder: &Path) -> Self {
-        let url = format!("sqlite:{}?mode=rwc", folder.join("app.db").display());
-        let provider = for_runtime(Arc::new(SqliteProvider::new(&url, None).await.unwrap()));
+        let provider = store_in(folder).await;
         let sums = Orchestrated::new(|_| Sum::default());
         let cluster = Cluster::builder("sums", 2)
             .lease(Duration::from_secs(1))

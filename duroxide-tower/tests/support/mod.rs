@@ -7,15 +7,18 @@
     reason = "a part of a test: each file uses some of it, and it may fail"
 )]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duroxide::providers::Provider;
 use duroxide::providers::sqlite::SqliteProvider;
 use duroxide_tower::{
     ActorContext, DurableActor, DurableActorService, DurableHandle, DurableMessage, DurableState,
     EventJournal, async_trait,
 };
 use serde::{Deserialize, Serialize};
+use shared_journal::workflow::for_runtime;
 use shared_journal::{ActorId, Limits};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -36,6 +39,12 @@ impl Store {
         let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
         EventJournal::builder().check_values(true).open(provider).await.unwrap()
     }
+}
+
+/// duroxide's store in a folder, as a runtime and the journal of one process should have it.
+pub async fn store_in(folder: &Path) -> Arc<dyn Provider> {
+    let url = format!("sqlite:{}?mode=rwc", folder.join("app.db").display());
+    for_runtime(Arc::new(SqliteProvider::new(&url, None).await.unwrap()))
 }
 
 pub async fn in_memory() -> EventJournal {
