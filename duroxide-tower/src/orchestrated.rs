@@ -11,8 +11,7 @@ use futures::FutureExt;
 use shared_journal::cluster::{Cluster, SendError};
 use shared_journal::mailbox::{caught, over_limit};
 use shared_journal::workflow::{
-    Handling, ORCHESTRATED_REPLY_BYTES, OrchestratedActor, OrchestratedError, orchestrated,
-    run_orchestrated,
+    Handling, OrchestratedActor, OrchestratedError, orchestrated, run_orchestrated,
 };
 use shared_journal::{ActorId, DurableMessage, Limits, MessageId};
 
@@ -27,7 +26,9 @@ use crate::actor::{ActorContext, DurableActor};
 /// - The actor is made anew for each message, and gets its state; `started` and `stopped` are not
 ///   called, and [`ActorContext::stop`] does nothing.
 /// - [`ActorContext::step`] has nowhere to record and answers with an error.
-/// - The state, and replies of up to 60 KiB, are JSON in duroxide's history.
+/// - The state, of up to 8 MiB, and replies, of up to 60 KiB, are JSON in duroxide's history. A handler that leaves more
+///   fails. duroxide writes and reads the state several times for each message: one of a MiB makes them slow.
+/// - It sets no timers ([`ActorContext::schedule`] is an error); it can ask a workflow that waits.
 /// - A message id is remembered for 100 messages. What panics three times is given up; its outcome says
 ///   so, and the state stays as it was.
 ///
@@ -154,12 +155,7 @@ impl<A: DurableActor> Orchestrated<A> {
         let answer = handled.map_err(caught)?;
         let handled =
             handling.handled(&actor.snapshot(), &answer, &outbox).map_err(|error| text(&error))?;
-        let size = handled.reply_bytes();
-        if size > ORCHESTRATED_REPLY_BYTES {
-            return Err(format!(
-                "the reply has {size} bytes, the limit is {ORCHESTRATED_REPLY_BYTES}"
-            ));
-        }
+        handled.check()?;
         serde_json::to_string(&handled).map_err(|error| text(&error))
     }
 }

@@ -38,6 +38,8 @@ enum Command {
     Children(u64),
     Ask(String),
     Ended(WorkflowResult),
+    /// Its state.
+    Grow(usize),
 }
 
 #[async_trait]
@@ -63,18 +65,26 @@ impl DurableActor for Sum {
                 }
             }
             Command::Ask(instance) => {
-                ctx.ask_workflow("wait", &instance, "", Command::Ended).unwrap();
+                let workflow = instance.split_once('/').unwrap().0;
+                ctx.ask_workflow(workflow, &instance, "", Command::Ended).unwrap();
             }
+            Command::Grow(bytes) => self.ended.push("x".repeat(bytes)),
             Command::Ended(how) => {
                 self.ended.push(format!("{} {:?}", how.instance, how.result));
             }
         }
-        Ok((self.count, self.sum, self.ended.clone()))
+        let ended = self.ended.iter().filter(|it| it.len() < 1000).cloned().collect();
+        Ok((self.count, self.sum, ended))
     }
 }
 
 async fn wait(ctx: OrchestrationContext, _: String) -> Result<String, String> {
     Ok(ctx.schedule_wait("go").await)
+}
+
+/// More than a message may have.
+async fn large(_: OrchestrationContext, _: String) -> Result<String, String> {
+    Ok("x".repeat(2 << 20))
 }
 
 struct World {
@@ -95,7 +105,8 @@ impl World {
             .await
             .unwrap();
         let activities = sums.activity(ActivityRegistry::builder());
-        let orchestrations = OrchestrationRegistry::builder().register("wait", wait);
+        let orchestrations =
+            OrchestrationRegistry::builder().register("wait", wait).register("large", large);
         let orchestrations = sums.orchestration(orchestrations);
         let options = RuntimeOptions {
             dispatcher_min_poll_interval: Duration::from_millis(5),
@@ -294,5 +305,126 @@ async fn what_waits_for_a_workflow_begins_though_its_first_turn_was_refused() {
     world.is("wait/first", is_running).await;
     world.let_go("wait/first").await;
     assert_eq!(world.ended(1).await, ["wait/first Ok(\"gone\")"]);
+    world.end().await;
+}
+
+/// What goes on for what waits for a workflow is in no list while it has not begun.
+#[tokio::test]
+async fn an_actor_hears_of_its_workflow_though_the_first_turns_of_what_goes_on_are_refused_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    let actor = world.cluster.actor::<Sum>("asks");
+    actor.ask(Command::Ask("wait/again".into())).await.unwrap();
+    world.is("wait/again", is_running).await;
+    refuse(folder.path(), "ask/%", ("SubOrchestrationCompleted", "%")).await;
+    world.let_go("wait/again").await;
+    while !world
+        .client
+        .list_instances_by_status("Failed")
+        .await
+        .unwrap()
+        .iter()
+        .any(|it| it.starts_with("ask/"))
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.end().await;
+    execute(folder.path(), "DROP TRIGGER refuse").await;
+    refuse(folder.path(), "actors:successor/%", ("OrchestrationStarted", "%")).await;
+    let world = World::begin(folder.path()).await;
+    let given_up = || {
+        let database = rusqlite::Connection::open(folder.path().join("app.db")).unwrap();
+        let sql = "SELECT count(DISTINCT instance_id) FROM history
+                   WHERE instance_id LIKE 'actors:successor/%' AND event_type = 'OrchestrationFailed'";
+        database.query_row(sql, [], |row| row.get::<_, u64>(0)).unwrap_or(0)
+    };
+    while given_up() < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    execute(folder.path(), "DROP TRIGGER refuse").await;
+    assert_eq!(world.ended(1).await, ["wait/again Ok(\"gone\")"]);
+    world.end().await;
+}
+
+/// duroxide does not tell its parent.
+#[tokio::test]
+async fn an_actor_hears_of_a_workflow_that_was_given_up_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    let actor = world.cluster.actor::<Sum>("asks");
+    refuse(folder.path(), "wait/%", ("ExternalEvent", "%")).await;
+    actor.ask(Command::Ask("wait/refused".into())).await.unwrap();
+    world.is("wait/refused", is_running).await;
+    while !is_given_up(&world.client.get_orchestration_status("wait/refused").await.unwrap()) {
+        // Others write.
+        let _ = world.client.raise_event("wait/refused", "go", "gone").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ended = world.ended(1).await;
+    assert!(ended[0].starts_with("wait/refused Err("), "{ended:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_result_that_is_too_large_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    world.cluster.actor::<Sum>("asks").ask(Command::Ask("large/1".into())).await.unwrap();
+    let ended = world.ended(1).await;
+    assert!(ended[0].starts_with("large/1 Err(\"the result does not reach"), "{ended:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_actor_that_is_an_orchestration_hears_of_the_workflow_it_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    let sum = world.sum("asks too");
+    sum.tell(Command::Ask("wait/other".into())).await.unwrap();
+    world.is("wait/other", is_running).await;
+    world.let_go("wait/other").await;
+    let ended = loop {
+        let (_, _, ended) = sum.ask(Command::Add(0)).await.unwrap().unwrap();
+        if !ended.is_empty() {
+            break ended;
+        }
+    };
+    assert_eq!(ended, ["wait/other Ok(\"gone\")"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_state_that_is_too_large_fails_its_handler() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    let sum = world.sum("large");
+    assert_eq!(answer(&sum, 7).await, (1, 7));
+    let failed = sum.ask(Command::Grow(9 << 20)).await.unwrap_err().to_string();
+    assert!(failed.contains("the limit is 8388608"), "{failed}");
+    assert_eq!(answer(&sum, 1).await, (2, 8));
+    world.end().await;
+}
+
+/// Also while a node has what it went on with in memory.
+#[tokio::test]
+async fn an_actor_whose_instances_are_deleted_begins_anew_and_keeps_what_it_is_told_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::begin(folder.path()).await;
+    assert_eq!(answer(&world.sum("d"), 7).await, (1, 7));
+    refuse(folder.path(), "%/d", ("ActivityCompleted", "%")).await;
+    world.sum("d").tell(Command::Add(1)).await.unwrap();
+    world.is("actor/sum/d", is_given_up).await;
+    execute(folder.path(), "DROP TRIGGER refuse").await;
+    assert_eq!(answer(&world.sum("d"), 0).await, (3, 8));
+    let successor = running(&world.client, "d").await;
+    for instance in ["actor/sum/d", &successor] {
+        while world.client.delete_instance(instance, true).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert_eq!(answer(&world.sum("d"), 5).await, (1, 5));
+    world.end().await;
+    let world = World::begin(folder.path()).await;
+    assert_eq!(answer(&world.sum("d"), 1).await, (2, 6));
     world.end().await;
 }

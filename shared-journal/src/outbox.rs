@@ -74,8 +74,8 @@ struct Shared {
     limit: usize,
     /// Somebody sends on what is written.
     relayed: bool,
-    /// There is a record for them.
-    keeps_timers: bool,
+    /// It has no record: its sender is an orchestration.
+    is_of_orchestration: bool,
     /// What is sent is decoded and encoded again.
     checked: bool,
     /// How much may be on its way.
@@ -147,7 +147,7 @@ impl Outbox {
             codec,
             limit,
             relayed,
-            keeps_timers: true,
+            is_of_orchestration: false,
             checked: false,
             bound: None,
             bytes: AtomicUsize::new(0),
@@ -170,9 +170,9 @@ impl Outbox {
         self.with(|shared| shared.bound = Some(Bound { limit, undelivered }))
     }
 
-    /// Of an actor that has no record. For one that is new.
-    pub(crate) fn without_timers(self) -> Self {
-        self.with(|shared| shared.keeps_timers = false)
+    /// Of an actor that is an orchestration, and has no record. For one that is new.
+    pub(crate) fn of_orchestration(self) -> Self {
+        self.with(|shared| shared.is_of_orchestration = true)
     }
 
     /// With [checks](crate::EventJournalBuilder::check_values) or without. For one that is new.
@@ -255,6 +255,10 @@ impl Outbox {
     ) -> Result<(), OutboxError> {
         let payload = self.encode(self.shared.codec, to, message)?;
         self.push(|_| Ok(Draft { to: to.clone(), kind: kind.to_owned(), payload })).map(drop)
+    }
+
+    pub(crate) fn is_of_orchestration(&self) -> bool {
+        self.shared.is_of_orchestration
     }
 
     pub(crate) fn is_checked(&self) -> bool {

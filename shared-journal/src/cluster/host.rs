@@ -32,9 +32,16 @@ pub trait Host: Send + Sync + 'static {
         true
     }
 
-    /// Brings the outcome of a message to one that is on no node and waits for it: an instance of duroxide.
-    /// `to` says which, as the letter did. False: not yet, because it does not wait yet, or the store does not
-    /// take it.
+    /// Whether a sender that is on no node waits for the outcome of its message. If not, a message that its actor
+    /// refuses stays in the inbox, as one that is told.
+    fn awaits(&self, _to: &str) -> bool {
+        true
+    }
+
+    /// Brings the outcome of a message to its sender that is on no node: an instance of duroxide. `to` says which, as
+    /// the letter did. Returns when the letter may go. False: it stays, for the next owner of its shard.
+    ///
+    /// Dropping the future brings nothing, or what is under way.
     async fn reply(&self, _to: &str, _outcome: &Delivered) -> bool {
         true
     }

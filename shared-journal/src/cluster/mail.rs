@@ -57,7 +57,9 @@ impl Cluster {
         const PAGE: usize = 1 << 20;
         let letters = self.opened(actor, after, PAGE).await?.into_iter().map(|(number, letter)| {
             let Letter { key, kind, payload, reply_to, .. } = letter;
-            WaitingLetter { number, key, kind, payload, is_asked: reply_to.is_some() }
+            let awaits = |to: &str| self.host_outside(to).is_none_or(|host| host.awaits(to));
+            let is_asked = reply_to.as_deref().is_some_and(awaits);
+            WaitingLetter { number, key, kind, payload, is_asked }
         });
         Ok(letters.collect())
     }
@@ -84,11 +86,12 @@ impl Cluster {
             if let MessageKey::Line { .. } = key {
                 return Err(JournalError::NumberedLetter { actor: actor.clone(), number });
             }
-            match (reply_to, key.id()) {
-                (Some(to), Some(id)) if !self.reply_outside(&to, &refused).await => {
-                    reply = Some((to, correlation, id, refused));
+            match (reply_to.as_deref().and_then(|to| self.host_outside(to)), reply_to) {
+                (Some(host), Some(to)) if host.awaits(&to) => drop(host.reply(&to, &refused).await),
+                (Some(_), _) => {}
+                (None, to) => {
+                    reply = to.zip(key.id()).map(|(to, id)| (to, correlation, id, refused));
                 }
-                _ => {}
             }
         }
         self.settle(actor, vec![Settled { number, reply }]).await?;

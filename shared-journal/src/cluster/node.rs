@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::builder::ClusterBuilder;
 use super::error::SendError;
-use super::host::Delivered;
+use super::host::Host;
 use super::lanes::{Hosts, host_of};
 use super::letter::Letter;
 use super::manager::Manager;
@@ -17,7 +17,7 @@ use super::news::{News, listen};
 use super::replies::Replies;
 use super::router::{Arrived, Outgoing, Router, Wanted};
 use super::store::{ClusterStore, Founding};
-use super::tenure::{Tenure, bring};
+use super::tenure::Tenure;
 use super::waits::Waits;
 use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
@@ -275,10 +275,14 @@ impl Cluster {
         posted.await.map_or_else(|_| unknown(), |arrived| arrived.error.map_or(Ok(()), Err))
     }
 
-    /// Whether a reply is for one that is on no node; then it has it, or is told later.
-    pub(super) async fn reply_outside(&self, to: &str, outcome: &Delivered) -> bool {
-        let Some(host) = host_of(&self.inner.shared.hosts, to) else { return false };
-        bring(&*host, to, outcome).await.is_some()
+    /// Of a message, at most.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.inner.shared.options.journal.limits.message_bytes
+    }
+
+    /// The host of one that is on no node, and sent a message whose letter has this `reply_to`.
+    pub(super) fn host_outside(&self, to: &str) -> Option<Arc<dyn Host>> {
+        host_of(&self.inner.shared.hosts, to)
     }
 
     pub(super) fn store(&self) -> &dyn ClusterStore {
@@ -310,8 +314,7 @@ impl Cluster {
         if let Some(reason) = actor.invalid() {
             return Err(not_accepted(format!("{actor} cannot name an actor: {reason}")));
         }
-        let (size, limit) =
-            (letter.payload.bytes().len(), self.inner.shared.options.journal.limits.message_bytes);
+        let (size, limit) = (letter.payload.bytes().len(), self.message_bytes());
         if size > limit {
             return Err(not_accepted(format!("{size} bytes are over the limit of {limit}")));
         }

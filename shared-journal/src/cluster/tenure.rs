@@ -11,7 +11,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use super::host::{Answered, Answering, Delivered, Host, Parcel, Place};
+use super::host::{Answered, Answering, Delivered, Parcel, Place};
 use super::lanes::Lanes;
 use super::letter::{Answer, Letter, Outcome};
 use super::news::News;
@@ -27,10 +27,6 @@ use crate::mailbox::error_text;
 const RETRY: Duration = Duration::from_millis(50);
 /// Before letters that were refused are delivered again: somebody has to do something first.
 const RETRY_REFUSED: Duration = Duration::from_secs(5);
-/// Before it is looked again whether somebody waits for a reply, at first.
-const REPLY_AGAIN: Duration = Duration::from_millis(10);
-/// And at most.
-const REPLY_AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 /// Letters on their way through actors at a time. What an actor that is slow has of them is limited
 /// by its inbox, so it does not keep those of others back.
 const IN_FLIGHT: usize = 16_384;
@@ -240,33 +236,37 @@ impl Tenure {
         let Letter { key, kind, payload, reply_to, correlation } = letter;
         let id = key.id();
         let parcel = Parcel { key, kind, payload, acknowledge: None, answer };
-        let host = reply_to.as_deref().and_then(|to| self.lanes.host_of(to));
+        let outside =
+            reply_to.as_deref().and_then(|to| Some((self.lanes.host_of(to)?, to.to_owned())));
+        let awaited = outside.as_ref().map_or(reply_to.is_some(), |(host, to)| host.awaits(to));
         self.lanes.deliver(&actor, parcel);
         Some(
             async move {
                 let (delivered, place) = answered(outcome).await;
-                if let Delivered::Lost(None) = delivered {
+                match &delivered {
                     // Its actor has ended, and its lane.
-                    return Some(Opened::Refused(number));
+                    Delivered::Lost(None) => return Some(Opened::Refused(number)),
+                    Delivered::Refused(reason) if !awaited => {
+                        if !again {
+                            tracing::error!(%actor, number, %reason, "a letter is not accepted and stays; it is delivered again every 5 s");
+                            metrics::counter!("journal_undeliverable_letters_total").increment(1);
+                        }
+                        return Some(Opened::Refused(number));
+                    }
+                    Delivered::IdReused if !awaited => {
+                        tracing::error!(%actor, number, "a letter is dropped: its sender was told that it is accepted, and its id was used before for another message");
+                        metrics::counter!("journal_reused_letters_total").increment(1);
+                    }
+                    Delivered::Kept | Delivered::Lost(Some(_)) => return None,
+                    _ => {}
                 }
-                if let (Some(host), Some(to)) = (host, &reply_to) {
+                if let Some((host, to)) = outside {
                     // Its place is for others: what it has handled it knows for long.
                     drop(place);
-                    bring(&*host, to, &delivered).await?;
-                    return Some(Opened::Settled((number, None, None)));
+                    let done = host.reply(&to, &delivered).await;
+                    return done.then_some(Opened::Settled((number, None, None)));
                 }
                 let outcome = Outcome::of(delivered)?;
-                if let (Outcome::Refused(reason), None) = (&outcome, &reply_to) {
-                    if !again {
-                        tracing::error!(%actor, number, reason, "a letter is not accepted and stays; it is delivered again every 5 s");
-                        metrics::counter!("journal_undeliverable_letters_total").increment(1);
-                    }
-                    return Some(Opened::Refused(number));
-                }
-                if let (Outcome::IdReused, None) = (&outcome, &reply_to) {
-                    tracing::error!(%actor, number, "a letter is dropped: its sender was told that it is accepted, and its id was used before for another message");
-                    metrics::counter!("journal_reused_letters_total").increment(1);
-                }
                 let reply = reply_to.zip(id).and_then(|(client, id)| {
                     let bytes = Answer { id, outcome, correlation }.encode().ok()?;
                     Some(StoredReply { client, bytes })
@@ -304,19 +304,6 @@ impl Tenure {
             }
         }
     }
-}
-
-/// Brings an outcome to one that is on no node. None: it is not known, and the letter stays.
-pub(super) async fn bring(host: &dyn Host, to: &str, outcome: &Delivered) -> Option<()> {
-    if let Delivered::Kept | Delivered::Lost(_) = outcome {
-        return None;
-    }
-    let mut pause = REPLY_AGAIN;
-    while !host.reply(to, outcome).await {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(REPLY_AGAIN_AT_MOST);
-    }
-    Some(())
 }
 
 pub(super) async fn answered(outcome: oneshot::Receiver<Answered>) -> Answered {

@@ -52,7 +52,7 @@ impl Outbox {
         message: &(impl Serialize + DeserializeOwned),
     ) -> Result<TimerId, OutboxError> {
         let actor = self.actor();
-        if !self.shared.keeps_timers {
+        if self.shared.is_of_orchestration {
             return Err(OutboxError::NoTimers { actor: actor.clone() });
         }
         let payload = self.encode(self.shared.codec, actor, message)?;

@@ -99,17 +99,6 @@ impl WorkflowActor {
         AlwaysPolled(async move { answer.await.map(drop) }.boxed()).boxed()
     }
 
-    /// Tells it until it is accepted.
-    pub(super) async fn insist(
-        &self,
-        kind: &str,
-        message: &impl Serialize,
-    ) -> Result<(), WorkflowError> {
-        let message = to_json(message).map_err(|error| codec("the message", error))?;
-        let message = Message::new(&self.actor, self.next_id(), kind, message);
-        insist(&self.ctx, &message).await
-    }
-
     fn send(
         &self,
         activity: &'static str,
@@ -117,23 +106,37 @@ impl WorkflowActor {
         message: &impl Serialize,
     ) -> BoxFuture<'static, Result<Answer, WorkflowError>> {
         let sent = to_json(message).map(|message| {
-            let message = Message::new(&self.actor, self.next_id(), kind, message);
+            let message = Message::new(&self.actor, next_id(&self.ctx), kind, message);
             post(&self.ctx, activity, &message)
         });
         async move { sent.map_err(|error| codec("the message", error))?.await }.boxed()
     }
+}
 
-    fn next_id(&self) -> MessageId {
-        let sent: u64 = self.ctx.get_kv_value(SENT).and_then(|it| it.parse().ok()).unwrap_or(0);
-        self.ctx.set_kv_value(SENT, (sent + 1).to_string());
-        let (instance, execution) = (self.ctx.instance_id(), self.ctx.execution_id());
-        MessageId::from_key(&format!("workflow/{instance}/{execution}/{sent}"))
-    }
+/// The id of an instance's next message.
+pub(super) fn next_id(ctx: &OrchestrationContext) -> MessageId {
+    let sent: u64 = ctx.get_kv_value(SENT).and_then(|it| it.parse().ok()).unwrap_or(0);
+    ctx.set_kv_value(SENT, (sent + 1).to_string());
+    let (instance, execution) = (ctx.instance_id(), ctx.execution_id());
+    MessageId::from_key(&format!("workflow/{instance}/{execution}/{sent}"))
 }
 
 /// Has an actor told something by an orchestration of ours, however often that is refused: the actor's node may be
-/// one that does not know it yet.
+/// one that does not know it yet, and what is over the limit of this cluster waits until that is higher.
 pub(super) async fn insist(
+    ctx: &OrchestrationContext,
+    message: &Message,
+) -> Result<(), WorkflowError> {
+    loop {
+        match insist_if_it_fits(ctx, message).await {
+            Err(WorkflowError::TooLarge { .. }) => ctx.schedule_timer(AGAIN_AT_MOST).await,
+            told => return told,
+        }
+    }
+}
+
+/// As [`insist`], but for what is over the limit.
+pub(super) async fn insist_if_it_fits(
     ctx: &OrchestrationContext,
     message: &Message,
 ) -> Result<(), WorkflowError> {

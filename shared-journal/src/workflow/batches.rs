@@ -45,6 +45,8 @@ pub(super) struct Batches {
     begin: Option<(String, String)>,
     /// What the instance begins with instead, as the successor of another one.
     input: Option<String>,
+    /// The instance has a history.
+    was_there: bool,
     /// The last batch, by queue.
     sent: BTreeMap<String, Sent>,
 }
@@ -93,6 +95,7 @@ impl Batches {
             address: instance_address(instance),
             begin: None,
             input: None,
+            was_there: false,
             sent: BTreeMap::new(),
         }
     }
@@ -160,6 +163,11 @@ impl Batches {
             return Ok(false);
         }
         let Some(execution) = execution else {
+            if self.was_there && self.input.take().is_some() {
+                // The successor was deleted. Where its actor goes on follows from the first instance again.
+                self.go_to(self.address.id().to_owned());
+                return Ok(true);
+            }
             if let Some((orchestration, input)) = &self.begin {
                 let (client, name) = (&self.host.client, self.instance.as_str());
                 let input = self.input.as_ref().unwrap_or(input);
@@ -174,6 +182,7 @@ impl Batches {
             }
             return Ok(true);
         };
+        self.was_there = true;
         if !history.iter().any(is_end) {
             for (queue, entries) in unread {
                 self.send(&queue, entries, cursors.of(&queue), &history, execution).await?;
@@ -302,16 +311,22 @@ impl Batches {
         else {
             tracing::error!(
                 instance,
-                "an actor that is an orchestration was cancelled: what was sent to it waits until its instance is deleted"
+                "an actor that is an orchestration was cancelled: what was sent to it waits until its instances are deleted, the first one first"
             );
             return Ok(());
         };
         if !successor.start(&self.host, instance, orchestration).await? {
             return Ok(());
         }
-        (self.instance, self.input) = (successor.instance, Some(successor.input));
-        self.sent.clear();
+        self.input = Some(successor.input);
+        self.go_to(successor.instance);
         Ok(())
+    }
+
+    fn go_to(&mut self, instance: String) {
+        self.instance = instance;
+        self.was_there = false;
+        self.sent.clear();
     }
 
     /// Nobody reads it.

@@ -14,6 +14,8 @@ use crate::mailbox::error_text;
 
 /// How often.
 const ROUND: Duration = Duration::from_secs(60);
+/// At first, while something does not go on yet.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What waits for a workflow, and was started.
 pub(super) struct Begins {
@@ -43,22 +45,30 @@ impl Begins {
 
 /// Runs until it is dropped.
 pub(super) async fn look_for(host: WorkflowHost) {
-    let mut done = HashSet::new();
+    let (mut done, mut pause) = (HashSet::new(), SOON);
     loop {
-        if let Err(error) = look(&host, &mut done).await {
-            let error = error_text(&*error);
-            tracing::warn!(
-                error,
-                "it is not known whether duroxide has given up instances of ours"
-            );
-        }
-        tokio::time::sleep(ROUND).await;
+        pause = match look(&host, &mut done).await {
+            Ok(true) => ROUND,
+            Ok(false) if pause == ROUND => SOON,
+            Ok(false) => (pause * 2).min(ROUND),
+            Err(error) => {
+                let error = error_text(&*error);
+                tracing::warn!(
+                    error,
+                    "it is not known whether duroxide has given up instances of ours"
+                );
+                ROUND
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
-async fn look(host: &WorkflowHost, done: &mut HashSet<String>) -> Result<(), BoxError> {
+/// Whether all that it found goes on.
+async fn look(host: &WorkflowHost, done: &mut HashSet<String>) -> Result<bool, BoxError> {
+    let mut all = true;
     if !host.client.has_management_capability() {
-        return Ok(());
+        return Ok(all);
     }
     for instance in host.client.list_instances_by_status("Failed").await? {
         if !first(&instance).starts_with(ASK_WORKFLOW) || done.contains(&instance) {
@@ -66,7 +76,7 @@ async fn look(host: &WorkflowHost, done: &mut HashSet<String>) -> Result<(), Box
         }
         match succeed(host, &instance).await {
             Ok(true) => drop(done.insert(instance)),
-            Ok(false) => {}
+            Ok(false) => all = false,
             // The others do not wait for it.
             Err(error) => {
                 let error = error_text(&*error);
@@ -74,12 +84,12 @@ async fn look(host: &WorkflowHost, done: &mut HashSet<String>) -> Result<(), Box
             }
         }
     }
-    Ok(())
+    Ok(all)
 }
 
-/// False: not yet.
+/// False: not yet. Done is it when what goes on has begun: one that has not is in no list when it is given up.
 async fn succeed(host: &WorkflowHost, instance: &str) -> Result<bool, BoxError> {
-    let _call = host.calls.acquire().await;
+    let call = host.calls.acquire().await;
     let history = host.provider.read(instance).await?;
     let is_ours = history.iter().any(
         |event| matches!(&event.kind, EventKind::OrchestrationStarted { name, .. } if name == RUN),
@@ -87,8 +97,21 @@ async fn succeed(host: &WorkflowHost, instance: &str) -> Result<bool, BoxError> 
     if !is_ours {
         return Ok(true);
     }
-    match Successor::of(&*host.provider, instance, &history, None, running::fold).await? {
-        Some(successor) => successor.start(host, instance, RUN).await,
-        None => Ok(true),
+    let provider = &*host.provider;
+    let next = Successor::of(provider, instance, &history, None, running::fold).await?;
+    drop(call);
+    let Some(next) = next else { return Ok(true) };
+    if !next.start(host, instance, RUN).await? {
+        return Ok(false);
+    }
+    let mut begins = Begins { instance: next.instance, input: next.input };
+    loop {
+        let before = begins.instance.clone();
+        if begins.has_begun(host).await? {
+            return Ok(true);
+        }
+        if begins.instance == before {
+            return Ok(false);
+        }
     }
 }

@@ -11,11 +11,13 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
+use super::asker::Asker;
 use super::batches::{Batches, News};
 use super::given_up::{self, Begins};
+use super::replying::Replies;
 use super::started::Started;
 use super::timer::TIMER;
-use super::{INSTANCES, RUN, Request, replying};
+use super::{INSTANCES, RUN, Request};
 use crate::cluster::{Cluster, Delivered, Host, Hosted, Parcel, WeakCluster};
 use crate::codec::{Codec, Payload};
 use crate::error::JournalError;
@@ -40,6 +42,7 @@ pub struct WorkflowHost {
     pub(super) client: Client,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) calls: Arc<Semaphore>,
+    replies: Replies,
     /// When it is there.
     joined: Arc<Mutex<Option<Joined>>>,
 }
@@ -63,7 +66,9 @@ impl WorkflowHost {
     #[must_use]
     pub fn new(provider: Arc<dyn Provider>) -> Self {
         let calls = Arc::new(Semaphore::new(CALLS));
-        Self { client: Client::new(provider.clone()), provider, calls, joined: Arc::default() }
+        let client = Client::new(provider.clone());
+        let replies = Replies::new(client.clone(), calls.clone());
+        Self { client, provider, calls, replies, joined: Arc::default() }
     }
 
     pub(super) fn cluster(&self) -> Option<Cluster> {
@@ -98,12 +103,12 @@ impl Host for WorkflowHost {
         *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(joined);
     }
 
+    fn awaits(&self, to: &str) -> bool {
+        to.parse().is_ok_and(|asker: Asker| asker.waits)
+    }
+
     async fn reply(&self, to: &str, outcome: &Delivered) -> bool {
-        let _call = self.calls.acquire().await;
-        fail_point!("before-reply");
-        let done = replying::reply(&self.client, to, outcome).await;
-        fail_point!("after-reply");
-        done
+        self.replies.bring(to, outcome).await
     }
 
     async fn start(

@@ -81,9 +81,17 @@ pub(super) enum Answer {
     },
 }
 
+/// Before the id of a message, in the name of the event that brings its outcome.
+const REPLY: &str = "actors:reply/";
+
 /// The external event that brings the outcome of a message.
 pub(super) fn event(id: &str) -> String {
-    format!("actors:reply/{id}")
+    format!("{REPLY}{id}")
+}
+
+/// The message whose outcome an external event brings.
+pub(super) fn event_id(event: &str) -> Option<&str> {
+    event.strip_prefix(REPLY)
 }
 
 impl Answer {
@@ -137,6 +145,14 @@ pub enum WorkflowError {
     NotAccepted {
         /// Why not.
         reason: String,
+    },
+    /// The message is over [`Limits::message_bytes`](crate::Limits::message_bytes). It was not accepted.
+    #[error("the message has {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Bytes that it takes.
+        size: usize,
+        /// As many may be.
+        limit: usize,
     },
     /// The handler panicked as often as it was allowed to. The message is a dead letter.
     #[error("the message was given up after {attempts} attempts: {error}")]

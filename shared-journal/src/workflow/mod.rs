@@ -11,8 +11,9 @@
 //! duroxide runs an activity at least once. Each message gets its id in the orchestration, from the
 //! name of the instance, the number of its execution, and the number of the message, which is kept
 //! under the key `actors:sent` of the instance's key-value store; and from the time at which the execution began. So a
-//! replay sends the same message, an activity that runs twice sends it twice under one id, for which it is handled
-//! once within [`Limits::dedup_age`](crate::Limits::dedup_age), and an instance that is deleted and started again under
+//! replay sends the same message, and an activity that runs twice sends it twice under one id. It is handled once: the
+//! letter stays until the history shows that it was posted, and its id is known for longer
+//! ([`Limits::dedup_age`](crate::Limits::dedup_age)). An instance that is deleted and started again under
 //! its name sends messages of its own. Do not clear that key.
 //!
 //! The activity only posts the message. Its outcome comes as an external event, so an actor that is slow, or
@@ -30,7 +31,9 @@
 //!   sender, and does not hand out an event twice.
 
 mod answering;
+mod asker;
 mod asking;
+mod awaited;
 mod batches;
 mod carried;
 mod cursor;
@@ -63,8 +66,8 @@ pub use self::events::next_event;
 pub use self::instance::WorkflowHost;
 pub use self::message::WorkflowError;
 pub use self::orchestrated::{
-    Handled, Handling, ORCHESTRATED_REPLY_BYTES, OrchestratedActor, OrchestratedError,
-    orchestrated, run_orchestrated,
+    Handled, Handling, ORCHESTRATED_REPLY_BYTES, ORCHESTRATED_STATE_BYTES, OrchestratedActor,
+    OrchestratedError, orchestrated, run_orchestrated,
 };
 pub use self::sending::{WorkflowResult, instance_address};
 #[cfg(feature = "test-util")]

@@ -44,6 +44,8 @@ const PRUNE_TRIES: u32 = 100;
 const REPLIES: u128 = 64;
 /// Of a reply: a hundred of them go from execution to execution.
 pub const ORCHESTRATED_REPLY_BYTES: usize = 60 << 10;
+/// Of a state: duroxide's history has it three times for each message.
+pub const ORCHESTRATED_STATE_BYTES: usize = 8 << 20;
 /// How often the inbox of an actor is tried that is full, at first, and at most: thousands that try
 /// leave the actor no room to empty it.
 const FULL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
@@ -96,10 +98,22 @@ pub struct Handled {
 }
 
 impl Handled {
-    /// The size of the reply as it is stored, in bytes.
-    #[must_use]
-    pub fn reply_bytes(&self) -> usize {
-        self.reply.to_string().len()
+    /// Says if the reply or the state is too large to be kept.
+    ///
+    /// # Errors
+    /// Which, and its limit.
+    pub fn check(&self) -> Result<(), String> {
+        let parts = [
+            ("reply", &self.reply, ORCHESTRATED_REPLY_BYTES),
+            ("state", &self.state, ORCHESTRATED_STATE_BYTES),
+        ];
+        for (what, value, limit) in parts {
+            let size = value.to_string().len();
+            if size > limit {
+                return Err(format!("the {what} has {size} bytes, the limit is {limit}"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -110,7 +124,7 @@ impl Handling {
         let actor = ActorId::new(actor_type, &self.actor_id);
         Outbox::new(actor, Codec::Json, limit, true, self.sent)
             .of_incarnation(self.life.unwrap_or(MessageId::nil()))
-            .without_timers()
+            .of_orchestration()
     }
 
     /// The id of the message.
@@ -248,9 +262,23 @@ async fn answer(ctx: &OrchestrationContext, mark: Mark, outcome: Outcome) -> Res
 
 /// What brings a message into an actor's mailbox, and begins the actor if it is not there.
 pub(super) fn deliver(to: &ActorId, mail: &Mail) -> Result<Request, serde_json::Error> {
+    deliver_to(to, begins_with(to)?, mail)
+}
+
+/// What an actor begins with.
+pub(super) fn begins_with(actor: &ActorId) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Carried::new(actor))
+}
+
+/// As [`deliver`], to an actor that begins with this.
+pub(super) fn deliver_to(
+    to: &ActorId,
+    input: String,
+    mail: &Mail,
+) -> Result<Request, serde_json::Error> {
     Ok(Request::Deliver {
         orchestration: orchestrated(to.actor_type()),
-        input: serde_json::to_string(&Carried::new(to))?,
+        input,
         queue: MAILBOX.to_owned(),
         data: serde_json::to_string(mail)?,
     })

@@ -1,16 +1,17 @@
 //! The activities that send for an orchestration. They wait for nothing but the store.
 
-use duroxide::{ActivityContext, Client};
+use duroxide::{ActivityContext, Event, EventKind};
 use fail::fail_point;
 
+use super::asker::Asker;
 use super::message::{Answer, Message, WorkflowError, codec, decode_text};
-use super::replying::Asker;
 use crate::cluster::Cluster;
 use crate::codec::{Codec, Payload};
 use crate::id::MessageKey;
 use crate::mailbox::error_text;
 
-/// The body of both: with `reply` the outcome comes as an event.
+/// The body of both: with `reply` the outcome comes as an event. Either letter stays until the history shows that it was
+/// posted, so an activity that is run again, however late, is handled once.
 pub(super) async fn run(
     cluster: Cluster,
     ctx: ActivityContext,
@@ -18,7 +19,7 @@ pub(super) async fn run(
     reply: bool,
 ) -> Result<String, String> {
     fail_point!("before-activity");
-    let begun = begun(&ctx.get_client(), ctx.instance_id(), ctx.execution_id()).await?;
+    let begun = begun(&ctx, &input).await?;
     let answer = post(&cluster, &ctx, &input, begun, reply).await.unwrap_or_else(Answer::Failed);
     if let Answer::Failed(error) = &answer {
         let instance = ctx.instance_id();
@@ -43,18 +44,19 @@ async fn post(
     let id = message.id_in(begun);
     let payload = Payload::encode(Codec::Json, &message.message)
         .map_err(|error| codec("the message", error))?;
-    let asker = reply.then(|| Asker {
-        execution: ctx.execution_id(),
-        id: id.to_string(),
-        instance: ctx.instance_id().to_owned(),
-    });
-    let key = MessageKey::Caller(id);
-    let (to, reply_to) = (message.to(), asker.as_ref().map(ToString::to_string));
-    match cluster.post_from_outside(&to, key, &message.kind, payload, reply_to).await {
-        Ok(()) => Ok(match asker {
-            Some(Asker { id, .. }) => Answer::Posted { id },
-            None => Answer::Reply(serde_json::Value::Null),
-        }),
+    let (size, limit) = (payload.bytes().len(), cluster.message_bytes());
+    if size > limit {
+        return Err(WorkflowError::TooLarge { size, limit });
+    }
+    let (to, key) = (message.to(), MessageKey::Caller(id));
+    let id = id.to_string();
+    let (execution, instance) = (ctx.execution_id(), ctx.instance_id().to_owned());
+    // An instance that is told something has its own letter, until it has read it.
+    let asker = (reply || !to.is_reserved())
+        .then(|| Asker { waits: reply, execution, id: id.clone(), instance }.to_string());
+    match cluster.post_from_outside(&to, key, &message.kind, payload, asker).await {
+        Ok(()) if reply => Ok(Answer::Posted { id }),
+        Ok(()) => Ok(Answer::Reply(serde_json::Value::Null)),
         Err(error) if error.is_retryable() => {
             tracing::debug!(%to, error = error_text(&error), "posted again later");
             Ok(Answer::Busy { reason: error_text(&error) })
@@ -64,14 +66,22 @@ async fn post(
 }
 
 /// When the execution began, in milliseconds since 1970, as its history says: an instance that is deleted and
-/// started again under its name is another one by that.
-pub(super) async fn begun(client: &Client, instance: &str, execution: u64) -> Result<u64, String> {
+/// started again under its name is another one by that. It may be started again while an activity of the deleted one
+/// runs; it has not scheduled that one.
+async fn begun(ctx: &ActivityContext, message: &str) -> Result<u64, String> {
+    let client = ctx.get_client();
     if !client.has_management_capability() {
         // Its instances cannot be deleted.
         return Ok(0);
     }
-    let history = client.read_execution_history(instance, execution).await;
+    let history = client.read_execution_history(ctx.instance_id(), ctx.execution_id()).await;
     let history = history.map_err(|error| error.to_string())?;
-    let first = history.first().ok_or("nobody waits: the instance is gone")?;
-    Ok(first.timestamp_ms)
+    let is_this = |event: &Event| match &event.kind {
+        EventKind::ActivityScheduled { name, input, .. } => {
+            name == ctx.activity_name() && input == message
+        }
+        _ => false,
+    };
+    let first = history.first().filter(|_| history.iter().any(is_this));
+    Ok(first.ok_or("nobody waits: the instance was deleted")?.timestamp_ms)
 }

@@ -2,21 +2,27 @@
 
 use std::time::Duration;
 
-use duroxide::{ActivityContext, Event, EventKind, OrchestrationContext, OrchestrationStatus};
+use duroxide::{
+    ActivityContext, Either2, Event, EventKind, OrchestrationContext, OrchestrationStatus,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::asking::insist;
-use super::message::Message;
+use super::asking::{insist_if_it_fits, next_id};
+use super::message::{Message, WorkflowError};
+use super::orchestrated::{Mail, deliver_to, instance_of};
 use super::successor::CameTo;
-use super::{TELL, WATCH, WorkflowActor, WorkflowResult};
-use crate::id::ActorId;
+use super::{TELL, WATCH, WorkflowResult, instance_address};
+use crate::id::{ActorId, MessageId};
 
 /// Before a random id, its instances.
 pub(super) const ASK_WORKFLOW: &str = "ask/";
 /// Before a workflow is looked at again that is not a child, at first, and at most.
 const LOOK: Duration = Duration::from_secs(1);
 const LOOK_AT_MOST: Duration = Duration::from_secs(60);
+/// The same of one that is a child, and says so itself when it ends, unless duroxide gives it up.
+const LOOK_AT_CHILD: Duration = Duration::from_secs(5);
+const LOOK_AT_CHILD_AT_MOST: Duration = Duration::from_secs(86_400);
 /// Looks an execution.
 const LOOKS: u32 = 100;
 
@@ -31,9 +37,42 @@ pub(super) struct Asked {
     pub(super) orchestration: String,
     pub(super) instance: String,
     pub(super) input: String,
+    /// The actor is an orchestration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) orchestrated: Option<ToOrchestration>,
+    /// The workflow is looked at while it runs. Instances of earlier versions only wait for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) looks: bool,
     /// It goes on for an instance that was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) resumed: Option<Resumed>,
+}
+
+/// How an actor that is an orchestration gets the result.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ToOrchestration {
+    pub(super) message_id: MessageId,
+    pub(super) begins_with: String,
+}
+
+impl Asked {
+    /// What tells the actor how the workflow ended.
+    fn told(
+        &self,
+        id: MessageId,
+        result: Result<String, String>,
+    ) -> Result<Message, serde_json::Error> {
+        let actor = ActorId::new(&self.actor_type, &self.actor_id);
+        let result = WorkflowResult { instance: self.instance.clone(), result };
+        let mut message = self.message.clone();
+        put_result(&mut message, &self.instance, &result)?;
+        let Some(ToOrchestration { message_id, begins_with }) = &self.orchestrated else {
+            return Ok(Message::new(&actor, id, &self.kind, message));
+        };
+        let mail = Mail::new(*message_id, &self.kind, message);
+        let request = serde_json::to_value(deliver_to(&actor, begins_with.clone(), &mail)?)?;
+        Ok(Message::new(&instance_address(&instance_of(&actor)), id, "deliver", request))
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,25 +102,53 @@ pub(super) async fn run(ctx: OrchestrationContext, input: String) -> Result<Stri
             Some(Seen::Running) | None => return ctx.continue_as_new(input).await,
         },
         Some(Stage::Ended(result)) => result,
-        Some(Stage::Telling(message)) => {
-            insist(&ctx, &message).await.map_err(|error| error.to_string())?;
-            return Ok("told".into());
-        }
+        Some(Stage::Telling(message)) => return tell(&ctx, &asked, &message).await,
     };
-    let result = WorkflowResult { instance: asked.instance, result };
-    put_result(&mut asked.message, &result.instance, &result).map_err(text)?;
-    let actor = WorkflowActor::new(&ctx, ActorId::new(asked.actor_type, asked.actor_id));
-    actor.insist(&asked.kind, &asked.message).await.map_err(|error| error.to_string())?;
+    let message = asked.told(next_id(&ctx), result).map_err(text)?;
+    tell(&ctx, &asked, &message).await
+}
+
+/// Tells the actor, and if the result is too large, that.
+async fn tell(
+    ctx: &OrchestrationContext,
+    asked: &Asked,
+    message: &Message,
+) -> Result<String, String> {
+    let mut told = insist_if_it_fits(ctx, message).await;
+    if let Err(error @ WorkflowError::TooLarge { .. }) = &told {
+        let result = Err(format!("the result does not reach its actor: {error}"));
+        told = insist_if_it_fits(ctx, &asked.told(next_id(ctx), result).map_err(text)?).await;
+    }
+    told.map_err(text)?;
     Ok("told".into())
 }
 
-fn text(error: serde_json::Error) -> String {
+fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// Runs the workflow. duroxide does not tell a parent of a child whose turn it could not write, so it is looked at too.
 async fn child(ctx: &OrchestrationContext, asked: &Asked) -> Result<String, String> {
-    let Asked { orchestration, instance, input, .. } = asked;
-    ctx.schedule_sub_orchestration_with_id(orchestration, instance, input).await
+    let Asked { orchestration, instance, input, looks, .. } = asked;
+    let ended = ctx.schedule_sub_orchestration_with_id(orchestration, instance, input);
+    if !looks {
+        return ended.await;
+    }
+    match ctx.select2(ended, seen_to_end(ctx, instance)).await {
+        Either2::First(result) | Either2::Second(result) => result,
+    }
+}
+
+/// Looks at a workflow that runs until it has ended: seldom, because it says so itself.
+async fn seen_to_end(ctx: &OrchestrationContext, instance: &str) -> Result<String, String> {
+    let mut pause = LOOK_AT_CHILD;
+    loop {
+        ctx.schedule_timer(pause).await;
+        if let Some(Seen::Ended(result)) = look_at(ctx, instance).await {
+            return result;
+        }
+        pause = (pause * 2).min(LOOK_AT_CHILD_AT_MOST);
+    }
 }
 
 /// A workflow, as the activity sees it.
@@ -97,15 +164,18 @@ enum Seen {
 async fn watch(ctx: &OrchestrationContext, instance: &str) -> Option<Seen> {
     let mut pause = LOOK;
     for _ in 0..LOOKS {
-        let seen = ctx.schedule_activity(WATCH, instance).await;
-        let seen = seen.ok().and_then(|seen| serde_json::from_str(&seen).ok());
-        if let Some(seen @ (Seen::Ended(_) | Seen::Nowhere)) = seen {
+        if let Some(seen @ (Seen::Ended(_) | Seen::Nowhere)) = look_at(ctx, instance).await {
             return Some(seen);
         }
         ctx.schedule_timer(pause).await;
         pause = (pause * 2).min(LOOK_AT_MOST);
     }
     None
+}
+
+async fn look_at(ctx: &OrchestrationContext, instance: &str) -> Option<Seen> {
+    let seen = ctx.schedule_activity(WATCH, instance).await;
+    seen.ok().and_then(|seen| serde_json::from_str(&seen).ok())
 }
 
 /// The activity.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::events::Event;
-use super::orchestrated::{Mail, deliver, instance_of};
-use super::running::{ASK_WORKFLOW, Asked, put_result};
+use super::orchestrated::{Mail, begins_with, deliver, instance_of};
+use super::running::{ASK_WORKFLOW, Asked, ToOrchestration, put_result};
 use super::{INSTANCES, RUN, Request};
 use crate::codec::{Codec, Payload, to_json};
 use crate::id::{ActorId, MessageId};
@@ -60,8 +60,13 @@ impl Outbox {
     ///
     /// `message` is called now, with a placeholder, and has to put it into the message as it is.
     ///
-    /// The orchestration is the child of an instance of ours, `ask/<a random id>`, which waits for it. If its own instance has ended before, the result is a failure; if that runs
-    /// already, started by somebody else, no result comes: choose a name that is new.
+    /// The orchestration is the child of an instance of ours, `ask/<a random id>`, which waits for it. If its own instance
+    /// has ended before, the result is a failure; if that runs already, started by somebody else, no result comes until
+    /// it has ended: choose a name that is new. A result that makes the message larger than
+    /// [`Limits::message_bytes`](crate::Limits::message_bytes) is a failure.
+    ///
+    /// duroxide does not say when it gives up an orchestration because its store refuses a turn. So the instance looks
+    /// after 5 s, 15 s, 35 s and so on, each time after about as long as the orchestration has run, a day at most.
     ///
     /// # Errors
     /// See [`OutboxError`]; then nothing is sent.
@@ -89,6 +94,11 @@ impl Outbox {
             orchestration: orchestration.to_owned(),
             instance: instance.to_owned(),
             input: input.to_owned(),
+            orchestrated: self
+                .is_of_orchestration()
+                .then(|| to_orchestration(self.actor()))
+                .transpose()?,
+            looks: true,
             resumed: None,
         };
         self.request(|_| {
@@ -187,6 +197,12 @@ impl Request {
             Self::Cancel { .. } | Self::Ring => check(to, &[]),
         }
     }
+}
+
+fn to_orchestration(actor: &ActorId) -> Result<ToOrchestration, OutboxError> {
+    let begins_with = begins_with(actor)
+        .map_err(|error| OutboxError::Encode { to: actor.clone(), source: error.into() })?;
+    Ok(ToOrchestration { message_id: MessageId::random(), begins_with })
 }
 
 fn json(instance: &str, value: &impl Serialize) -> Result<String, OutboxError> {

@@ -6,7 +6,8 @@ use duroxide::OrchestrationContext;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::WorkflowActor;
+use super::asking::{insist, next_id};
+use super::message::Message;
 use crate::engine::now_ms;
 use crate::id::ActorId;
 use crate::timer::Every;
@@ -37,8 +38,9 @@ pub(super) async fn run(ctx: OrchestrationContext, input: String) -> Result<Stri
     // replay takes the time that was recorded.
     let delay = Duration::from_millis(setting.due_ms.saturating_sub(now_ms()));
     ctx.schedule_timer(delay).await;
-    let actor = WorkflowActor::new(&ctx, ActorId::new(&setting.actor_type, &setting.actor_id));
-    actor.insist(&setting.kind, &setting.message).await.map_err(text)?;
+    let actor = ActorId::new(&setting.actor_type, &setting.actor_id);
+    let message = Message::new(&actor, next_id(&ctx), &setting.kind, setting.message.clone());
+    insist(&ctx, &message).await.map_err(text)?;
     let Some(every) = setting.every else { return Ok("fired".into()) };
     // Neither need it be here: this is the end of the execution, which is not replayed.
     let next = Setting { due_ms: every.next(setting.due_ms, now_ms()), ..setting };
