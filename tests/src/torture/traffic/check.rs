@@ -47,6 +47,10 @@ pub(super) fn compare(record: &Record, desks: &Desks) -> Verdict {
         }
     }
     for (actor, desk) in desks {
+        for wrong in desk.log.iter().filter(|entry| entry.note.way == Way::Wrong) {
+            let (of, text) = (wrong.note.of, &wrong.text);
+            verdict.unexplained(format!("a workflow of {of:?} was answered by {actor}: {text}"));
+        }
         check_order(record, *actor, desk, &mut verdict);
         check_timers(*actor, desk, &places, &mut verdict);
         for to in desks.keys() {
@@ -66,10 +70,7 @@ fn check_once(record: &Record, places: &Places, verdict: &mut Verdict) {
             verdict.duplicated(format!("{way:?} of {of:?} is at {at:?}"));
         }
         match way {
-            Way::Wrong => {
-                verdict.unexplained(format!("a workflow of {of:?} got the reply of another ask"));
-            }
-            Way::Anew { .. } => {}
+            Way::Wrong | Way::Anew { .. } => {}
             _ if !record.ever.contains_key(of) => {
                 verdict.unexplained(format!("{way:?} of {of:?} was never sent"));
             }

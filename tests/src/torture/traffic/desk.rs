@@ -93,6 +93,8 @@ pub enum Word {
     Note(Note),
     /// How a workflow ended.
     Ended(Of, WorkflowResult),
+    /// A workflow got this reply, which is not its own.
+    Wrong(Of, String),
     /// A question about everything.
     Show,
 }
@@ -104,8 +106,8 @@ pub enum Receipt {
     Noted(u32, Note, u64),
     /// Everything.
     Shown(Desk),
-    /// The result is written down.
-    Ended,
+    /// The rest is written down.
+    Done,
 }
 
 /// A line of a log.
@@ -113,7 +115,7 @@ pub enum Receipt {
 pub struct Entry {
     /// The note.
     pub note: Note,
-    /// The result of a workflow, or nothing.
+    /// The result of a workflow, a wrong reply, or nothing.
     pub text: String,
 }
 
@@ -161,7 +163,11 @@ impl Desk {
                     Err(error) => format!("failed: {error}"),
                 };
                 self.log.push(Entry { note: Note::new(of, Way::Result), text });
-                (Receipt::Ended, None)
+                (Receipt::Done, None)
+            }
+            Word::Wrong(of, text) => {
+                self.log.push(Entry { note: Note::new(of, Way::Wrong), text });
+                (Receipt::Done, None)
             }
             Word::Show => (Receipt::Shown(self.clone()), None),
         }

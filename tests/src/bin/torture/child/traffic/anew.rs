@@ -37,6 +37,11 @@ async fn try_to_renew(provider: &Arc<dyn Provider>, instance: &Instance) -> Resu
     loop {
         match client.delete_instance(&name, true).await {
             Ok(_) | Err(ClientError::InstanceNotFound { .. }) => {}
+            // Another one writes to the file.
+            Err(error) if error.is_retryable() => {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
             Err(error) => return Err(error.into()),
         }
         begin(provider, instance).await?;

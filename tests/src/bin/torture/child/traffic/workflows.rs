@@ -23,8 +23,8 @@ async fn ask(ctx: &OrchestrationContext, actor: u32, note: Note) -> Result<u64, 
     let reply: Result<Receipt, String> = clerk(ctx, actor).ask(Word::NAME, &word).await?;
     match reply {
         Ok(Receipt::Noted(by, noted, place)) if by == actor && noted == note => Ok(place),
-        _ => {
-            let wrong = Word::Note(Note::new(note.of, Way::Wrong));
+        wrong => {
+            let wrong = Word::Wrong(note.of, format!("{wrong:?} to {:?}", note.way));
             clerk(ctx, actor).tell(Word::NAME, &wrong).await?;
             Ok(0)
         }
