@@ -75,6 +75,8 @@ fn found(sabotage: &str) -> Result<(), Failed> {
     let kills = KILLS.to_string();
     let name = format!("sabotage-{sabotage}");
     let (success, line) = torture(&[
+        "--about",
+        "actors",
         "--kills",
         &kills,
         "--seed",

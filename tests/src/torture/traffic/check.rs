@@ -65,8 +65,7 @@ pub(super) fn compare(record: &Record, desks: &Desks) -> Verdict {
 /// Nothing is there twice, and nothing that was never sent.
 fn check_once(record: &Record, places: &Places, verdict: &mut Verdict) {
     for ((way, of), at) in &places.0 {
-        let by_workflow = !matches!(way, Way::Outside(_) | Way::Actor(_) | Way::Timer);
-        if at.len() > 1 && !(by_workflow && record.repeated.contains(of)) && *way != Way::Wrong {
+        if at.len() > 1 && !record.may_repeat(*way, *of) {
             verdict.duplicated(format!("{way:?} of {of:?} is at {at:?}"));
         }
         match way {
@@ -116,7 +115,8 @@ fn check_work(
             _ => {}
         }
     }
-    if let ([(_, asked)], [(actor, place)]) = (places.get(Way::Asked, of), places.get(Way::Result, of))
+    if let ([(_, asked)], [(actor, place)]) =
+        (places.get(Way::Asked, of), places.get(Way::Result, of))
         && let Some(entry) = desks.get(actor).and_then(|it| it.log.get(*place as usize - 1))
         && entry.text != asked.to_string()
     {

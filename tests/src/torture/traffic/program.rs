@@ -125,7 +125,7 @@ impl Traffic {
         let mut random = StdRng::seed_from_u64(seed);
         let actors = random.random_range(18..=28);
         let lines = random.random_range(1..=2);
-        let renews = random.random_ratio(2, 3);
+        let renews = random.random_ratio(1, 2);
         let senders = random.random_range(1..=4);
         let each = (kills + 1) * OPS_PER_KILL / senders as usize;
         let restores = match random.random_range(0..4) {
@@ -145,7 +145,7 @@ impl Traffic {
             senders: (0..senders)
                 .map(|sender| steps(&mut random, sender, actors, lines, renews, each))
                 .collect(),
-            lives: (0..kills).map(|_| life(&mut random, restores.is_some())).collect(),
+            lives: (0..kills).map(|it| life(&mut random, it, restores.is_some())).collect(),
         }
     }
 
@@ -201,19 +201,25 @@ impl Traffic {
     }
 }
 
-fn life(random: &mut StdRng, restores: bool) -> Life {
+/// One that may be copied leaves workflows some time, so that there is something to be lost.
+fn life(random: &mut StdRng, number: usize, restores: bool) -> Life {
     let kill = match random.random_range(0..10) {
+        0..7 if restores => {
+            Kill::After(random.random_range(5..40), random.random_range(0..700_000))
+        }
         0 => Kill::Pause(random.random_range(1..20)),
-        1..6 => {
+        1..7 => {
             let point = POINTS[random.random_range(0..POINTS.len())];
             Kill::At(point.to_owned(), random.random_range(1..12))
         }
         _ => Kill::After(random.random_range(0..30), random.random_range(0..100_000)),
     };
-    let gap = match random.random_range(0..3) {
-        0 if restores => Gap::Copy,
-        1 if restores => Gap::Restore,
-        _ => Gap::Nothing,
+    let gap = match random.random_range(0..4) {
+        _ if !restores => Gap::Nothing,
+        _ if number == 0 => Gap::Copy,
+        0 => Gap::Nothing,
+        1 => Gap::Copy,
+        _ => Gap::Restore,
     };
     Life { kill, gap }
 }

@@ -48,6 +48,8 @@ pub(super) struct Record {
     /// Those that a copy of the journal had on their way: they may have been done before, by workflows that are not
     /// put back with it.
     pub(super) repeated: BTreeSet<Of>,
+    /// Duroxide's store was put back once.
+    pub(super) steps_lost: bool,
     pub(super) verdict: Verdict,
 }
 
@@ -123,13 +125,32 @@ impl Record {
         self.sent.clone_from(copy);
         let flying = self.sent.values().filter(|sent| !sent.acked).map(|sent| sent.note.of);
         self.repeated.extend(flying);
-        self.restored();
+        self.new_age();
     }
 
-    /// A store was put back, and no process is there that could do anything yet.
-    pub(super) fn restored(&mut self) {
+    /// Duroxide's store was put back to an earlier moment.
+    pub(super) fn duroxide_restored(&mut self) {
+        self.steps_lost = true;
+        self.new_age();
+    }
+
+    /// No process is there that could do anything yet.
+    fn new_age(&mut self) {
         self.age += 1;
         self.renewed.clear();
+    }
+
+    /// Whether a note may be there twice. An execution that duroxide has lost with its beginning begins again, with
+    /// messages of its own. What waits for a workflow tells its actor once even so.
+    pub(super) fn may_repeat(&self, way: Way, of: Of) -> bool {
+        match way {
+            Way::Outside(_) | Way::Actor(_) | Way::Timer => false,
+            Way::Wrong => true,
+            Way::Result => self.repeated.contains(&of),
+            Way::Asked | Way::Told | Way::Event { .. } | Way::Anew { .. } => {
+                self.repeated.contains(&of) || (self.steps_lost && !self.is_certain(of))
+            }
+        }
     }
 
     /// Whether what comes of it by workflows and events is to come: it was sent after the last restore.

@@ -135,7 +135,7 @@ impl Trial<'_> {
                         self.lives.record.journal_restored(&kept.sent);
                         self.lives.lanes = kept.lanes.clone();
                     }
-                    Store::Duroxide => self.lives.record.restored(),
+                    Store::Duroxide => self.lives.record.duroxide_restored(),
                 }
             }
         }

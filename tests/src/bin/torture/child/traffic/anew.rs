@@ -15,7 +15,9 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Starts it, if it is not there, and waits until it is.
 pub(super) async fn begin(provider: &Arc<dyn Provider>, instance: &Instance) -> Result<()> {
     let client = Client::new(provider.clone());
-    client.start_orchestration(instance.name(), instance.orchestration(), instance.input()?).await?;
+    client
+        .start_orchestration(instance.name(), instance.orchestration(), instance.input()?)
+        .await?;
     while input(provider, &instance.name()).await?.is_none() {
         tokio::time::sleep(LOOK).await;
     }

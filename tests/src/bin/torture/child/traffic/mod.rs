@@ -138,11 +138,7 @@ fn send(
     }
 }
 
-async fn desks(
-    clerks: &dyn Clerks,
-    cluster: &Cluster,
-    actors: u32,
-) -> Result<BTreeMap<u32, Desk>> {
+async fn desks(clerks: &dyn Clerks, cluster: &Cluster, actors: u32) -> Result<BTreeMap<u32, Desk>> {
     let mut desks = BTreeMap::new();
     for actor in 0..actors {
         match clerks.ask(cluster, actor, MessageId::random(), Word::Show).await {

@@ -5,7 +5,9 @@ use duroxide_actix::journal::workflow::{WorkflowActor, WorkflowError, next_event
 use duroxide_actix::journal::{ActorId, DurableMessage};
 use tests::torture::traffic::{Anew, CLERK, Line, Note, QUEUE, Raised, Receipt, Way, Word, Work};
 
-pub(super) fn register(orchestrations: OrchestrationRegistryBuilder) -> OrchestrationRegistryBuilder {
+pub(super) fn register(
+    orchestrations: OrchestrationRegistryBuilder,
+) -> OrchestrationRegistryBuilder {
     orchestrations.register("work", work).register("line", line).register("anew", anew)
 }
 
