@@ -167,7 +167,8 @@ impl Traffic {
     /// that is put back for duroxide refuses what they tell under numbers that were used.
     #[must_use]
     pub fn lines_ask(&self) -> bool {
-        self.restores == Some(Store::Duroxide) || (self.restores.is_none() && self.chunk % 2 == 0)
+        self.restores == Some(Store::Duroxide)
+            || (self.restores.is_none() && self.chunk.is_multiple_of(2))
     }
 
     /// How many operations it has.

@@ -45,7 +45,7 @@ pub(super) struct Record {
     pub(super) renewed: BTreeMap<String, Renewed>,
     /// All that was ever sent.
     pub(super) ever: BTreeMap<Of, Deed>,
-    /// Those that a copy of the journal had on their way: they may have been done before, by workflows that are not
+    /// Those that a copy of the journal had on their way, perhaps: they may have been done before, by workflows that are not
     /// put back with it.
     pub(super) repeated: BTreeSet<Of>,
     /// Duroxide's store was put back once.
@@ -123,8 +123,9 @@ impl Record {
     /// The journal was put back to where it was when this record was what the other one is.
     pub(super) fn journal_restored(&mut self, copy: &Messages) {
         self.sent.clone_from(copy);
-        let flying = self.sent.values().filter(|sent| !sent.acked).map(|sent| sent.note.of);
-        self.repeated.extend(flying);
+        // What was told may have been accepted and not yet handled.
+        let flying = self.sent.values().filter(|sent| sent.place.is_none());
+        self.repeated.extend(flying.map(|sent| sent.note.of));
         self.new_age();
     }
 
