@@ -42,7 +42,6 @@ const KILLS: u64 = 60;
 fn main() -> ExitCode {
     let postgres = tests::postgres::database_url().is_some();
     let mut trials = Vec::new();
-    // The second of these puts back one file or the other.
     for (about, kills) in [("actors", 30), ("traffic", 6)] {
         trials.push(healthy("sqlite", about, kills));
         trials.push(healthy("postgres", about, kills).with_ignored_flag(!postgres));
