@@ -40,9 +40,12 @@ const SABOTAGES: [&str; 23] = [
 const KILLS: u64 = 60;
 
 fn main() -> ExitCode {
-    let mut trials = vec![healthy("sqlite")];
     let postgres = tests::postgres::database_url().is_some();
-    trials.push(healthy("postgres").with_ignored_flag(!postgres));
+    let mut trials = Vec::new();
+    for (about, kills) in [("actors", 30), ("traffic", 6)] {
+        trials.push(healthy("sqlite", about, kills));
+        trials.push(healthy("postgres", about, kills).with_ignored_flag(!postgres));
+    }
     trials.push(Trial::test("a_steady_load_loses_nothing", steady));
     // What is handled twice is an answer that does not fit, and is counted in the end, if there is one: a journal
     // that takes a message of a line twice does not get there.
@@ -61,10 +64,12 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn healthy(store: &'static str) -> Trial {
-    Trial::test(format!("{store}_keeps_every_promise"), move || {
-        let (success, line) = torture(&["--kills", "30", "--seed", "3", "--store", store]);
-        if !success || line["kills"].as_u64() < Some(30) {
+fn healthy(store: &'static str, about: &'static str, kills: u64) -> Trial {
+    Trial::test(format!("{store}_keeps_every_promise_about_{about}"), move || {
+        let least = kills.to_string();
+        let arguments = ["--about", about, "--kills", &least, "--seed", "3", "--store", store];
+        let (success, line) = torture(&arguments);
+        if !success || line["kills"].as_u64() < Some(kills) {
             return Err(Failed::from(line.to_string()));
         }
         Ok(())
@@ -75,6 +80,8 @@ fn found(sabotage: &str) -> Result<(), Failed> {
     let kills = KILLS.to_string();
     let name = format!("sabotage-{sabotage}");
     let (success, line) = torture(&[
+        "--about",
+        "actors",
         "--kills",
         &kills,
         "--seed",

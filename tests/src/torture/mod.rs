@@ -12,6 +12,7 @@ mod record;
 mod setup;
 mod soak;
 mod steps;
+pub mod traffic;
 mod trial;
 mod verdict;
 mod wire;

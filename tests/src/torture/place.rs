@@ -1,5 +1,7 @@
 //! Where the tortured actors are: a store that nobody else uses.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -62,6 +64,14 @@ impl Place {
         let way = address.replace(&server, &proxy.address().to_string());
         ensure!(way != address, "{address} does not name {server}");
         Ok((way, Some(proxy)))
+    }
+
+    /// Where its files are, if it is files.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        match self {
+            Self::Folder(folder) => Some(folder.path().join("shared")),
+            Self::Schema(..) => None,
+        }
     }
 
     /// How large it is.

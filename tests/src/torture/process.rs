@@ -107,7 +107,7 @@ impl Process {
         let mut all = BTreeMap::new();
         while let Some(said) = self.next(patience)? {
             match said {
-                Said::Ready | Said::Answer(..) => {}
+                Said::Ready | Said::Answer(..) | Said::Desks(..) => {}
                 Said::Shown(actor, found) => drop(all.insert(actor, found)),
                 Said::All(complaints) => {
                     let status = self.leave()?;

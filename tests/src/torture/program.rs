@@ -204,7 +204,7 @@ impl Program {
 }
 
 /// The list without its halves, its quarters, and so on.
-fn without_parts<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
+pub(super) fn without_parts<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
     let mut lists = Vec::new();
     let mut part = list.len();
     while part > 0 && lists.len() < 16 {

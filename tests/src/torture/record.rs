@@ -92,7 +92,7 @@ impl Record {
             Answer::Reused => {
                 self.verdict.unexplained(format!("{key:?} was taken for another message"));
             }
-            Answer::Wrong(what) => self.verdict.unexplained(format!("{key:?}: {what}")),
+            wrong => self.verdict.unexplained(format!("{key:?}: {wrong:?}")),
         }
         message.acked = true;
         true

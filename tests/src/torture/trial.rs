@@ -17,16 +17,16 @@ use super::verdict::Verdict;
 use super::wire::{Answer, Found, Order, Said};
 
 /// How long a dead node keeps its shards.
-const LEASE_MS: u64 = 200;
+pub(super) const LEASE_MS: u64 = 200;
 /// Small, so that a short life has many checkpoints.
-const CHECKPOINT_BYTES: usize = 16 << 10;
-const HISTORY_COMMITS: u64 = 10;
+pub(super) const CHECKPOINT_BYTES: usize = 16 << 10;
+pub(super) const HISTORY_COMMITS: u64 = 10;
 /// Longer than that, and than it takes to take them over.
-const PAST_LEASE: Duration = Duration::from_millis(5 * LEASE_MS);
+pub(super) const PAST_LEASE: Duration = Duration::from_millis(5 * LEASE_MS);
 /// Before what was refused is sent again.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 /// Retries of one program beyond which something is wrong.
-const RETRIES: u64 = 10_000;
+pub(super) const RETRIES: u64 = 10_000;
 
 /// Runs a program on a store of its own.
 ///

@@ -1,11 +1,13 @@
 //! The lines between the torturer and its processes: JSON, a line each.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
 use super::book::{Act, Book};
 use super::memory::Bits;
+use super::traffic::{Desk, Instance, Note, Receipt};
 
 /// What a process is told to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +30,33 @@ pub enum Order {
     },
     /// To wait until nothing is left to do, and to show so many actors.
     Show(u32),
+    /// To send a note.
+    Note {
+        /// Of the operation.
+        op: (u32, u64),
+        /// The receiver.
+        to: u32,
+        /// Of which its id is made.
+        key: u64,
+        /// Whether the reply is waited for, or the receipt.
+        ask: bool,
+        /// The note.
+        note: Note,
+    },
+    /// To delete an instance, and to start it again.
+    Renew {
+        /// Of the operation.
+        op: (u32, u64),
+        /// As it is from then on.
+        instance: Instance,
+    },
+    /// To show what so many actors were told, at once, or when duroxide has nothing left to do either.
+    Look {
+        /// So many.
+        actors: u32,
+        /// Not at once.
+        settled: bool,
+    },
 }
 
 /// What became of an operation.
@@ -35,6 +64,8 @@ pub enum Order {
 pub enum Answer {
     /// The reply.
     Replied(u64, Bits),
+    /// The reply to a note.
+    Noted(Receipt),
     /// The receipt is durable, or the checkpoint.
     Done,
     /// The message is a dead letter.
@@ -60,6 +91,8 @@ pub enum Said {
     Shown(u32, Found),
     /// That was all, with what the journals complain of.
     All(Vec<String>),
+    /// What actors were told, and complaints.
+    Desks(BTreeMap<u32, Desk>, Vec<String>),
 }
 
 /// What an actor has in the end.

@@ -10,6 +10,7 @@
 
 mod child;
 mod soak;
+mod task;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,10 +19,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use serde_json::json;
-use tests::torture::{Program, Setup, Soak, Store, Verdict, run, shrink};
+use tests::torture::{Setup, Soak, Store, Verdict};
+
+use self::task::{About, Tasks};
 
 /// Kills processes that run durable actors, and checks what they promised.
 #[derive(Debug, Parser)]
@@ -39,6 +41,9 @@ struct Options {
     /// memory and store must not grow.
     #[arg(long, conflicts_with_all = ["kills", "program"])]
     minutes: Option<f64>,
+    /// What the programs are about. Default: both.
+    #[arg(long, value_enum)]
+    about: Option<About>,
     /// Where the actors are; PostgreSQL is found through `DATABASE_URL`.
     #[arg(long, value_enum, default_value_t = StoreKind::Sqlite)]
     store: StoreKind,
@@ -94,9 +99,6 @@ impl Adapter {
     }
 }
 
-/// Most processes that one program kills.
-const KILLS_PER_PROGRAM: u64 = 8;
-
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     match &options.role {
@@ -112,29 +114,21 @@ fn torture(options: &Options) -> Result<ExitCode> {
         let load = Soak { time: Duration::try_from_secs_f64(minutes * 60.0)?, seed };
         return soak::run(&setup(options, 0)?, &load, &progress(options, "s"), options.json);
     }
-    let mut seeds = StdRng::seed_from_u64(seed);
+    let mut tasks = Tasks::new(seed, options.about);
+    let network = matches!(options.store, StoreKind::Postgres);
     let bar = progress(options, "kills");
     bar.set_length(options.kills);
     let (mut total, mut programs) = (Verdict::default(), 0);
     let mut failed = None;
     while failed.is_none() && left(options, &total, programs) > 0 {
-        let program = match &options.program {
-            Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
-            None => {
-                let most = left(options, &total, programs).min(KILLS_PER_PROGRAM);
-                let kills = seeds.random_range(1..=most);
-                let program =
-                    Program::random(seeds.random_range(0..1 << 53), usize::try_from(kills)?);
-                match options.store {
-                    StoreKind::Sqlite => program,
-                    StoreKind::Postgres => program.on_a_network(),
-                }
-            }
+        let (task, number) = match &options.program {
+            Some(file) => (serde_json::from_slice(&std::fs::read(file)?)?, 0),
+            None => tasks.next(left(options, &total, programs), network)?,
         };
-        let setup = setup(options, programs)?;
-        let verdict = run(&setup, &program)?;
+        let setup = setup(options, number)?;
+        let verdict = task.run(&setup)?;
         if !verdict.is_clean() {
-            failed = Some((setup, program));
+            failed = Some((setup, task));
         }
         total.add(verdict);
         programs += 1;
@@ -145,22 +139,22 @@ fn torture(options: &Options) -> Result<ExitCode> {
     println!(
         "{}",
         json!({
-            "kills": total.kills, "aborts": total.aborts, "programs": programs, "acked": total.acked,
+            "kills": total.kills, "aborts": total.aborts, "programs": programs, "traffic": tasks.count.1, "acked": total.acked,
             "buried": total.buried, "lost": total.lost, "duplicated": total.duplicated, "reordered": total.reordered,
             "unexplained": total.unexplained, "retried": total.retried, "seed": seed,
             "seconds": started.elapsed().as_secs(),
         })
     );
-    let Some((setup, program)) = failed else { return Ok(ExitCode::SUCCESS) };
+    let Some((setup, task)) = failed else { return Ok(ExitCode::SUCCESS) };
     for problem in total.problems.iter().take(20) {
         eprintln!("{problem}");
     }
     if options.shrink > 0 {
         eprintln!("looking for a shorter program that fails, {} s", options.shrink);
-        let program = shrink(&setup, &program, Duration::from_secs(options.shrink))?;
-        let (ops, kills) = (program.len(), program.kills.len());
+        let task = task.shrink(&setup, Duration::from_secs(options.shrink))?;
+        let (ops, kills) = task.size();
         eprintln!("{} with {ops} operations and {kills} kills; --program runs it:", setup.adapter);
-        eprintln!("{}", serde_json::to_string(&program)?);
+        eprintln!("{}", serde_json::to_string(&task)?);
     }
     Ok(ExitCode::FAILURE)
 }

@@ -2,6 +2,7 @@
 
 mod actix;
 mod tower;
+mod traffic;
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -36,6 +37,9 @@ pub(crate) struct Child {
     /// Of replies as well.
     #[arg(long)]
     state_bytes: Option<usize>,
+    /// The lines of a process for traffic.
+    #[arg(long)]
+    traffic: Option<String>,
 }
 
 impl Child {
@@ -82,6 +86,9 @@ pub(crate) fn run(child: &Child) -> Result<()> {
         let (name, when) = sabotage.split_once('=').unwrap_or((&sabotage, "return"));
         fail::cfg(name, when).map_err(anyhow::Error::msg)?;
     }
+    if let Some(lines) = &child.traffic {
+        return ::actix::System::new().block_on(traffic::obey(child, lines));
+    }
     let actors: Box<dyn Actors> = match &*child.adapter {
         "actix" => Box::new(actix::Actix),
         "tower" => Box::new(tower::Tower),
@@ -111,6 +118,7 @@ async fn obey(child: &Child, actors: &dyn Actors) -> Result<()> {
                 ::actix::spawn(async move { finish(op, checkpoint(&cluster).await) });
             }
             Order::Show(count) => show(&cluster, actors, count, child.shards).await?,
+            other => anyhow::bail!("an order for traffic: {other:?}"),
         }
     }
     cluster.leave().await?;
