@@ -1,5 +1,6 @@
 //! A node of a cluster on PostgreSQL, in a process of its own: what `cluster --nodes` starts.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,14 +41,11 @@ pub(super) async fn run(
     }
     let node = builder.join(provider).await?;
     println!("joined");
-    let share = if index < owners { SHARDS as usize / owners } else { 0 };
-    while node.own_shards().len() != share
-        || node.shards().await?.iter().any(|shard| shard.node.is_none())
-    {
+    while !shared_evenly(&node, owners).await? {
         tokio::time::sleep(LOOK).await;
     }
-    let here = counters(&node, index, actors * usize::from(share > 0), true);
-    let there = counters(&node, index, actors, false);
+    let here = counters(&node, index, if index < owners { actors } else { 0 }, true);
+    let there = counters(&node, index, if owners == 1 && index == 0 { 0 } else { actors }, false);
     println!("ready");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
@@ -61,6 +59,18 @@ pub(super) async fn run(
         println!("{}", serde_json::to_string(&round)?);
     }
     Ok(node.leave().await?)
+}
+
+/// Whether each has its share: then no shard moves any more.
+async fn shared_evenly(node: &Cluster, owners: usize) -> Result<bool> {
+    let mut shares = BTreeMap::<String, usize>::new();
+    for owner in node.shards().await?.into_iter().filter_map(|shard| shard.node) {
+        *shares.entry(owner).or_default() += 1;
+    }
+    let share = SHARDS as usize / owners;
+    let own = shares.get(node.node()).copied().unwrap_or_default();
+    let even = shares.len() == owners && shares.values().all(|it| *it == share);
+    Ok(even && node.own_shards().len() == own)
 }
 
 /// Some that run on this node, or on others.
