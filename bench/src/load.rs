@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A set of counters that can be asked.
 pub(crate) trait Side: 'static {
@@ -49,7 +49,7 @@ pub(crate) struct Load {
 }
 
 /// What one side did in one round.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Round {
     #[serde(serialize_with = "whole")]
     pub(crate) per_s: f64,

@@ -19,8 +19,8 @@ use duroxide_actix::journal::Durability;
 
 use crate::load::Shape;
 use crate::scenarios::{
-    asks, cluster, coexist, compare, contend, keys, portable, postgres, recover, scale, state,
-    tell, timers,
+    asks, cluster, coexist, compare, contend, keys, nodes, portable, postgres, recover, scale,
+    state, tell, timers,
 };
 
 #[derive(Parser)]
@@ -105,9 +105,12 @@ enum Command {
     },
     /// Asks per second through a cluster, from the actors' node and from another one.
     Cluster {
-        /// The shape of the load.
+        /// The shape of the load; with `--nodes`, of each node's.
         #[arg(long)]
         shape: Shape,
+        /// Instead: between 1, 2, 4, 8 or 16 nodes on the PostgreSQL server of `DATABASE_URL`.
+        #[arg(long)]
+        nodes: Option<usize>,
         #[command(flatten)]
         common: Common,
     },
@@ -149,7 +152,7 @@ enum Command {
         #[arg(long, default_value = "docs/performance")]
         out: PathBuf,
     },
-    /// The process that `recover` kills and `scale` measures.
+    /// The process that `recover` kills and `scale` measures, or a node.
     #[command(hide = true)]
     Child(scenarios::Child),
 }
@@ -234,7 +237,12 @@ fn main() -> Result<()> {
             Command::Asks { asks, common } => (common.json, asks::run(asks, common).await?),
             Command::Contend { common } => (common.json, contend::run(common).await?),
             Command::Keys { keys, common } => (common.json, keys::run(keys, common).await?),
-            Command::Cluster { shape, common } => (common.json, cluster::run(shape, common).await?),
+            Command::Cluster { shape, nodes: Some(nodes), common } => {
+                (common.json, nodes::run(shape, nodes, common).await?)
+            }
+            Command::Cluster { shape, common, .. } => {
+                (common.json, cluster::run(shape, common).await?)
+            }
             Command::Timers { waiting: Some(timers), common, .. } => {
                 (common.json, timers::waiting(timers, common).await?)
             }

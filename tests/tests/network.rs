@@ -97,12 +97,13 @@ fn never_sent(setting: &Setting) {
 }
 
 /// By their names; docs/operations.md has them.
-const CONNECTIONS: [(&str, i64); 5] = [
+const CONNECTIONS: [(&str, i64); 6] = [
     ("journal writer", 1),
     ("journal reader", 2),
     ("journal letters", 3),
     ("journal leases", 1),
     ("journal listener", 1),
+    ("journal notifier", 1),
 ];
 
 /// How many there are, by their names, of a role that nobody else has.

@@ -300,7 +300,8 @@ fn letter() -> StoredLetter {
     StoredLetter { actor: ActorId::new("list", "1"), bytes: b"a letter".to_vec() }
 }
 
-/// A letter is acknowledged when it is posted, so posting waits for the disk as a commit does.
+/// A letter is acknowledged when it is posted, so posting waits for the disk as a commit does. Settling does as well,
+/// for its actor keeps its id until then. The reply that goes before it is on the disk when that is.
 fn asynchronous_role(setting: &Setting) {
     setting.runtime.block_on(async {
         let proxy = setting.proxy().await;
@@ -317,10 +318,10 @@ fn asynchronous_role(setting: &Setting) {
                 "CREATE TABLE {schema}.seen (what TEXT, setting TEXT);
                  CREATE FUNCTION {schema}.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                      INSERT INTO {schema}.seen
-                     VALUES (TG_TABLE_NAME, current_setting('synchronous_commit'));
+                     VALUES (TG_OP || ' ' || TG_TABLE_NAME, current_setting('synchronous_commit'));
                      RETURN NULL;
                  END $$;
-                 CREATE TRIGGER see AFTER INSERT ON {schema}.journal_inbox
+                 CREATE TRIGGER see AFTER INSERT OR DELETE ON {schema}.journal_inbox
                      EXECUTE FUNCTION {schema}.see();
                  CREATE TRIGGER see AFTER INSERT ON {schema}.journal_reply
                      EXECUTE FUNCTION {schema}.see();
@@ -339,8 +340,13 @@ fn asynchronous_role(setting: &Setting) {
         let mut seen: Vec<(String, String)> =
             sqlx::query_as(&seen).fetch_all(&mut connection).await.unwrap();
         seen.sort();
-        let expected = ["journal_inbox", "journal_lease", "journal_reply"];
-        assert_eq!(seen, expected.map(|what| (what.to_owned(), "on".to_owned())));
+        let expected = [
+            ("DELETE journal_inbox", "on"),
+            ("INSERT journal_inbox", "on"),
+            ("INSERT journal_lease", "on"),
+            ("INSERT journal_reply", "off"),
+        ];
+        assert_eq!(seen, expected.map(|(what, it)| (what.to_owned(), it.to_owned())));
         drop(store);
         proxy.refuse(true);
         proxy.cut();

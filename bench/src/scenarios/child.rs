@@ -1,4 +1,4 @@
-//! The other process: what `recover` kills, and what `scale` measures the memory of.
+//! The other process: what `recover` kills, what `scale` measures the memory of, and the nodes of `cluster`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -9,6 +9,7 @@ use clap::Args;
 use duroxide_actix::journal::{ActorId, EventJournal, Limits};
 use serde_json::{Value, json};
 
+use super::node;
 use crate::counter::STATE_BYTES;
 use crate::load::{Choice, Load, Side, ask, callers, rounded};
 use crate::sides::{memory, ours};
@@ -50,6 +51,14 @@ enum Task {
         #[arg(long)]
         seconds: u64,
     },
+    /// A node of a cluster on PostgreSQL, that asks as it is told.
+    Node {
+        #[arg(long)]
+        index: usize,
+        /// So many have actors: those that come first.
+        #[arg(long)]
+        nodes: usize,
+    },
     /// Plain actix actors in memory, for comparison; prints their memory.
     Plain,
 }
@@ -62,6 +71,9 @@ impl Child {
                 self.measure(Duration::from_secs(seconds), capacity).await
             }
             Task::Reopen { seconds } => self.reopen(Duration::from_secs(seconds)).await,
+            Task::Node { index, nodes } => {
+                node::run(index, nodes, self.actors, self.durability).await
+            }
             Task::Plain => {
                 let before = resident()?;
                 let _plain = memory::start_here(self.actors);

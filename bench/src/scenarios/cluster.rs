@@ -19,11 +19,11 @@ use crate::sides::ours::{Ours, open, provider};
 const SHARDS: u32 = 4;
 
 /// Counters anywhere in a cluster.
-struct Anywhere(Vec<ActorRef<Counter>>);
+pub(super) struct Anywhere(Vec<ActorRef<Counter>>);
 
 impl Anywhere {
-    fn new(cluster: &Cluster, actors: usize) -> Self {
-        Self((0..actors).map(|id| cluster.actor(id.to_string())).collect())
+    pub(super) fn new(cluster: &Cluster, ids: impl Iterator<Item = String>) -> Self {
+        Self(ids.map(|id| cluster.actor(id)).collect())
     }
 }
 
@@ -52,8 +52,9 @@ pub(crate) async fn run(shape: Shape, common: Common) -> Result<Value> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let elsewhere = builder().join(provider(&store).await?).await?;
-    let here = Rc::new(Anywhere::new(&node, load.actors));
-    let there = Rc::new(Anywhere::new(&elsewhere, load.actors));
+    let ids = || (0..load.actors).map(|id| id.to_string());
+    let here = Rc::new(Anywhere::new(&node, ids()));
+    let there = Rc::new(Anywhere::new(&elsewhere, ids()));
     ask(&direct, load, WARM_UP).await?;
     ask(&here, load, WARM_UP).await?;
     ask(&there, load, WARM_UP).await?;

@@ -7,6 +7,8 @@ pub(crate) mod coexist;
 pub(crate) mod compare;
 pub(crate) mod contend;
 pub(crate) mod keys;
+mod node;
+pub(crate) mod nodes;
 pub(crate) mod portable;
 pub(crate) mod postgres;
 pub(crate) mod recover;

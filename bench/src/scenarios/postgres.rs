@@ -35,9 +35,7 @@ pub(crate) async fn run(shape: Shape, common: Common) -> Result<Value> {
     let pool = PgPoolOptions::new().max_connections(10).connect_with(options.clone()).await?;
     create(&pool).await?;
     let mut raw = options.connect().await?;
-    sqlx::raw_sql("CREATE TABLE raw (number BIGSERIAL PRIMARY KEY, body BYTEA NOT NULL)")
-        .execute(&mut raw)
-        .await?;
+    create_raw(&mut raw).await?;
     let journal = EventJournal::builder().durability(durability).open(provider.clone()).await?;
     let ours = Rc::new(Ours::start(&journal, load.actors, STATE_BYTES).await?);
     let by_hand = Rc::new(Handwritten::start(&Pool::Postgres(pool.clone()), load.actors));
@@ -66,8 +64,16 @@ pub(crate) async fn run(shape: Shape, common: Common) -> Result<Value> {
     }))
 }
 
+/// Makes the table of [`single_row`].
+pub(super) async fn create_raw(connection: &mut PgConnection) -> Result<()> {
+    sqlx::raw_sql("CREATE TABLE raw (number BIGSERIAL PRIMARY KEY, body BYTEA NOT NULL)")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// The median of one row a transaction, in microseconds.
-async fn single_row(connection: &mut PgConnection, time: Duration) -> Result<f64> {
+pub(super) async fn single_row(connection: &mut PgConnection, time: Duration) -> Result<f64> {
     let row = vec![7_u8; COMMIT_BYTES];
     let (begin, mut taken) = (Instant::now(), Vec::new());
     while begin.elapsed() < time {

@@ -16,13 +16,6 @@ use crate::cluster::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredRe
 use crate::error::JournalError;
 use crate::id::{ActorId, ShardId};
 
-impl PostgresActorProvider {
-    /// Notifications are the database's, so the schema is in their name, which is short.
-    fn channel(&self) -> String {
-        format!("actors_{:08x}", crc32fast::hash(self.schema.as_bytes()))
-    }
-}
-
 #[async_trait]
 impl ClusterStore for PostgresActorProvider {
     async fn found(&self, founding: &Founding) -> Result<Founding, JournalError> {
@@ -125,8 +118,6 @@ impl ClusterStore for PostgresActorProvider {
             .bind(letters.iter().map(|it| it.actor.id()).collect::<Vec<_>>())
             .bind(letters.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
             .bind(signed(limit))
-            .bind(self.channel())
-            .bind(format!("i{shard}"))
             .rows_from(&self.letters)
             .await
             .map_err(&fail)?;
@@ -138,6 +129,9 @@ impl ClusterStore for PostgresActorProvider {
             if let Some(letter) = usize::try_from(place).ok().and_then(|it| posted.get_mut(it)) {
                 *letter = Some(number);
             }
+        }
+        if posted.iter().any(Option::is_some) {
+            self.notifier.notify([format!("i{shard}")]);
         }
         Ok(posted)
     }
@@ -186,12 +180,18 @@ impl ClusterStore for PostgresActorProvider {
         letters: &[u64],
         replies: &[StoredReply],
     ) -> Result<(), JournalError> {
+        if !replies.is_empty() {
+            sqlx::query(&self.sql(sql::REPLY))
+                .bind(replies.iter().map(|it| it.client.as_str()).collect::<Vec<_>>())
+                .bind(replies.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
+                .execute_on(&self.letters)
+                .await
+                .map_err(self.fail("leave replies"))?;
+            self.notifier.notify(replies.iter().map(|it| format!("r{}", it.client)));
+        }
         let settled = sqlx::query(&self.sql(sql::SETTLE))
             .bind(i64::from(shard.0))
             .bind(numbers(letters))
-            .bind(replies.iter().map(|it| it.client.as_str()).collect::<Vec<_>>())
-            .bind(replies.iter().map(|it| it.bytes.as_slice()).collect::<Vec<_>>())
-            .bind(self.channel())
             .execute_on(&self.letters)
             .await;
         settled.map(drop).map_err(self.fail("settle letters"))
@@ -220,7 +220,7 @@ impl ClusterStore for PostgresActorProvider {
     }
 
     async fn listen(&self, client: &str) -> Result<Option<UnboundedReceiver<Note>>, JournalError> {
-        let heard = listen(&self.origin, &self.channel(), format!("r{client}")).await;
+        let heard = listen(&self.origin, self.notifier.channel(), format!("r{client}")).await;
         heard.map(Some).map_err(self.fail("listen"))
     }
 }

@@ -41,7 +41,7 @@ pub(super) const POST: &str = "
     WHERE nth + (SELECT count(*) FROM {schema}.journal_inbox AS held
                  WHERE held.shard = $1 AND held.actor_type = letter.actor_type
                    AND held.actor_id = letter.actor_id) <= $6
-    RETURNING number, (SELECT number FROM head), pg_notify($7, $8)::text";
+    RETURNING number, (SELECT number FROM head)";
 
 pub(super) const TAKE: &str = "
     SELECT number, actor_type, actor_id, letter
@@ -61,17 +61,24 @@ pub(super) const LETTERS_TO: &str = "
           ORDER BY number LIMIT 1024) AS ahead
     WHERE before < $5
     ORDER BY number";
-pub(super) const SETTLE: &str = "
-    WITH gone AS (
-        DELETE FROM {schema}.journal_inbox WHERE shard = $1 AND number = ANY($2)
-    )
+/// It does not wait for the disk, nor does anybody who notifies wait for it: the letter goes after it, in a
+/// transaction of its own that does. So what a crash of the server takes is answered again from the letter.
+pub(super) const REPLY: &str = "
     INSERT INTO {schema}.journal_reply (client, reply)
-    SELECT * FROM unnest($3::text[], $4::bytea[])
-    RETURNING pg_notify($5, 'r' || client)::text";
+    SELECT * FROM unnest($1::text[], $2::bytea[])
+    WHERE set_config('synchronous_commit', 'off', true) = 'off'";
+pub(super) const SETTLE: &str = "
+    DELETE FROM {schema}.journal_inbox WHERE shard = $1 AND number = ANY($2)";
+/// A reply that comes back with a crash of the server is collected again, which its client copes with.
 pub(super) const COLLECT: &str = "
-    WITH gone AS (DELETE FROM {schema}.journal_reply WHERE number = ANY($2))
+    WITH gone AS (
+        DELETE FROM {schema}.journal_reply
+        WHERE number = ANY($2) AND set_config('synchronous_commit', 'off', true) = 'off'
+    )
     SELECT number, reply FROM {schema}.journal_reply
     WHERE client = $1 AND number <> ALL($2)
     ORDER BY number LIMIT 1024";
 pub(super) const FORGET_REPLIES: &str = "
     DELETE FROM {schema}.journal_reply WHERE at < now() - $1";
+
+pub(super) const NOTIFY: &str = "SELECT pg_notify($1, note) FROM unnest($2::text[]) AS note";

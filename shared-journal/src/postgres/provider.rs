@@ -10,6 +10,7 @@ use sqlx::{Error, PgPool, Row};
 
 use super::connection::{Link, PATIENCE, prepare, version};
 use super::error::{Failure, classify};
+use super::notifier::Notifier;
 use super::pool::{Ask, Connections};
 use super::{pooler, sql};
 use crate::cluster::ClusterStore;
@@ -24,7 +25,7 @@ use crate::provider::{
     StoredKey, StoredLetter, StoredRecord, Write,
 };
 
-/// For inboxes and replies. One more listens.
+/// For inboxes and replies. One more listens, and one notifies.
 const LETTER_CONNECTIONS: usize = 3;
 /// Of its own, so that no lease is lost because letters have all the others.
 const LEASE_CONNECTIONS: usize = 1;
@@ -58,6 +59,7 @@ pub struct PostgresActorProvider {
     /// from theirs.
     pub(super) letters: Connections,
     pub(super) leases: Connections,
+    pub(super) notifier: Arc<Notifier>,
     /// The provider's, for the options of the connection that listens.
     pub(super) origin: PgPool,
 }
@@ -117,6 +119,8 @@ impl PostgresActorProvider {
             .map_err(|error| classify(&store, "connect", Error::Io(error)))?;
         let connections =
             |name, most, patience| Connections::new(pool.clone(), name, most, patience, durability);
+        // Notifications are the database's, so the schema is in the name of their channel, which is short.
+        let channel = format!("actors_{:08x}", crc32fast::hash(schema.as_bytes()));
         Ok(Self {
             version: sql::VERSION,
             schema: schema.to_owned(),
@@ -125,6 +129,7 @@ impl PostgresActorProvider {
             group: Group::default(),
             letters: connections("journal letters", LETTER_CONNECTIONS, PATIENCE),
             leases: connections("journal leases", LEASE_CONNECTIONS, LEASE_PATIENCE),
+            notifier: Notifier::new(pool.clone(), channel),
             reader: connections("journal reader", READ_CONNECTIONS, PATIENCE),
             origin: pool,
             store,
