@@ -125,13 +125,15 @@ fn check_work(
     }
 }
 
-/// The messages of a sender outside are in their order, as far as one process has sent them.
+/// The messages of a sender outside are in their order.
 fn check_order(record: &Record, actor: u32, desk: &Desk, verdict: &mut Verdict) {
-    let mut last: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+    let mut last: BTreeMap<u32, u64> = BTreeMap::new();
     for entry in &desk.log {
         let Note { of, way: Way::Outside(sender), .. } = entry.note else { continue };
-        let Some(sent) = record.sent.get(&of.number).filter(|sent| !sent.retried) else { continue };
-        let last = last.entry((sender, sent.process)).or_default();
+        if record.sent.get(&of.number).is_none_or(|sent| sent.retried) {
+            continue;
+        }
+        let last = last.entry(sender).or_default();
         if of.number < *last {
             verdict.reordered(format!("actor {actor} has {of:?} after {last}"));
         }

@@ -71,7 +71,6 @@ impl<'t> Lives<'t> {
     /// None: it died, or became the ghost.
     fn life(&mut self, kill: Option<&Kill>) -> Result<Option<Process>> {
         let mut process = self.start(kill)?;
-        self.record.process = self.processes;
         let ready = loop {
             if let Some(heard) = self.listen(&process)? {
                 break heard;

@@ -19,8 +19,6 @@ pub(super) struct Sent {
     pub(super) place: Option<u64>,
     /// It was sent again after an error, so others may have come before it.
     pub(super) retried: bool,
-    /// The process that sent it last. Another one is another sender: what it sends may overtake what waits in an inbox.
-    pub(super) process: u64,
 }
 
 /// All, by their numbers.
@@ -40,8 +38,6 @@ pub(super) struct Renewed {
 #[derive(Debug, Default)]
 pub(super) struct Record {
     clock: u64,
-    /// The one that sends now.
-    pub(super) process: u64,
     /// How often a store was put back.
     pub(super) age: u32,
     pub(super) sent: Messages,
@@ -69,11 +65,8 @@ impl Record {
             acked: false,
             place: None,
             retried: false,
-            process: self.process,
         };
-        let sent = self.sent.entry(number).or_insert_with(new);
-        sent.process = self.process;
-        let note = sent.note.clone();
+        let note = self.sent.entry(number).or_insert_with(new).note.clone();
         self.ever.insert(note.of, note.deed);
         note
     }
