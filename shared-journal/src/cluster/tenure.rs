@@ -41,6 +41,8 @@ pub(super) struct Tenure {
     store: Arc<dyn ClusterStore>,
     /// Every letter up to this number was delivered.
     taken: AtomicU64,
+    /// So were all that were there at the beginning: what is sent now does not overtake what was acknowledged before.
+    caught_up: AtomicBool,
     closing: AtomicBool,
     /// How long handlers at work are waited for at the end.
     patience: Duration,
@@ -85,6 +87,7 @@ impl Tenure {
             store: store.clone(),
             news: news.clone(),
             taken: AtomicU64::new(0),
+            caught_up: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             patience: options.patience,
             wake: Notify::new(),
@@ -96,6 +99,7 @@ impl Tenure {
     /// Whether senders on this node may go past the inbox, where their last letter was `posted`.
     pub(super) fn is_open_after(&self, posted: u64) -> bool {
         !self.closing.load(Ordering::Acquire)
+            && self.caught_up.load(Ordering::Acquire)
             && self.taken.load(Ordering::Acquire) >= posted
             && self.journal.stopped().is_none()
     }
@@ -173,7 +177,10 @@ impl Tenure {
         while answers.len() < IN_FLIGHT {
             let after = self.taken.load(Ordering::Acquire);
             let letters = match self.store.take(self.shard, after, TAKE_BYTES).await {
-                Ok(letters) if letters.is_empty() => return false,
+                Ok(letters) if letters.is_empty() => {
+                    self.caught_up.store(true, Ordering::Release);
+                    return false;
+                }
                 Ok(letters) => letters,
                 Err(error) => {
                     tracing::warn!(shard = %self.shard, error = error_text(&error), "letters cannot be taken");
