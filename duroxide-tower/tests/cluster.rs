@@ -318,6 +318,34 @@ async fn actors_that_would_wait_for_each_other_are_told() {
 }
 
 #[tokio::test]
+async fn what_a_node_sends_does_not_overtake_what_was_acknowledged_before_it_came() {
+    const ACCOUNTS: u64 = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}?mode=rwc", folder.path().join("app.db").display());
+    let node = async || {
+        let provider = Arc::new(SqliteProvider::new(&url, None).await.unwrap());
+        (Cluster::builder("one", 1), provider)
+    };
+    let account = |node: &Cluster, id: u64| node.actor::<Account>(id.to_string());
+    let (builder, provider) = node().await;
+    let before = builder.join(provider).await.unwrap();
+    for id in 0..ACCOUNTS {
+        account(&before, id).tell(Command::Deposit(1)).await.unwrap();
+    }
+    before.leave().await.unwrap();
+    let (builder, provider) = node().await;
+    let host = TowerHost::new(|_| Account::default());
+    let after = builder.host(host).join(provider).await.unwrap();
+    while after.own_shards().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for id in 0..ACCOUNTS {
+        assert_eq!(account(&after, id).ask(Command::Withdraw(1)).await.unwrap(), 0);
+    }
+    after.leave().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_refused_letter_is_listed_and_can_be_discarded() {
     let folder = tempfile::tempdir().unwrap();
     let a = join(folder.path()).await;

@@ -92,7 +92,10 @@ impl Tenure {
             patience: options.patience,
             wake: Notify::new(),
         });
-        let intake = tokio::spawn(tenure.clone().take_letters());
+        // Before anybody can send here.
+        let mut answers = Answers::new();
+        let more = tenure.deliver_letters(&mut answers).await;
+        let intake = tokio::spawn(tenure.clone().take_letters(answers, more));
         Ok((tenure, intake))
     }
 
@@ -126,13 +129,11 @@ impl Tenure {
         self.journal.hand_over(self.patience).await
     }
 
-    async fn take_letters(self: Arc<Self>) {
-        let mut answers = Answers::new();
+    /// `look`: there may be letters that nobody told of.
+    async fn take_letters(self: Arc<Self>, mut answers: Answers, mut look: bool) {
         let mut refused = BTreeSet::new();
         let mut again = Instant::now();
         let mut awaited = self.journal.awaited();
-        // There may be letters that nobody told of.
-        let mut look = true;
         loop {
             if look && !self.is_ending() {
                 look = self.deliver_letters(&mut answers).await;
