@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use duroxide_pg::PostgresProvider;
 use duroxide_tower::{ActorContext, DurableActor, DurableMessage, DurableState, async_trait};
+use libtest_mimic::{Arguments, Trial};
 use serde::{Deserialize, Serialize};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tokio::runtime::Runtime;
 
-use crate::postgres::Schema;
+use crate::postgres::{Schema, database_url};
 use crate::proxy::Proxy;
 
 /// A schema of its own, and a runtime.
@@ -77,6 +78,28 @@ impl Setting {
         let statement = statement.replace("{schema}", self.schema.name());
         sqlx::raw_sql(&statement).execute(&mut connection).await.unwrap();
     }
+}
+
+/// A test, by its name.
+pub type Named = (&'static str, fn(&Setting));
+
+/// Runs tests, each with a setting of its own. Without `DATABASE_URL` they are reported as ignored.
+///
+/// # Panics
+/// The server cannot be reached.
+pub fn run(tests: &[Named]) -> ! {
+    let trials = tests.iter().map(|(name, test)| {
+        let (url, test) = (database_url(), *test);
+        let skip = url.is_none();
+        Trial::test(*name, move || {
+            let setting = Setting::new(&url.unwrap());
+            test(&setting);
+            setting.end();
+            Ok(())
+        })
+        .with_ignored_flag(skip)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit()
 }
 
 /// Remembers every number in the order in which it came.

@@ -11,16 +11,12 @@ use duroxide::providers::Provider;
 use duroxide_tower::cluster::AskError;
 use duroxide_tower::{ClusterActors, TowerHost};
 use futures::future::try_join_all;
-use libtest_mimic::{Arguments, Trial};
 use shared_journal::cluster::{Cluster, Note, SendError, StoredLetter};
 use shared_journal::{ActorId, Durability, Limits, ShardId, attach};
 use sqlx::ConnectOptions;
-use tests::postgres::database_url;
-use tests::setting::{List, Push, Setting};
+use tests::setting::{List, Named, Push, Setting, run};
 
-type Test = fn(&Setting);
-
-const TESTS: [(&str, Test); 6] = [
+const TESTS: [Named; 6] = [
     ("what_was_never_sent_has_no_unknown_outcome", never_sent),
     ("a_node_has_no_more_connections_than_are_written_down", few_connections),
     ("a_listener_that_is_stopped_does_not_hold_back_vacuum_for_ever", stopped_listener),
@@ -30,18 +26,7 @@ const TESTS: [(&str, Test); 6] = [
 ];
 
 fn main() {
-    let trials = TESTS.map(|(name, test)| {
-        let url = database_url();
-        let skip = url.is_none();
-        Trial::test(name, move || {
-            let setting = Setting::new(&url.unwrap());
-            test(&setting);
-            setting.end();
-            Ok(())
-        })
-        .with_ignored_flag(skip)
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+    run(&TESTS);
 }
 
 const SHARDS: u32 = 8;

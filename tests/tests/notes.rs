@@ -10,18 +10,14 @@ use duroxide::providers::Provider;
 use duroxide_pg::PostgresProvider;
 use duroxide_tower::{ClusterActors, TowerHost};
 use futures::future::try_join_all;
-use libtest_mimic::{Arguments, Trial};
 use shared_journal::cluster::{Cluster, ClusterStore, Note, StoredLetter, StoredReply};
 use shared_journal::{ActorId, Durability, ShardId, attach};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
-use tests::postgres::database_url;
 use tests::proxy::Proxy;
-use tests::setting::{List, Push, Setting};
+use tests::setting::{List, Named, Push, Setting, run};
 
-type Test = fn(&Setting);
-
-const TESTS: [(&str, Test); 4] = [
+const TESTS: [Named; 4] = [
     ("notes_that_are_due_together_are_sent_once", coalesced),
     ("a_note_is_sent_when_what_it_is_about_can_be_read", readable),
     ("nodes_ask_each_other_though_every_note_is_lost", |it| without_notes(it, LOST)),
@@ -29,18 +25,7 @@ const TESTS: [(&str, Test); 4] = [
 ];
 
 fn main() {
-    let trials = TESTS.map(|(name, test)| {
-        let url = database_url();
-        let skip = url.is_none();
-        Trial::test(name, move || {
-            let setting = Setting::new(&url.unwrap());
-            test(&setting);
-            setting.end();
-            Ok(())
-        })
-        .with_ignored_flag(skip)
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+    run(&TESTS);
 }
 
 /// Instead of sending a note.
@@ -138,7 +123,7 @@ fn coalesced(setting: &Setting) {
     });
 }
 
-/// Whoever hears of a note looks at once, and not again for a second.
+/// A node that hears of a note looks at once, and not again for a second.
 fn readable(setting: &Setting) {
     setting.runtime.block_on(async {
         let role = Role::new(setting, KEPT).await;

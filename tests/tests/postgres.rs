@@ -10,7 +10,6 @@ use duroxide::providers::Provider;
 use duroxide_pg::PostgresProvider;
 use duroxide_tower::{CallError, DurableActorService, DurableHandle};
 use futures::future::try_join_all;
-use libtest_mimic::{Arguments, Trial};
 use rand::Rng;
 use shared_journal::cluster::{Cluster, ClusterStore, Note, StoredLetter, StoredReply};
 use shared_journal::postgres::PostgresActorProvider;
@@ -21,13 +20,10 @@ use shared_journal::{
 };
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
-use tests::postgres::database_url;
 use tests::proxy::Proxy;
-use tests::setting::{List, Push, Setting};
+use tests::setting::{List, Named, Push, Setting, run};
 
-type Test = fn(&Setting);
-
-const TESTS: [(&str, Test); 14] = [
+const TESTS: [Named; 14] = [
     ("a_cut_connection_loses_nothing_and_repeats_nothing", cuts),
     ("connections_that_fall_silent_are_replaced", silence),
     ("a_server_that_stays_away_is_an_error_and_nothing_is_lost", outage),
@@ -45,18 +41,7 @@ const TESTS: [(&str, Test); 14] = [
 ];
 
 fn main() {
-    let trials = TESTS.map(|(name, test)| {
-        let url = database_url();
-        let skip = url.is_none();
-        Trial::test(name, move || {
-            let setting = Setting::new(&url.unwrap());
-            test(&setting);
-            setting.end();
-            Ok(())
-        })
-        .with_ignored_flag(skip)
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+    run(&TESTS);
 }
 
 /// The journal, through the proxy.

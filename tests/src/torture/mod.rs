@@ -4,6 +4,7 @@
 mod book;
 mod census;
 mod gauge;
+mod ghost;
 mod memory;
 mod place;
 mod process;
@@ -24,7 +25,7 @@ pub use place::Store;
 pub use program::{Kill, Op, POINTS, Program, Step};
 pub use setup::Setup;
 pub use soak::{RATE, Soak, soak};
-pub use trial::{run, shrink};
+pub use trial::run;
 pub use verdict::Verdict;
 pub use wire::{Answer, Found, Order, Said};
 

@@ -152,14 +152,7 @@ impl Program {
     /// The same program on a network that swallows some processes, for a store that is reached by one.
     #[must_use]
     pub fn on_a_network(mut self) -> Self {
-        // With numbers of its own, so that nothing else depends on it.
-        let mut random = StdRng::seed_from_u64(self.seed.rotate_left(32));
-        for kill in &mut self.kills {
-            let often = if matches!(kill, Kill::Pause(_)) { 2 } else { 8 };
-            if random.random_ratio(1, often) {
-                *kill = Kill::Swallow(random.random_range(1..20));
-            }
-        }
+        swallow_some(self.kills.iter_mut(), self.seed);
         self
     }
 
@@ -200,6 +193,18 @@ impl Program {
         }
         smaller.sort_by_key(|program| program.kills.len() * OPS_PER_KILL + program.len());
         smaller
+    }
+}
+
+/// Some of the processes are swallowed instead.
+pub(super) fn swallow_some<'k>(kills: impl Iterator<Item = &'k mut Kill>, seed: u64) {
+    // With numbers of its own, so that nothing else depends on it.
+    let mut random = StdRng::seed_from_u64(seed.rotate_left(32));
+    for kill in kills {
+        let often = if matches!(kill, Kill::Pause(_)) { 2 } else { 8 };
+        if random.random_ratio(1, often) {
+            *kill = Kill::Swallow(random.random_range(1..20));
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! One program, run to its end, and smaller programs that fail as well.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use super::ROOMY;
 use super::book::{Act, Deed};
+use super::ghost::Ghost;
 use super::place::Place;
-use super::process::{Death, Heard, Process};
+use super::process::{Death, Process};
 use super::program::{Kill, NARROW, Op, Program, Step};
 use super::record::Record;
 use super::setup::Setup;
@@ -41,10 +42,10 @@ pub fn run(setup: &Setup, program: &Program) -> Result<Verdict> {
         processes: 0,
         lanes: program.senders.iter().map(|_| Lane::default()).collect(),
         record: Record::default(),
-        ghost: None,
+        ghost: Ghost::default(),
     };
     let found = trial.all_lives().and_then(|()| trial.show());
-    trial.ghost = None;
+    drop(trial.ghost.take());
     let mut record = trial.record;
     let verdict = match found {
         Ok(found) => record.check(program, &found),
@@ -55,30 +56,6 @@ pub fn run(setup: &Setup, program: &Program) -> Result<Verdict> {
     };
     place.remove()?;
     Ok(verdict)
-}
-
-/// The smallest program found in the given time that fails as well.
-///
-/// # Errors
-/// As [`run`].
-pub fn shrink(setup: &Setup, program: &Program, time: Duration) -> Result<Program> {
-    let end = Instant::now() + time;
-    let mut smallest = program.clone();
-    'smaller: loop {
-        for candidate in smallest.smaller() {
-            // A kill at a random moment does not always hit.
-            for _ in 0..2 {
-                if Instant::now() > end {
-                    return Ok(smallest);
-                }
-                if !run(setup, &candidate)?.is_clean() {
-                    smallest = candidate;
-                    continue 'smaller;
-                }
-            }
-        }
-        return Ok(smallest);
-    }
 }
 
 /// A sender: the operations that were begun and are not over, in order.
@@ -112,8 +89,7 @@ struct Trial<'t> {
     processes: u64,
     lanes: Vec<Lane>,
     record: Record,
-    /// A process that was paused or swallowed, and after how many answers of its successor it comes back.
-    ghost: Option<(Process, Option<u64>)>,
+    ghost: Ghost,
 }
 
 impl Trial<'_> {
@@ -124,11 +100,11 @@ impl Trial<'_> {
                 end = self.life(kill)?;
             }
             self.record.verdict.kills += u64::from(matches!(end, End::Dead(_)));
-            if let Some((ghost, _)) = self.ghost.take_if(|(_, wake)| wake.is_none()) {
+            if let Some(ghost) = self.ghost.take_back() {
                 self.bury(ghost)?;
             }
             if let End::Done(process) = end {
-                if let Some((ghost, _)) = self.ghost.take() {
+                if let Some(ghost) = self.ghost.take() {
                     self.bury(ghost)?;
                 }
                 return self.leave(process, kill);
@@ -165,7 +141,7 @@ impl Trial<'_> {
         let narrow = self.program.tight && self.processes % 2 == 1;
         let mut process = self.start(kill, narrow)?;
         let ready = loop {
-            if let Some(heard) = self.listen(&process)? {
+            if let Some(heard) = self.ghost.listen(&process, self.setup.patience)? {
                 break heard;
             }
         };
@@ -193,35 +169,21 @@ impl Trial<'_> {
                     return self.died(process);
                 }
                 Some(Kill::Pause(after) | Kill::Swallow(after)) if answers >= *after => {
-                    if let Some((ghost, _)) = self.ghost.take() {
+                    if let Some(ghost) = self.ghost.take() {
                         self.bury(ghost)?;
                     }
-                    process.hold()?;
-                    self.ghost = Some((process, Some(*after)));
+                    self.ghost.hold(process, *after)?;
                     return Ok(End::Dead(Death::Killed));
                 }
                 _ => {}
             }
             self.haunt(answers)?;
-            let Some(heard) = self.listen(&process)? else { continue };
+            let Some(heard) = self.ghost.listen(&process, self.setup.patience)? else { continue };
             match heard {
                 None => return self.died(process),
                 Some(said) => self.hear(&mut process, said)?,
             }
             answers += 1;
-        }
-    }
-
-    /// What the process says next. None: the paused one came back instead. It may have been stopped
-    /// with the lock of a SQLite file in its hands; then nobody can write until it goes on.
-    fn listen(&mut self, process: &Process) -> Result<Option<Option<Said>>> {
-        let paused = matches!(self.ghost, Some((_, Some(_))));
-        match process.next(if paused { PAST_LEASE } else { self.setup.patience }) {
-            Err(_) if paused => {
-                self.haunt(u64::MAX)?;
-                Ok(None)
-            }
-            heard => heard.map(Some),
         }
     }
 
@@ -266,20 +228,9 @@ impl Trial<'_> {
         self.died(ghost).map(drop)
     }
 
-    /// The paused process comes back, and says what it thinks it may.
+    /// What the paused process says when it is back.
     fn haunt(&mut self, answers: u64) -> Result<()> {
-        let Some((ghost, wake)) = &mut self.ghost else { return Ok(()) };
-        if wake.is_some_and(|wake| answers >= wake) {
-            ghost.go_on()?;
-            *wake = None;
-        }
-        let mut answers = Vec::new();
-        while let Heard::Said(said) = ghost.hear(Duration::ZERO)? {
-            if let Said::Answer(op, answer) = said {
-                answers.push((op, answer));
-            }
-        }
-        for (op, answer) in answers {
+        for (op, answer) in self.ghost.answers(answers)? {
             self.answered(op, answer);
         }
         Ok(())

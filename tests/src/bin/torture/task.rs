@@ -5,9 +5,9 @@ use clap::ValueEnum;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::torture::traffic::{self, Traffic};
-use tests::torture::{Program, Setup, Verdict, run, shrink};
+use tests::torture::{Program, Setup, Verdict, run};
 
 /// Most processes that one program kills.
 const KILLS_PER_PROGRAM: u64 = 8;
@@ -38,11 +38,31 @@ impl Task {
     }
 
     /// The smallest one found in the given time that fails as well.
-    pub(crate) fn shrink(&self, setup: &Setup, time: Duration) -> Result<Self> {
-        Ok(match self {
-            Self::Actors(program) => Self::Actors(shrink(setup, program, time)?),
-            Self::Traffic(program) => Self::Traffic(traffic::shrink(setup, program, time)?),
-        })
+    pub(crate) fn shrink(self, setup: &Setup, time: Duration) -> Result<Self> {
+        let end = Instant::now() + time;
+        let mut smallest = self;
+        'smaller: loop {
+            for candidate in smallest.smaller() {
+                // A kill at a random moment does not always hit.
+                for _ in 0..2 {
+                    if Instant::now() > end {
+                        return Ok(smallest);
+                    }
+                    if !candidate.run(setup)?.is_clean() {
+                        smallest = candidate;
+                        continue 'smaller;
+                    }
+                }
+            }
+            return Ok(smallest);
+        }
+    }
+
+    fn smaller(&self) -> Vec<Self> {
+        match self {
+            Self::Actors(program) => program.smaller().into_iter().map(Self::Actors).collect(),
+            Self::Traffic(program) => program.smaller().into_iter().map(Self::Traffic).collect(),
+        }
     }
 
     /// How many operations and kills it has.

@@ -6,13 +6,12 @@ use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use super::super::ROOMY;
+use super::super::ghost::Ghost;
 use super::super::place::Place;
-use super::super::process::{Death, Heard, Process};
+use super::super::process::{Death, Process};
 use super::super::program::Kill;
 use super::super::setup::Setup;
-use super::super::trial::{
-    CHECKPOINT_BYTES, HISTORY_COMMITS, LEASE_MS, PAST_LEASE, PAUSE, RETRIES,
-};
+use super::super::trial::{CHECKPOINT_BYTES, HISTORY_COMMITS, LEASE_MS, PAUSE, RETRIES};
 use super::super::verdict::Verdict;
 use super::super::wire::{Answer, Order, Said};
 use super::begin::{Anew, Instance, Line};
@@ -31,19 +30,27 @@ pub(super) struct Lives<'t> {
     begun: u64,
     pub(super) lanes: Lanes,
     pub(super) record: Record,
-    /// A process that was paused or swallowed, and after how many answers of its successor it comes back.
-    ghost: Option<(Process, Option<u64>)>,
+    ghost: Ghost,
 }
 
 impl<'t> Lives<'t> {
     pub(super) fn new(setup: &'t Setup, program: &'t Traffic, place: &'t Place) -> Self {
         let (lanes, record) = (Lanes::new(program), Record::default());
-        Self { setup, program, place, processes: 0, begun: 0, lanes, record, ghost: None }
+        Self {
+            setup,
+            program,
+            place,
+            processes: 0,
+            begun: 0,
+            lanes,
+            record,
+            ghost: Ghost::default(),
+        }
     }
 
     /// Ends all, and returns what was found on the way.
     pub(super) fn end(&mut self) -> Verdict {
-        self.ghost = None;
+        drop(self.ghost.take());
         std::mem::take(&mut self.record.verdict)
     }
 
@@ -51,7 +58,7 @@ impl<'t> Lives<'t> {
     pub(super) fn live(&mut self, kill: &Kill) -> Result<()> {
         self.life(Some(kill)).map(drop)?;
         self.record.verdict.kills += 1;
-        if let Some((ghost, _)) = self.ghost.take_if(|(_, wake)| wake.is_none()) {
+        if let Some(ghost) = self.ghost.take_back() {
             self.bury(ghost)?;
         }
         Ok(())
@@ -72,7 +79,7 @@ impl<'t> Lives<'t> {
     fn life(&mut self, kill: Option<&Kill>) -> Result<Option<Process>> {
         let mut process = self.start(kill)?;
         let ready = loop {
-            if let Some(heard) = self.listen(&process)? {
+            if let Some(heard) = self.ghost.listen(&process, self.setup.patience)? {
                 break heard;
             }
         };
@@ -102,8 +109,7 @@ impl<'t> Lives<'t> {
                     if (is_done || answers >= *after) && !self.is_renewing() =>
                 {
                     self.bury_ghost()?;
-                    process.hold()?;
-                    self.ghost = Some((process, Some(*after)));
+                    self.ghost.hold(process, *after)?;
                     return Ok(None);
                 }
                 Some(Kill::At(..)) if is_done => {
@@ -113,7 +119,7 @@ impl<'t> Lives<'t> {
                 _ => {}
             }
             self.haunt(answers)?;
-            let Some(heard) = self.listen(&process)? else { continue };
+            let Some(heard) = self.ghost.listen(&process, self.setup.patience)? else { continue };
             match heard {
                 None => return self.died(process),
                 Some(said) => self.hear(&mut process, said)?,
@@ -126,19 +132,6 @@ impl<'t> Lives<'t> {
     fn is_renewing(&self) -> bool {
         let is_send = |step: &Step| matches!(step.op, Op::Send { .. });
         !self.lanes.flying().iter().all(|(_, step)| is_send(step))
-    }
-
-    /// What the process says next. None: the paused one came back instead. It may have been stopped
-    /// with the lock of a SQLite file in its hands; then nobody can write until it goes on.
-    fn listen(&mut self, process: &Process) -> Result<Option<Option<Said>>> {
-        let paused = matches!(self.ghost, Some((_, Some(_))));
-        match process.next(if paused { PAST_LEASE } else { self.setup.patience }) {
-            Err(_) if paused => {
-                self.haunt(u64::MAX)?;
-                Ok(None)
-            }
-            heard => heard.map(Some),
-        }
     }
 
     fn start(&mut self, kill: Option<&Kill>) -> Result<Process> {
@@ -197,25 +190,14 @@ impl<'t> Lives<'t> {
     /// No process is there then, but for one that lives.
     pub(super) fn bury_ghost(&mut self) -> Result<()> {
         match self.ghost.take() {
-            Some((ghost, _)) => self.bury(ghost),
+            Some(ghost) => self.bury(ghost),
             None => Ok(()),
         }
     }
 
-    /// The paused process comes back, and says what it thinks it may.
+    /// What the paused process says when it is back.
     fn haunt(&mut self, answers: u64) -> Result<()> {
-        let Some((ghost, wake)) = &mut self.ghost else { return Ok(()) };
-        if wake.is_some_and(|wake| answers >= wake) {
-            ghost.go_on()?;
-            *wake = None;
-        }
-        let mut answers = Vec::new();
-        while let Heard::Said(said) = ghost.hear(Duration::ZERO)? {
-            if let Said::Answer(op, answer) = said {
-                answers.push((op, answer));
-            }
-        }
-        for (op, answer) in answers {
+        for (op, answer) in self.ghost.answers(answers)? {
             self.answered(op, answer);
         }
         Ok(())

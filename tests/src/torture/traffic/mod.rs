@@ -15,7 +15,7 @@ mod work;
 pub use begin::{Anew, Instance, Line, line_name};
 pub use desk::{Deed, Desk, Effect, Entry, Note, Of, Raised, Receipt, Way, Word};
 pub use program::{Gap, Life, Op, POINTS, Step, Store, Traffic};
-pub use trial::{run, shrink};
+pub use trial::run;
 pub use work::Work;
 
 /// The type of the actors.

@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::super::program::{Kill, without_parts};
+use super::super::program::{Kill, swallow_some, without_parts};
 use super::desk::Deed;
 
 /// What senders have actors do, and what becomes of the processes and the stores.
@@ -152,14 +152,8 @@ impl Traffic {
     /// The same on a network that swallows some processes, for a store that is reached by one, and is one.
     #[must_use]
     pub fn on_a_network(mut self) -> Self {
-        let mut random = StdRng::seed_from_u64(self.seed.rotate_left(32));
         self.restores = None;
-        for life in &mut self.lives {
-            let often = if matches!(life.kill, Kill::Pause(_)) { 2 } else { 8 };
-            if random.random_ratio(1, often) {
-                life.kill = Kill::Swallow(random.random_range(1..20));
-            }
-        }
+        swallow_some(self.lives.iter_mut().map(|life| &mut life.kill), self.seed);
         self
     }
 

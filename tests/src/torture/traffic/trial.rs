@@ -42,30 +42,6 @@ pub fn run(setup: &Setup, program: &Traffic) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// The smallest program found in the given time that fails as well.
-///
-/// # Errors
-/// As [`run`].
-pub fn shrink(setup: &Setup, program: &Traffic, time: Duration) -> Result<Traffic> {
-    let end = Instant::now() + time;
-    let mut smallest = program.clone();
-    'smaller: loop {
-        for candidate in smallest.smaller() {
-            // A kill at a random moment does not always hit.
-            for _ in 0..2 {
-                if Instant::now() > end {
-                    return Ok(smallest);
-                }
-                if !run(setup, &candidate)?.is_clean() {
-                    smallest = candidate;
-                    continue 'smaller;
-                }
-            }
-        }
-        return Ok(smallest);
-    }
-}
-
 /// The files at some moment, and what was known then.
 struct Kept {
     files: Copy,
