@@ -7,8 +7,8 @@
 //! Commits have a connection of their own, opened with the options of the provider's pool and not
 //! counted against it. It is driven by the thread that commits, which so waits for the server and
 //! for nobody else. Reads have up to two of theirs. A node has up to three for letters, one for leases,
-//! one that listens and one that notifies. A connection that does not answer is given up, which nobody does with the provider's,
-//! and takes no more than its place.
+//! one that listens and one that notifies. A connection that does not answer is given up, which nobody does with
+//! the provider's, and takes no more than its place.
 //!
 //! [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) sets `synchronous_commit = off`: a
 //! commit then survives the end of every process of yours, and not a crash of the server.

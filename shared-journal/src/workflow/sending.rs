@@ -141,8 +141,7 @@ impl Outbox {
         let message = self.to_value(to, message)?;
         self.request(|number| {
             let mail = Mail::new(self.id(number), kind, message);
-            let request = deliver(to, &mail)
-                .map_err(|error| OutboxError::Encode { to: to.clone(), source: error.into() })?;
+            let request = deliver(to, &mail).map_err(|error| not_encoded(to.clone(), error))?;
             Ok(("deliver", instance_of(to), request))
         })
         .map(drop)
@@ -200,16 +199,16 @@ impl Request {
 }
 
 fn to_orchestration(actor: &ActorId) -> Result<ToOrchestration, OutboxError> {
-    let begins_with = begins_with(actor)
-        .map_err(|error| OutboxError::Encode { to: actor.clone(), source: error.into() })?;
+    let begins_with = begins_with(actor).map_err(|error| not_encoded(actor.clone(), error))?;
     Ok(ToOrchestration { message_id: MessageId::random(), begins_with })
 }
 
 fn json(instance: &str, value: &impl Serialize) -> Result<String, OutboxError> {
-    serde_json::to_string(value).map_err(|error| OutboxError::Encode {
-        to: instance_address(instance),
-        source: error.into(),
-    })
+    serde_json::to_string(value).map_err(|error| not_encoded(instance_address(instance), error))
+}
+
+fn not_encoded(to: ActorId, error: serde_json::Error) -> OutboxError {
+    OutboxError::Encode { to, source: error.into() }
 }
 
 /// Whether an instance cannot be named so.
