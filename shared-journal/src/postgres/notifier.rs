@@ -17,6 +17,7 @@ use super::cluster_sql::NOTIFY;
 use super::error::Failure;
 use super::pool::{Ask, Connections};
 use crate::limits::Durability;
+use crate::mailbox::error_text;
 
 /// A connection of its own: notes do not wait for those who write, nor those for notes.
 const CONNECTIONS: usize = 1;
@@ -59,7 +60,10 @@ impl Notifier {
             if let Err(failure) = notifier.send(&due).await {
                 let (Failure::NoConnection(error) | Failure::Asked(error)) = failure;
                 metrics::counter!("journal_failed_notes_total").increment(due.len() as u64);
-                tracing::warn!(%error, "other nodes are not told of letters and replies: they look, once a second");
+                tracing::warn!(
+                    error = error_text(&error),
+                    "other nodes are not told of letters and replies: they look, once a second"
+                );
                 tokio::time::sleep(PAUSE).await;
             }
         });
