@@ -279,16 +279,6 @@ pub enum JournalError {
         /// The text of the panic.
         reason: String,
     },
-    /// A letter that cannot be discarded: what its sender has sent to this actor later would wait for it for ever.
-    #[error(
-        "letter {number} to {actor} is one of a numbered line from another actor, which go on behind it: let the actor handle it, with a program that knows it"
-    )]
-    NumberedLetter {
-        /// The addressee.
-        actor: ActorId,
-        /// Its number in the inbox.
-        number: u64,
-    },
     /// There is no such timer: it was cancelled, or has fired for the last time, or never was.
     #[error("{actor} has no timer {timer}")]
     NoSuchTimer {

@@ -4,22 +4,24 @@
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use duroxide::providers::Provider;
 use duroxide_tower::cluster::AskError;
-use duroxide_tower::{ClusterActors, TowerHost};
+use duroxide_tower::{ClusterActors, DurableActorService, TowerHost};
 use futures::future::try_join_all;
 use shared_journal::cluster::{Cluster, Note, SendError, StoredLetter};
-use shared_journal::{ActorId, Durability, Limits, ShardId, attach};
-use sqlx::ConnectOptions;
+use shared_journal::{ActorId, Durability, EventJournal, Limits, ShardId, attach};
+use sqlx::{ConnectOptions, Connection};
 use tests::setting::{List, Named, Push, Setting, run};
 
-const TESTS: [Named; 6] = [
+const TESTS: [Named; 7] = [
     ("what_was_never_sent_has_no_unknown_outcome", never_sent),
     ("a_node_has_no_more_connections_than_are_written_down", few_connections),
     ("a_listener_that_is_stopped_does_not_hold_back_vacuum_for_ever", stopped_listener),
+    ("who_holds_back_vacuum_is_named_once", forgotten_transaction),
     ("a_black_hole_around_who_asks_is_survived", |it| black_hole(it, true, false)),
     ("a_black_hole_around_who_has_the_actors_is_survived", |it| black_hole(it, false, true)),
     ("a_black_hole_around_both_is_survived", |it| black_hole(it, true, true)),
@@ -40,6 +42,58 @@ async fn owner(provider: Arc<dyn Provider>) -> Cluster {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     node
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A session of somebody else that has begun a transaction and does not end it.
+fn forgotten_transaction(setting: &Setting) {
+    let (log, name) = (Log::default(), format!("console of {}", setting.schema.name()));
+    let writer = log.clone();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+    fail::cfg("horizon-is-near", "return").unwrap();
+    setting.runtime.block_on(async {
+        let console = setting.options.clone().application_name(&name);
+        let mut console = console.connect().await.unwrap();
+        let mut forgotten = console.begin().await.unwrap();
+        sqlx::raw_sql("SELECT txid_current()").execute(&mut *forgotten).await.unwrap();
+        let limits = Limits { checkpoint_bytes: 4096, ..Limits::default() };
+        let journal = EventJournal::builder().limits(limits);
+        let journal = journal.open(setting.schema.provider()).await.unwrap();
+        let (service, list) =
+            DurableActorService::new(&journal, "1", List::default()).await.unwrap();
+        let service = tokio::spawn(service.run());
+        let named = || {
+            let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            log.lines().filter(|line| line.contains(&name)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut last = 0;
+        while named().is_empty() {
+            last += 1;
+            list.ask(Push(last)).await.unwrap();
+        }
+        assert!(named()[0].contains("idle in transaction"), "{named:?}", named = named());
+        // Only once, if it is the same.
+        for number in 0..100 {
+            list.ask(Push(last + number)).await.unwrap();
+        }
+        assert_eq!(named().len(), 1);
+        forgotten.rollback().await.unwrap();
+        journal.close().await.unwrap();
+    });
+    fail::remove("horizon-is-near");
 }
 
 const ASKERS: u64 = 8;

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod coexist;
 pub(crate) mod compare;
 pub(crate) mod contend;
+mod hops;
 pub(crate) mod keys;
 mod node;
 pub(crate) mod nodes;

@@ -13,9 +13,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::WARM_UP;
 use super::node::SHARDS;
 use super::postgres::{SCHEMA, clear, create_raw, single_row};
+use super::{WARM_UP, hops};
 use crate::Common;
 use crate::load::{Round, Shape, median, middle, rounded};
 
@@ -45,10 +45,11 @@ pub(crate) async fn run(shape: Shape, nodes: usize, common: Common) -> Result<Va
     let options = options.options([("search_path", SCHEMA)]);
     let (mut connection, mut looking) = (options.connect().await?, options.connect().await?);
     create_raw(&mut connection).await?;
+    hops::create(&mut connection).await?;
     ask(&mut all[asking.clone()], "there", callers, WARM_UP).await?;
     ask(&mut all[..1], "here", 1, WARM_UP).await?;
     let (mut together, mut here, mut there) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut commits, mut waits) = (Vec::new(), Waits::default());
+    let (mut commits, mut by_hand, mut waits) = (Vec::new(), Vec::new(), Waits::default());
     let mut moved = [0; 2];
     for _ in 0..common.rounds {
         let before = letters(&mut connection).await?;
@@ -61,12 +62,14 @@ pub(crate) async fn run(shape: Shape, nodes: usize, common: Common) -> Result<Va
         here.push(ask(&mut all[..1], "here", 1, time / 2).await?);
         there.push(ask(&mut all[first.clone()], "there", 1, time / 2).await?);
         commits.push(single_row(&mut connection, time / 2).await?);
+        by_hand.push(hops::lone(&options, time / 2).await?);
     }
     for node in all {
         node.end().await?;
     }
     clear(&mut connection).await?;
-    let (here, there, commit) = (median(here)?.p50_us, median(there)?.p50_us, middle(commits)?);
+    let (here, there) = (median(here)?.p50_us, median(there)?.p50_us);
+    let (commit, by_hand) = (middle(commits)?, middle(by_hand)?);
     let seconds = time.as_secs_f64() * common.rounds as f64;
     let [posts, settles] = moved.map(|letters| rounded(letters as f64 / seconds, 0));
     Ok(json!({
@@ -83,10 +86,13 @@ pub(crate) async fn run(shape: Shape, nodes: usize, common: Common) -> Result<Va
             "commit_p50_us": rounded(commit, 1),
             "here_p50_us": rounded(here, 1),
             "elsewhere_p50_us": rounded(there, 1),
+            "by_hand_p50_us": rounded(by_hand, 1),
         },
         "ratio": {
             "here": rounded(here / commit, 2),
             "elsewhere": rounded(there / commit, 2),
+            "by_hand": rounded(by_hand / commit, 2),
+            "elsewhere_to_by_hand": rounded(there / by_hand, 2),
         },
     }))
 }

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::discarded::{bury, kind_of_discarded};
 use super::host::{Delivered, Host, Hosted, Parcel, WayBack};
 use crate::error::JournalError;
 use crate::id::ActorId;
@@ -27,7 +28,7 @@ const RETRY_AT_MOST: Duration = Duration::from_secs(5);
 /// One that lives for so long is not one that ends again and again.
 const LIVES: Duration = Duration::from_secs(10);
 /// How long an actor that is leaving memory is waited for before it is started again.
-const LEAVING: Duration = Duration::from_secs(30);
+pub(super) const LEAVING: Duration = Duration::from_secs(30);
 
 pub(super) type Hosts = FxHashMap<&'static str, Arc<dyn Host>>;
 
@@ -207,6 +208,14 @@ impl Runner {
     /// Starts the actor if it does not run, and puts the message into its mailbox. If the actor has ended,
     /// the message comes back.
     async fn hand_over(&mut self, parcel: Option<Parcel>) {
+        let parcel = match parcel {
+            Some(parcel) if kind_of_discarded(&parcel.kind).is_some() => {
+                // It leaves memory, if it runs.
+                self.running = None;
+                return bury(&self.journal, &self.actor, parcel).await;
+            }
+            parcel => parcel,
+        };
         if parcel.is_none() && self.running.as_ref().is_some_and(|hosted| hosted.has_ended()) {
             self.running = None;
         }

@@ -1,10 +1,11 @@
 //! The inbox of a receiver that is on no node: it posts, and takes its letters from the store itself.
 
+use super::discarded::{discarded, kind_of_discarded};
 use super::error::SendError;
 use super::host::Delivered;
 use super::letter::{Answer, Letter, Outcome};
 use super::node::Cluster;
-use super::store::StoredReply;
+use super::store::{StoredLetter, StoredReply};
 use crate::codec::Payload;
 use crate::error::JournalError;
 use crate::id::{ActorId, MessageId, MessageKey};
@@ -68,12 +69,16 @@ impl Cluster {
     /// [`NotAccepted`](super::SendError::NotAccepted). False if it is not there. If the actor is at it, or has handled
     /// it in this moment, that is not undone.
     ///
-    /// What is removed from a line is missing in it: what the same actor has sent to this one later waits for it,
-    /// so those are not removed, with the error
-    /// [`NumberedLetter`](JournalError::NumberedLetter). Have the actor handle or give it up instead.
+    /// A letter that an actor has sent is on a line: what it sent to this one later waits for it. So it is removed as
+    /// its actor gets it as a [dead letter](crate::EventJournal::dead_letters), in its turn and without being started, which the owner of its
+    /// shard does within 5 s. There it can be sent again or discarded for good. An earlier version of the program
+    /// does not know what that means, and leaves it.
+    ///
+    /// When this returns it is durable that the letter goes. After one that was dropped or failed the
+    /// letter may still be listed: discard it again.
     ///
     /// # Errors
-    /// As said, or the store cannot be read or written.
+    /// The store cannot be read or written.
     pub async fn discard_letter(&self, actor: &ActorId, number: u64) -> Result<bool, JournalError> {
         let shard = self.shard_of(actor);
         let letters = self.store().letters_to(shard, actor, number.saturating_sub(1), 1).await?;
@@ -82,9 +87,9 @@ impl Cluster {
         };
         let refused = Delivered::Refused("an operator has discarded it".into());
         let mut reply = None;
-        if let Ok(Letter { key, reply_to, correlation, .. }) = Letter::decode(&bytes) {
+        if let Ok(Letter { key, kind, payload, reply_to, correlation }) = Letter::decode(&bytes) {
             if let MessageKey::Line { .. } = key {
-                return Err(JournalError::NumberedLetter { actor: actor.clone(), number });
+                self.discard_from_line(actor, key, &kind, payload).await?;
             }
             match (reply_to.as_deref().and_then(|to| self.host_outside(to)), reply_to) {
                 (Some(host), Some(to)) if host.awaits(&to) => drop(host.reply(&to, &refused).await),
@@ -96,6 +101,28 @@ impl Cluster {
         }
         self.settle(actor, vec![Settled { number, reply }]).await?;
         Ok(true)
+    }
+
+    /// Posts a letter that has its number to be received as a dead letter.
+    async fn discard_from_line(
+        &self,
+        actor: &ActorId,
+        key: MessageKey,
+        kind: &str,
+        payload: Payload<'static>,
+    ) -> Result<(), JournalError> {
+        let kind = kind_of_discarded(kind).unwrap_or(kind);
+        let encoded = Letter::new(key, &discarded(kind), payload).encode();
+        let bytes = encoded.map_err(|error| JournalError::Store {
+            store: self.store().location(),
+            operation: "encode a letter",
+            retryable: false,
+            source: error.into(),
+        })?;
+        let shard = self.shard_of(actor);
+        let letter = StoredLetter { actor: actor.clone(), bytes };
+        self.store().post(shard, &[letter], u64::MAX).await?;
+        Ok(())
     }
 
     /// Posts a message whose outcome its actor's [host of instances](super::Host::reply) brings to `reply_to`,

@@ -20,6 +20,7 @@
 mod balance;
 mod builder;
 mod busy;
+mod discarded;
 mod error;
 mod host;
 mod lanes;
@@ -47,7 +48,7 @@ pub(crate) use mail::{Mail, Settled};
 pub(crate) use node::WeakCluster;
 pub(crate) use node::shard_of;
 pub use node::{Cluster, ShardStatus};
-pub use store::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};
+pub use store::{ClusterStore, Founding, LETTERS_AT_ONCE, Lease, Note, StoredLetter, StoredReply};
 pub use waits::handling;
 
 use crate::error::JournalError;

@@ -12,6 +12,7 @@ use crate::mailbox::error_text;
 const LOOK: Duration = Duration::from_millis(50);
 /// And where it does, should it have been missed.
 const LOOK_IF_TOLD: Duration = Duration::from_secs(1);
+
 /// Whether the store tells of letters and replies, or has to be asked.
 #[derive(Debug, Clone, Default)]
 pub(super) struct News(Arc<AtomicBool>);
@@ -19,7 +20,12 @@ pub(super) struct News(Arc<AtomicBool>);
 impl News {
     /// How long whoever waits for something does so before he looks.
     pub(super) fn patience(&self) -> Duration {
-        if self.0.load(Ordering::Acquire) { LOOK_IF_TOLD } else { LOOK }
+        if self.are_told() { LOOK_IF_TOLD } else { LOOK }
+    }
+
+    /// Whether what comes after a look is told of, so that nobody has to look again at once.
+    pub(super) fn are_told(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 
     fn set(&self, told: bool) {

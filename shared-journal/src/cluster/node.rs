@@ -1,6 +1,7 @@
 //! A node: what it shares, and its door.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -280,6 +281,11 @@ impl Cluster {
         self.inner.shared.options.journal.limits.message_bytes
     }
 
+    /// How long an actor knows what a caller sent.
+    pub(crate) fn dedup_age(&self) -> Duration {
+        self.inner.shared.options.journal.limits.dedup_age
+    }
+
     /// The host of one that is on no node, and sent a message whose letter has this `reply_to`.
     pub(super) fn host_outside(&self, to: &str) -> Option<Arc<dyn Host>> {
         host_of(&self.inner.shared.hosts, to)
@@ -292,9 +298,22 @@ impl Cluster {
     /// Sends messages to one actor and waits until their receipts are durable. They are taken in
     /// order: behind one that is not accepted none is.
     pub(super) async fn tell_in_order(&self, actor: &ActorId, letters: Vec<Letter>) -> Arrived {
+        self.in_order(actor, letters, Wanted::Receipts).await
+    }
+
+    /// The same, until they are in the inbox.
+    pub(super) async fn post_in_order(&self, actor: &ActorId, letters: Vec<Letter>) -> Arrived {
+        self.in_order(actor, letters, Wanted::Posts).await
+    }
+
+    async fn in_order(
+        &self,
+        actor: &ActorId,
+        letters: Vec<Letter>,
+        wanted: fn(oneshot::Sender<Arrived>) -> Wanted,
+    ) -> Arrived {
         let (sender, receipts) = oneshot::channel();
-        let id = MessageId::random();
-        let wanted = Wanted::Receipts(sender);
+        let (id, wanted) = (MessageId::random(), wanted(sender));
         let outgoing = Outgoing { actor: actor.clone(), id, letters, wanted, delivered: false };
         let unknown = SendError::OutcomeUnknown { id, source: None };
         match self.router(self.shard_of(actor)).send(outgoing).await {

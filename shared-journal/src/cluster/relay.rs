@@ -24,7 +24,6 @@ use tokio::task::JoinHandle;
 
 use super::letter::Letter;
 use super::node::WeakCluster;
-use super::router::Arrived;
 use crate::engine::Engine;
 use crate::error::JournalError;
 use crate::id::{ActorId, ActorNo, MessageId, MessageKey};
@@ -41,8 +40,6 @@ const BATCH: usize = 64;
 const RETRY: Duration = Duration::from_millis(20);
 /// And at most.
 const RETRY_AT_MOST: Duration = Duration::from_millis(320);
-/// Before what a receiver did not accept is sent again: somebody has to do something first.
-const RETRY_REFUSED: Duration = Duration::from_secs(5);
 
 /// A sender and a receiver.
 type Line = (ActorNo, ActorId);
@@ -163,28 +160,34 @@ async fn deliver(
     }
 }
 
-/// Tells until each of the messages has arrived. None: the node is gone.
+/// Tells until each of the messages has arrived. What its receiver on this node does not accept has arrived in the
+/// inbox, as from any other node: there it is listed, delivered again, and can be discarded. None: the node is gone.
 async fn tell(cluster: &WeakCluster, to: &ActorId, mut left: &[Addressed]) -> Option<()> {
     let mut pause = RETRY;
     while !left.is_empty() {
         let cluster = cluster.upgrade()?;
-        let letters = left.iter().map(|it| letter(it.key, &it.message)).collect();
-        let Arrived { count, error } = cluster.tell_in_order(to, letters).await;
-        drop(cluster);
-        left = left.get(count..).unwrap_or_default();
-        let (Some(error), Some(refused)) = (error, left.first()) else { continue };
-        let number = refused.message.number;
-        if error.is_retryable() {
-            tracing::debug!(%to, number, error = error_text(&error), "sent again");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_AT_MOST);
-        } else {
+        let mut arrived = cluster.tell_in_order(to, letters(left)).await;
+        left = left.get(arrived.count..).unwrap_or_default();
+        if let (Some(refusal), Some(refused)) = (&arrived.error, left.first())
+            && !refusal.is_retryable()
+        {
             metrics::counter!("journal_undeliverable_messages_total").increment(1);
-            tracing::error!(%to, number, error = error_text(&error), "a sent message is not accepted; it is sent again later, and what was sent after it waits");
-            tokio::time::sleep(RETRY_REFUSED).await;
+            let (number, error) = (refused.message.number, error_text(refusal));
+            tracing::error!(%to, number, error, "a sent message is not accepted; it waits in the inbox, and what was sent after it behind it");
+            arrived = cluster.post_in_order(to, letters(left)).await;
+            left = left.get(arrived.count..).unwrap_or_default();
         }
+        drop(cluster);
+        let (Some(error), Some(first)) = (arrived.error, left.first()) else { continue };
+        tracing::debug!(%to, number = first.message.number, error = error_text(&error), "sent again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_AT_MOST);
     }
     Some(())
+}
+
+fn letters(messages: &[Addressed]) -> Vec<Letter> {
+    messages.iter().map(|it| letter(it.key, &it.message)).collect()
 }
 
 fn letter(key: MessageKey, message: &OutgoingMessage) -> Letter {

@@ -11,13 +11,21 @@ use super::news::News;
 use super::store::ClusterStore;
 use crate::mailbox::error_text;
 
+/// How often the store is looked at while nobody waits.
+const IDLE: Duration = Duration::from_secs(3600);
+/// How long replies that were collected may stay in the store. Those that go together are one statement.
+const REMOVAL: Duration = Duration::from_millis(50);
+
 /// A reply is known by the number that its letter got here, and by nothing that callers choose. A letter
 /// that is posted twice may be answered twice: then nobody waits for the second.
 pub(super) struct Replies {
     /// Unique to this process: replies to an earlier one are of no use.
     client: String,
     waiting: Mutex<Waiting>,
+    /// There are replies.
     pub(super) wake: Notify,
+    /// Somebody waits, where nobody did.
+    begun: Notify,
     news: News,
 }
 
@@ -30,7 +38,8 @@ struct Waiting {
 
 impl Replies {
     pub(super) fn new(client: String, news: News) -> Self {
-        Self { client, waiting: Mutex::default(), wake: Notify::new(), news }
+        let (wake, begun) = (Notify::new(), Notify::new());
+        Self { client, waiting: Mutex::default(), wake, begun, news }
     }
 
     /// Waits for the reply to a letter that is posted next.
@@ -39,6 +48,9 @@ impl Replies {
         let mut waiting = self.waiting();
         waiting.last += 1;
         let correlation = waiting.last;
+        if waiting.senders.is_empty() {
+            self.begun.notify_one();
+        }
         waiting.senders.insert(correlation, sender);
         letter.reply_to = Some(self.client.clone());
         letter.correlation = correlation;
@@ -54,10 +66,16 @@ impl Replies {
     pub(super) async fn collect(self: Arc<Self>, store: Arc<dyn ClusterStore>) {
         let mut done = Vec::new();
         loop {
-            let idle = self.forget_cancelled() && done.is_empty();
-            let look = if idle { Duration::from_secs(3600) } else { self.news.patience() };
+            let look = match (done.is_empty(), self.forget_cancelled()) {
+                (true, true) => IDLE,
+                (true, false) => self.news.patience(),
+                // Of the next replies nobody tells.
+                (false, _) if !self.news.are_told() => Duration::ZERO,
+                (false, _) => REMOVAL,
+            };
             tokio::select! {
                 () = self.wake.notified() => {}
+                () = self.begun.notified() => continue,
                 () = tokio::time::sleep(look) => {}
             }
             let replies = match store.collect(&self.client, &done).await {
@@ -76,10 +94,6 @@ impl Replies {
                         tracing::error!(number, error = error_text(&error), "a reply is corrupt")
                     }
                 }
-            }
-            if !done.is_empty() {
-                // They are removed with the next look.
-                self.wake.notify_one();
             }
         }
     }

@@ -307,8 +307,6 @@ impl Router {
                 }
             }
         }
-        // Waiting for replies begins before they can come.
-        self.shared.replies.wake.notify_one();
         let numbers = match post_letters(&self.shared, self.shard, &letters).await {
             Ok(numbers) => numbers,
             Err(NotPosted { error, sent }) => {

@@ -9,6 +9,9 @@ use crate::error::JournalError;
 use crate::id::{ActorId, ShardId};
 use crate::provider::ActorProvider;
 
+/// The most letters that a store returns at a time.
+pub const LETTERS_AT_ONCE: usize = 1024;
+
 /// A store that nodes can share.
 ///
 /// None of this is needed for what the journal promises: a commit of an owner that was replaced is
@@ -87,7 +90,7 @@ pub trait ClusterStore: ActorProvider {
     ) -> Result<Vec<Option<u64>>, JournalError>;
 
     /// Reads letters in the order of their numbers, beginning after `after`, until at least
-    /// `max_bytes` are read or there are no more.
+    /// `max_bytes` or [`LETTERS_AT_ONCE`] are read, or there are no more.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -99,7 +102,7 @@ pub trait ClusterStore: ActorProvider {
     ) -> Result<Vec<(u64, StoredLetter)>, JournalError>;
 
     /// Reads the letters to one actor, in the order of their numbers, beginning after `after`, until at least
-    /// `max_bytes` are read or there are no more.
+    /// `max_bytes` or [`LETTERS_AT_ONCE`] are read, or there are no more.
     ///
     /// # Errors
     /// The store cannot be read.

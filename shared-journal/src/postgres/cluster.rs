@@ -12,7 +12,9 @@ use super::cluster_sql as sql;
 use super::listener::listen;
 use super::pool::Ask;
 use super::provider::{PostgresActorProvider, actor_id, signed, unsigned};
-use crate::cluster::{ClusterStore, Founding, Lease, Note, StoredLetter, StoredReply};
+use crate::cluster::{
+    ClusterStore, Founding, LETTERS_AT_ONCE, Lease, Note, StoredLetter, StoredReply,
+};
 use crate::error::JournalError;
 use crate::id::{ActorId, ShardId};
 
@@ -146,6 +148,7 @@ impl ClusterStore for PostgresActorProvider {
             .bind(i64::from(shard.0))
             .bind(signed(after))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
+            .bind(LETTERS_AT_ONCE as i64)
             .rows_from(&self.letters)
             .await;
         let letter = |row: &PgRow| {
@@ -168,6 +171,7 @@ impl ClusterStore for PostgresActorProvider {
             .bind(actor.id())
             .bind(signed(after))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
+            .bind(LETTERS_AT_ONCE as i64)
             .rows_from(&self.letters)
             .await;
         let letter = |row: &PgRow| Ok((unsigned(row, 0)?, row.try_get(1)?));

@@ -49,7 +49,7 @@ pub(super) const TAKE: &str = "
                  sum(octet_length(letter)) OVER (ORDER BY number) - octet_length(letter) AS before
           FROM {schema}.journal_inbox
           WHERE shard = $1 AND number > $2
-          ORDER BY number LIMIT 1024) AS ahead
+          ORDER BY number LIMIT $4) AS ahead
     WHERE before < $3
     ORDER BY number";
 pub(super) const LETTERS_TO: &str = "
@@ -58,7 +58,7 @@ pub(super) const LETTERS_TO: &str = "
                  sum(octet_length(letter)) OVER (ORDER BY number) - octet_length(letter) AS before
           FROM {schema}.journal_inbox
           WHERE shard = $1 AND actor_type = $2 AND actor_id = $3 AND number > $4
-          ORDER BY number LIMIT 1024) AS ahead
+          ORDER BY number LIMIT $6) AS ahead
     WHERE before < $5
     ORDER BY number";
 /// It does not wait for the disk, nor does anybody who notifies wait for it: the letter goes after it, in a

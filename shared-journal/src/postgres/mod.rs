@@ -18,6 +18,7 @@ mod cluster;
 mod cluster_sql;
 mod connection;
 mod error;
+mod horizon;
 mod listener;
 mod notifier;
 mod pool;

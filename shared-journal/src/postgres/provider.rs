@@ -10,6 +10,7 @@ use sqlx::{Error, PgPool, Row};
 
 use super::connection::{Link, PATIENCE, prepare, version};
 use super::error::{Failure, classify};
+use super::horizon::Horizon;
 use super::notifier::Notifier;
 use super::pool::{Ask, Connections};
 use super::{pooler, sql};
@@ -53,6 +54,7 @@ pub struct PostgresActorProvider {
     /// The statement of nearly every commit.
     append: String,
     writer: Mutex<Link>,
+    horizon: Mutex<Horizon>,
     group: Group<bool>,
     reader: Connections,
     /// For inboxes and replies. Of their own, so that they do not keep duroxide's dispatchers
@@ -126,6 +128,7 @@ impl PostgresActorProvider {
             schema: schema.to_owned(),
             append: sql::APPEND.replace("{schema}", schema),
             writer: Mutex::new(writer),
+            horizon: Mutex::default(),
             group: Group::default(),
             letters: connections("journal letters", LETTER_CONNECTIONS, PATIENCE),
             leases: connections("journal leases", LEASE_CONNECTIONS, LEASE_PATIENCE),
@@ -200,7 +203,8 @@ impl PostgresActorProvider {
         let statement = self.sql(sql::SAVE_PART);
         let (records, letters) = (&part.records, &part.letters);
         let (removed, keys) = (&part.removed_letters, &part.keys);
-        self.writer().run(async |connection| {
+        let mut writer = self.writer();
+        let saved = writer.run(async |connection| {
             let done = sqlx::query(&statement)
                 .bind(i64::from(write.shard.0))
                 .bind(signed(write.epoch.0))
@@ -229,7 +233,12 @@ impl PostgresActorProvider {
                 .fetch_one(connection)
                 .await?;
             Ok((done.try_get::<i64, _>(0)? > 0, unsigned(&done, 1)?))
-        })
+        });
+        if saved.is_ok() {
+            let mut horizon = self.horizon.lock().unwrap_or_else(PoisonError::into_inner);
+            horizon.look(&mut writer, &self.store);
+        }
+        saved
     }
 
     /// Nothing was appended: an earlier attempt of ours was, or a newer owner exists.

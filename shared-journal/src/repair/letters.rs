@@ -2,13 +2,18 @@
 
 use std::ops::RangeInclusive;
 
+use tokio::sync::oneshot;
+
 use super::{Repair, encode};
 use crate::codec::Payload;
-use crate::engine::{Engine, Letters, Ticket};
+use crate::engine::{Engine, Letters, Ticket, unshare};
 use crate::error::JournalError;
 use crate::event::{ActorEvent, RepairAction};
-use crate::id::{ActorId, Sequence};
+use crate::id::{ActorId, MessageKey, Sequence};
+use crate::ids::Seen;
 use crate::record::DeadLetter;
+use crate::recovery::given_up;
+use crate::session::Session;
 
 impl Repair {
     /// A dead letter as text.
@@ -47,6 +52,50 @@ impl Repair {
             Ok(vec![self.event(RepairAction::DeadLetterEdited { letter })])
         })
         .await
+    }
+
+    /// Receives the next message of a line as a dead letter, in the name of an actor that does not run. One that
+    /// was received before stays what it is. What it is given up for.
+    ///
+    /// # Errors
+    /// [`JournalError::AlreadyActive`]; [`JournalError::EarlyMessage`]; [`JournalError::DeadLettersFull`];
+    /// the journal has stopped.
+    pub(crate) async fn receive_dead(
+        &self,
+        actor: &ActorId,
+        key: MessageKey,
+        kind: &str,
+        payload: Payload<'static>,
+    ) -> Result<String, JournalError> {
+        let engine = self.journal.engine();
+        let activation = engine.activate_for_repair(actor.clone()).await?;
+        let (durable, outcome) = oneshot::channel();
+        {
+            let mut session = Session::new(engine.clone(), actor.clone(), activation, &[]);
+            session.check_room_for_dead()?;
+            let sequence = match session.admit(key, None) {
+                Ok(sequence) => sequence,
+                Err(Seen::Early { missing }) => {
+                    let (actor, kind) = (actor.clone(), kind.to_owned());
+                    return Err(JournalError::EarlyMessage { actor, kind, missing });
+                }
+                Err(_) => return Ok(given_up(&self.by, &self.why)),
+            };
+            let kind = kind.into();
+            let received =
+                ActorEvent::MessageReceived { sequence, key, kind, payload, resend_of: None };
+            let action = RepairAction::GivenUp { sequence };
+            self.log(actor, &action);
+            session.push(&received)?;
+            session.push(&self.event(action))?;
+            session
+                .submit(Box::new(move |outcome| drop(durable.send(outcome))))
+                .map_err(unshare)?;
+            engine.shared().letters_changed(session.no());
+        }
+        outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        engine.shared().count_dead_letter();
+        Ok(given_up(&self.by, &self.why))
     }
 
     /// As [`EventJournal::resend_dead_letter`](crate::EventJournal::resend_dead_letter). That it was asked

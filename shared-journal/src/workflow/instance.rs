@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::asker::Asker;
 use super::batches::{Batches, News};
 use super::given_up::{self, Begins};
+use super::lost;
 use super::replying::Replies;
 use super::started::Started;
 use super::timer::TIMER;
@@ -98,7 +99,9 @@ impl Host for WorkflowHost {
         let started = Started::watched(self.provider.clone());
         let mut looking = JoinSet::new();
         // Without what ends it.
-        looking.spawn(given_up::look_for(Self { joined: Arc::default(), ..self.clone() }));
+        let host = Self { joined: Arc::default(), ..self.clone() };
+        looking.spawn(given_up::look_for(host.clone()));
+        looking.spawn(lost::look_for(host, cluster.downgrade()));
         let joined = Joined { cluster: cluster.downgrade(), started, _looking: looking };
         *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(joined);
     }

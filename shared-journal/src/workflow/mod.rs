@@ -41,6 +41,7 @@ mod entry;
 mod events;
 mod given_up;
 mod instance;
+mod lost;
 mod message;
 mod orchestrated;
 mod posting;

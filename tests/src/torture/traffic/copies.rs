@@ -46,27 +46,6 @@ impl Copy {
         for file in own(self.0.path())? {
             fs::copy(file.path(), folder.join(file.file_name()))?;
         }
-        match store {
-            Store::Journal => Ok(()),
-            Store::Duroxide => delete_lines(&folder.join("app.db")),
-        }
+        Ok(())
     }
-}
-
-/// As an operator does it with instances that would wait for a reply that came after the copy was made.
-fn delete_lines(database: &Path) -> Result<()> {
-    let database = rusqlite::Connection::open(database)?;
-    for table in [
-        "instances",
-        "executions",
-        "history",
-        "orchestrator_queue",
-        "worker_queue",
-        "instance_locks",
-        "kv_store",
-        "kv_delta",
-    ] {
-        database.execute(&format!("DELETE FROM {table} WHERE instance_id LIKE 'line/%'"), [])?;
-    }
-    Ok(())
 }
