@@ -11,9 +11,7 @@ use std::time::Duration;
 use duroxide::providers::Provider;
 use duroxide::runtime::registry::ActivityRegistry;
 use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
-use duroxide::{
-    ActivityContext, Client, Either2, Event, EventKind, OrchestrationContext, OrchestrationRegistry,
-};
+use duroxide::{ActivityContext, Client, Either2, OrchestrationContext, OrchestrationRegistry};
 use duroxide_tower::journal::cluster::Cluster;
 use duroxide_tower::journal::workflow::{WorkflowError, WorkflowHost, next_event, start};
 use duroxide_tower::{
@@ -28,7 +26,6 @@ use self::support::store_in;
 
 /// Slow handlers wait here.
 static GATE: Semaphore = Semaphore::const_new(0);
-static HELD: [Semaphore; 2] = [const { Semaphore::const_new(0) }; 2];
 
 #[derive(Default, DurableState)]
 #[durable(actor_type = "account")]
@@ -42,8 +39,6 @@ enum Command {
     Deposit(i64),
     /// When the gate lets it through.
     Slow,
-    /// When this gate lets it through.
-    Held(usize),
     /// Raises events with the numbers of a range.
     Raise(String, u64, u64),
 }
@@ -58,7 +53,6 @@ impl DurableActor for Account {
         match command {
             Command::Deposit(amount) => self.balance += amount,
             Command::Slow => GATE.acquire().await.unwrap().forget(),
-            Command::Held(gate) => HELD[gate].acquire().await.unwrap().forget(),
             Command::Raise(instance, from, to) => {
                 for number in from..to {
                     ctx.raise_event(&instance, "numbers", &number.to_string()).unwrap();
@@ -78,12 +72,6 @@ async fn pay(ctx: OrchestrationContext, amount: String) -> Result<String, String
 
 async fn ask_slow(ctx: OrchestrationContext, account: String) -> Result<String, String> {
     let done = ctx.actor::<Account>(account).ask(Command::Slow).await;
-    done.map_err(|error| error.to_string())?.map(|_| "done".to_owned())
-}
-
-async fn ask_held(ctx: OrchestrationContext, gate: String) -> Result<String, String> {
-    let gate = gate.parse().unwrap();
-    let done = ctx.actor::<Account>("held").ask(Command::Held(gate)).await;
     done.map_err(|error| error.to_string())?.map(|_| "done".to_owned())
 }
 
@@ -163,7 +151,6 @@ impl World {
         let orchestrations = OrchestrationRegistry::builder()
             .register("pay", pay)
             .register("ask-slow", ask_slow)
-            .register("ask-held", ask_held)
             .register("spread", spread)
             .register("work", self::work)
             .register("read", read)
@@ -483,63 +470,4 @@ async fn an_instance_that_reads_a_queue_in_two_places_at_once_fails_and_says_why
     assert_eq!(output, "1 other");
     runtime.shutdown(None).await;
     cluster.leave().await.unwrap();
-}
-
-/// Each of the files of a store that is closed, in another folder.
-fn copy_files(of: &str, from: &Path, to: &Path) {
-    for end in ["", "-wal", "-shm"] {
-        let name = format!("{of}{end}");
-        let _ = std::fs::remove_file(to.join(&name));
-        if from.join(&name).exists() {
-            std::fs::copy(from.join(&name), to.join(&name)).unwrap();
-        }
-    }
-}
-
-/// Begins an ask whose handler does not come to its end, and lets it wait.
-async fn ask_and_stop(folder: &Path, gate: usize) {
-    let world = World::begin(folder).await;
-    world.start("held/1", "ask-held", &gate.to_string()).await;
-    let waits = |event: &Event| matches!(event.kind, EventKind::ExternalSubscribed { .. });
-    while !world
-        .client
-        .read_execution_history("held/1", 1)
-        .await
-        .is_ok_and(|it| it.iter().any(waits))
-    {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    world.end().await;
-}
-
-/// The reply came after the copy was made, so its letter is gone; its handler is not called again.
-#[tokio::test]
-async fn an_ask_is_answered_when_duroxides_store_is_put_back() {
-    let (folder, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    ask_and_stop(folder.path(), 0).await;
-    copy_files("app.db", folder.path(), kept.path());
-    let world = World::begin(folder.path()).await;
-    HELD[0].add_permits(1);
-    assert_eq!(world.result("held/1").await, "done");
-    world.end().await;
-    copy_files("app.db", kept.path(), folder.path());
-    let world = World::begin(folder.path()).await;
-    assert_eq!(world.result("held/1").await, "done");
-    world.end().await;
-}
-
-/// The letter was posted after the copy was made.
-#[tokio::test]
-async fn an_ask_is_answered_when_the_journal_is_put_back() {
-    let (folder, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let world = World::begin(folder.path()).await;
-    assert_eq!(world.account("a").ask(Command::Deposit(1)).await.unwrap(), 1);
-    world.end().await;
-    copy_files("app.actors.db", folder.path(), kept.path());
-    ask_and_stop(folder.path(), 1).await;
-    copy_files("app.actors.db", kept.path(), folder.path());
-    let world = World::begin(folder.path()).await;
-    HELD[1].add_permits(1);
-    assert_eq!(world.result("held/1").await, "done");
-    world.end().await;
 }

@@ -38,9 +38,14 @@ impl Message {
         }
     }
 
+    /// It travels under its id as that is.
+    pub(super) fn unchanged(self) -> Self {
+        Self { travels: true, ..self }
+    }
+
     /// With the id that it has in an execution that began at this time, for another one to send it again.
     pub(super) fn travelling(self, begun_ms: u64) -> Self {
-        Self { id: self.id_in(begun_ms).to_string(), travels: true, ..self }
+        Self { id: self.id_in(begun_ms).to_string(), ..self }.unchanged()
     }
 
     /// The id under which it travels, if it is of an execution that began at this time: an instance that is

@@ -43,6 +43,10 @@ pub(super) struct Asked {
     /// The workflow is looked at while it runs. Instances of earlier versions only wait for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) looks: bool,
+    /// No other instance ever has its name, so the ids of its messages need no more than that: they are the same when
+    /// a store that was put back has it begin again. Those of earlier versions have the time of the beginning too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unique: bool,
     /// It goes on for an instance that was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) resumed: Option<Resumed>,
@@ -66,12 +70,16 @@ impl Asked {
         let result = WorkflowResult { instance: self.instance.clone(), result };
         let mut message = self.message.clone();
         put_result(&mut message, &self.instance, &result)?;
-        let Some(ToOrchestration { message_id, begins_with }) = &self.orchestrated else {
-            return Ok(Message::new(&actor, id, &self.kind, message));
+        let message = match &self.orchestrated {
+            None => Message::new(&actor, id, &self.kind, message),
+            Some(ToOrchestration { message_id, begins_with }) => {
+                let mail = Mail::new(*message_id, &self.kind, message);
+                let request =
+                    serde_json::to_value(deliver_to(&actor, begins_with.clone(), &mail)?)?;
+                Message::new(&instance_address(&instance_of(&actor)), id, "deliver", request)
+            }
         };
-        let mail = Mail::new(*message_id, &self.kind, message);
-        let request = serde_json::to_value(deliver_to(&actor, begins_with.clone(), &mail)?)?;
-        Ok(Message::new(&instance_address(&instance_of(&actor)), id, "deliver", request))
+        Ok(if self.unique { message.unchanged() } else { message })
     }
 }
 

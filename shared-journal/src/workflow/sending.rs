@@ -99,6 +99,7 @@ impl Outbox {
                 .then(|| to_orchestration(self.actor()))
                 .transpose()?,
             looks: true,
+            unique: true,
             resumed: None,
         };
         self.request(|_| {
