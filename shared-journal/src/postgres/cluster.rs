@@ -11,7 +11,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::cluster_sql as sql;
 use super::listener::listen;
 use super::pool::Ask;
-use super::provider::{PostgresActorProvider, actor_id, signed, unsigned};
+use super::provider::PostgresActorProvider;
+use super::rows::{actor_id, signed, unsigned};
 use crate::cluster::{
     ClusterStore, Founding, LETTERS_AT_ONCE, Lease, Note, StoredLetter, StoredReply,
 };

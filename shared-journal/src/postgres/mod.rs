@@ -24,6 +24,7 @@ mod notifier;
 mod pool;
 mod pooler;
 mod provider;
+mod rows;
 mod sql;
 
 pub(crate) use attach::{attach, attach_to_read};

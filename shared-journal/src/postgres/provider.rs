@@ -13,12 +13,13 @@ use super::error::{Failure, classify};
 use super::horizon::Horizon;
 use super::notifier::Notifier;
 use super::pool::{Ask, Connections};
+use super::rows::{actor_id, blob, head, optional, signed, stored_key, stored_record, unsigned};
 use super::{pooler, sql};
 use crate::cluster::ClusterStore;
 use crate::engine::Retry;
 use crate::error::JournalError;
 use crate::group::{Append, Group};
-use crate::id::{ActorId, ActorNo, Epoch, MessageId, Position, Sequence, ShardId};
+use crate::id::{ActorNo, Epoch, MessageId, Position, Sequence, ShardId};
 use crate::limits::Durability;
 use crate::owner::Owner;
 use crate::provider::{
@@ -487,55 +488,4 @@ impl ActorProvider for PostgresActorProvider {
 
 fn fenced(write: &Write<'_>) -> JournalError {
     JournalError::Fenced { shard: write.shard, epoch: write.epoch, by: None }
-}
-
-fn head(row: &PgRow, epoch: Epoch, checkpoint: Position) -> Result<ShardHead, Failure> {
-    let tail = optional(row, 1)?.map_or(checkpoint, Position);
-    Ok(ShardHead {
-        epoch,
-        checkpoint,
-        oldest: optional(row, 0)?.map(Position),
-        tail: tail.max(checkpoint),
-        last_actor: ActorNo(optional(row, 2)?.unwrap_or(0)),
-        actors: unsigned(row, 3)?,
-    })
-}
-
-fn stored_record(row: &PgRow) -> Result<StoredRecord, Failure> {
-    Ok(StoredRecord {
-        no: ActorNo(unsigned(row, 0)?),
-        actor: actor_id(row)?,
-        due_ms: optional(row, 3)?,
-        pending: unsigned(row, 4)?,
-        dead_letters: unsigned(row, 5)?,
-        bytes: row.try_get(6)?,
-    })
-}
-
-fn stored_key(no: ActorNo, row: &PgRow) -> Result<StoredKey, Failure> {
-    let id: [u8; 16] = row.try_get(0)?;
-    let id = MessageId::from(u128::from_be_bytes(id));
-    Ok(StoredKey { no, id, at_ms: unsigned(row, 1)?, bytes: row.try_get(2)? })
-}
-
-/// In the order of the ids.
-fn blob(id: MessageId) -> Vec<u8> {
-    id.as_u128().to_be_bytes().to_vec()
-}
-
-pub(super) fn actor_id(row: &PgRow) -> Result<ActorId, Failure> {
-    Ok(ActorId::new(row.try_get::<String, _>(1)?, row.try_get::<String, _>(2)?))
-}
-
-/// PostgreSQL has signed integers only; ours do not get that far.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn unsigned(row: &PgRow, column: usize) -> Result<u64, Failure> {
-    Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
-}
-
-fn optional(row: &PgRow, column: usize) -> Result<Option<u64>, Failure> {
-    Ok(row.try_get::<Option<i64>, _>(column)?.map(i64::unsigned_abs))
 }

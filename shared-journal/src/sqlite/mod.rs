@@ -17,6 +17,7 @@
 //!
 //! An in-memory provider gets an in-memory journal that lives as long as the provider does.
 
+mod admin;
 mod attach;
 mod cluster;
 mod cluster_sql;

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 
-type Answer<T> = Result<T, ProviderError>;
+pub(super) type Answer<T> = Result<T, ProviderError>;
 type Status = Option<(Option<String>, u64)>;
 
 /// A provider whose writes wait for each other, and are repeated if another process was in between.
@@ -28,7 +28,7 @@ type Status = Option<(Option<String>, u64)>;
 /// 310 ms and then gives the orchestration up for good. Here the second writer waits for the first. As
 /// SQLite has one writer anyway, nothing is slower for it.
 pub(crate) struct OneWriter {
-    inner: Arc<dyn Provider>,
+    pub(super) inner: Arc<dyn Provider>,
     turn: Mutex<()>,
 }
 
@@ -48,7 +48,7 @@ impl OneWriter {
         any.downcast_ref::<Self>().map_or(provider, |this| &this.inner).clone()
     }
 
-    async fn write<T, F: Future<Output = Answer<T>>>(
+    pub(super) async fn write<T, F: Future<Output = Answer<T>>>(
         &self,
         mut attempt: impl FnMut() -> F,
     ) -> Answer<T> {
@@ -196,7 +196,7 @@ impl Provider for OneWriter {
     }
 
     fn as_management_capability(&self) -> Option<&dyn ProviderAdmin> {
-        self.inner.as_management_capability()
+        self.inner.as_management_capability().map(|_| self as &dyn ProviderAdmin)
     }
 
     async fn get_custom_status(&self, instance: &str, seen: u64) -> Answer<Status> {
@@ -221,6 +221,18 @@ mod tests {
     use super::*;
 
     const LOCK: Duration = Duration::from_secs(30);
+
+    async fn delete(provider: Arc<dyn Provider>) -> Answer<()> {
+        let admin = provider.as_management_capability().unwrap();
+        for _ in 0..40 {
+            // There is none, which is another error.
+            match admin.delete_instances_atomic(&["nobody".into()], true).await {
+                Err(error) if is_locked(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 
     async fn enqueue_and_do(provider: Arc<dyn Provider>, task: u64) -> Answer<()> {
         for id in 0..40 {
@@ -254,6 +266,7 @@ mod tests {
             for task in 0..4 {
                 tasks.spawn(enqueue_and_do(provider.clone(), process * 4 + task));
             }
+            tasks.spawn(delete(provider));
         }
         for done in tasks.join_all().await {
             assert_eq!(done, Ok(()));
