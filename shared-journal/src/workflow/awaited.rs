@@ -3,7 +3,7 @@
 use duroxide::{Event, EventKind};
 use rustc_hash::FxHashMap;
 
-use super::message::{Message, event_id};
+use super::message::{Answer, Message, event_id};
 use super::{ASK, TELL};
 
 /// Whether an execution waits for something.
@@ -38,8 +38,11 @@ impl Awaited {
                     by_id.insert(id.clone(), Waits::NotYet);
                     sources.insert(event.event_id, (id, name == ASK));
                 }
-                EventKind::ActivityCompleted { .. } => {
-                    if let Some((id, false)) = source {
+                EventKind::ActivityCompleted { result } => {
+                    // The activities of earlier versions returned the reply.
+                    if let Some((id, asked)) = source
+                        && !(*asked && is_on_its_way(result))
+                    {
                         by_id.insert(id.clone(), Waits::NoMore);
                     }
                 }
@@ -77,9 +80,14 @@ impl Awaited {
     }
 }
 
+/// Whether the outcome of an ask is to come, as its activity says.
+fn is_on_its_way(result: &str) -> bool {
+    matches!(serde_json::from_str(result), Ok(Answer::Posted { .. } | Answer::Busy { .. }))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::message::event;
+    use super::super::message::{WorkflowError, event};
     use super::*;
     use crate::id::{ActorId, MessageId};
 
@@ -126,10 +134,15 @@ mod tests {
     #[test]
     fn what_is_asked_is_brought_while_the_wait_is_open() {
         let name = event(&id());
-        let mut kinds = vec![
-            (None, scheduled(ASK)),
-            (Some(1), EventKind::ActivityCompleted { result: String::new() }),
-        ];
+        let completed = |answer: &Answer| {
+            let result = serde_json::to_string(answer).unwrap();
+            (Some(1), EventKind::ActivityCompleted { result })
+        };
+        let of = |answer: &Answer| waits(&[(None, scheduled(ASK)), completed(answer)]);
+        assert_eq!(of(&Answer::Reply(1.into())), Waits::NoMore);
+        assert_eq!(of(&Answer::Failed(WorkflowError::Combinator)), Waits::NoMore);
+        assert_eq!(of(&Answer::Busy { reason: String::new() }), Waits::NotYet);
+        let mut kinds = vec![(None, scheduled(ASK)), completed(&Answer::Posted { id: id() })];
         assert_eq!(waits(&kinds), Waits::NotYet);
         kinds.push((None, EventKind::ExternalSubscribed { name: name.clone() }));
         assert_eq!(waits(&kinds), Waits::Now);
