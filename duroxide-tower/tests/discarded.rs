@@ -64,12 +64,12 @@ impl DurableActor for LaterAccount {
 #[durable(actor_type = "clerk")]
 struct Clerk {}
 
-/// To this account: a message that it does not know, and then deposits.
+/// To this account: deposits, and for each `None` a message that it does not know.
 #[derive(Debug, Clone, Serialize, Deserialize, DurableMessage)]
 #[durable(name = "clerk.send")]
-struct Send(String);
+struct Send(String, Vec<Option<u64>>);
 
-const DEPOSITS: [u64; 3] = [2, 3, 4];
+const SENT: [Option<u64>; 4] = [None, Some(2), Some(3), Some(4)];
 
 #[async_trait]
 impl DurableActor for Clerk {
@@ -78,9 +78,14 @@ impl DurableActor for Clerk {
     type Error = String;
 
     async fn handle(&mut self, context: &mut ActorContext, to: Send) -> Result<(), String> {
-        context.actor::<LaterAccount>(&*to.0).tell(Close("at once".into())).unwrap();
-        for deposit in DEPOSITS {
-            context.actor::<Account>(&*to.0).tell(Deposit(deposit)).unwrap();
+        let Send(to, sent) = to;
+        for deposit in sent {
+            match deposit {
+                Some(deposit) => context.actor::<Account>(&*to).tell(Deposit(deposit)).unwrap(),
+                None => {
+                    context.actor::<LaterAccount>(&*to).tell(Close("at once".into())).unwrap();
+                }
+            }
         }
         Ok(())
     }
@@ -125,8 +130,12 @@ async fn waiting(node: &Cluster, actor: &ActorId, count: usize) -> Vec<WaitingLe
 
 async fn is_discarded(sender: &Cluster, receiver: &Cluster, half_done: bool) {
     let (clerk, account) = (on(sender, "clerk"), on(receiver, "account"));
-    sender.actor::<Clerk>(clerk.id()).ask(Send(account.id().to_owned())).await.unwrap();
-    let letters = waiting(sender, &account, 1 + DEPOSITS.len()).await;
+    sender
+        .actor::<Clerk>(clerk.id())
+        .ask(Send(account.id().to_owned(), SENT.to_vec()))
+        .await
+        .unwrap();
+    let letters = waiting(sender, &account, SENT.len()).await;
     let kinds: Vec<_> = letters.iter().map(|letter| letter.kind.as_str()).collect();
     assert_eq!(kinds, ["account.close", "account.deposit", "account.deposit", "account.deposit"]);
     // The actor runs, and others are not held up.
@@ -180,9 +189,53 @@ async fn the_first_message_of_an_actor() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = two(folder.path()).await;
     let (clerk, account) = (on(&a, "clerk"), on(&b, "account"));
-    a.actor::<Clerk>(clerk.id()).ask(Send(account.id().to_owned())).await.unwrap();
-    let letters = waiting(&a, &account, 1 + DEPOSITS.len()).await;
+    a.actor::<Clerk>(clerk.id()).ask(Send(account.id().to_owned(), SENT.to_vec())).await.unwrap();
+    let letters = waiting(&a, &account, SENT.len()).await;
     assert!(a.discard_letter(&account, letters[0].number).await.unwrap());
     waiting(&a, &account, 0).await;
     assert_eq!(b.actor::<Account>(account.id()).ask(Deposit(5)).await.unwrap(), [2, 3, 4, 5]);
+}
+
+/// Every other one is not known, and the newest is discarded first: posted again they wait in another order.
+#[tokio::test]
+async fn those_of_a_line_that_are_discarded_in_any_order() {
+    const PAIRS: u64 = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = two(folder.path()).await;
+    let (clerk, account) = (on(&a, "clerk"), on(&b, "account"));
+    let sent: Vec<_> = (0..PAIRS).flat_map(|number| [None, Some(number)]).collect();
+    a.actor::<Clerk>(clerk.id()).ask(Send(account.id().to_owned(), sent)).await.unwrap();
+    let letters = waiting(&a, &account, 2 * PAIRS as usize).await;
+    let unknown = letters.iter().filter(|letter| letter.kind == "account.close");
+    for letter in unknown.rev() {
+        assert!(a.discard_letter(&account, letter.number).await.unwrap());
+    }
+    waiting(&b, &account, 0).await;
+    let deposits = b.actor::<Account>(account.id()).ask(Deposit(PAIRS)).await.unwrap();
+    assert!(deposits.into_iter().eq(0..=PAIRS));
+    let journal = b.journal(b.shard_of(&account)).unwrap();
+    assert_eq!(journal.dead_letters(&account).await.unwrap().len(), PAIRS as usize);
+}
+
+/// The program that has the shard knows neither the message nor its actor.
+#[tokio::test]
+async fn one_to_an_actor_that_nobody_hosts() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}?mode=rwc", folder.path().join("app.db").display());
+    let node = Cluster::builder("bank", SHARDS)
+        .host(TowerHost::new(|_| Clerk::default()))
+        .join(Arc::new(SqliteProvider::new(&url, None).await.unwrap()))
+        .await
+        .unwrap();
+    while node.own_shards().len() != SHARDS as usize {
+        tokio::time::sleep(PAUSE).await;
+    }
+    let account = ActorId::new("account", "1");
+    node.actor::<Clerk>("1").ask(Send("1".into(), vec![None, None])).await.unwrap();
+    for letter in waiting(&node, &account, 2).await {
+        assert!(node.discard_letter(&account, letter.number).await.unwrap());
+    }
+    waiting(&node, &account, 0).await;
+    let journal = node.journal(node.shard_of(&account)).unwrap();
+    assert_eq!(journal.dead_letters(&account).await.unwrap().len(), 2);
 }

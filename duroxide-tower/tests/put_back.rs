@@ -29,7 +29,7 @@ const JOURNAL: &str = "app.actors.db";
 const DUROXIDE: &str = "app.db";
 
 /// Handlers that take their time wait here: one for each test that has some.
-static HELD: [Semaphore; 2] = [const { Semaphore::const_new(0) }; 2];
+static HELD: [Semaphore; 3] = [const { Semaphore::const_new(0) }; 3];
 
 #[derive(Default, DurableState)]
 #[durable(actor_type = "account")]
@@ -82,9 +82,10 @@ async fn work(_: OrchestrationContext, _: String) -> Result<String, String> {
     Ok("worked".into())
 }
 
-async fn join(folder: &Path) -> (Cluster, Arc<dyn Provider>) {
+async fn join(folder: &Path, inbox_letters: u64) -> (Cluster, Arc<dyn Provider>) {
     let provider = store_in(folder).await;
-    let builder = Cluster::builder("bank", 2).host(TowerHost::new(|_| Account::default()));
+    let host = TowerHost::new(|_| Account::default());
+    let builder = Cluster::builder("bank", 2).inbox_letters(inbox_letters).host(host);
     (builder.join(provider.clone()).await.unwrap(), provider)
 }
 
@@ -96,7 +97,11 @@ struct World {
 
 impl World {
     async fn begin(folder: &Path) -> Self {
-        let (cluster, provider) = join(folder).await;
+        Self::begin_with(folder, 1000).await
+    }
+
+    async fn begin_with(folder: &Path, inbox_letters: u64) -> Self {
+        let (cluster, provider) = join(folder, inbox_letters).await;
         let orchestrations =
             OrchestrationRegistry::builder().register("ask-held", ask_held).register("work", work);
         let client = Client::new(provider.clone());
@@ -134,14 +139,19 @@ fn copy(of: &str, from: &Path, to: &Path) {
     }
 }
 
-/// Begins an ask whose handler does not come to its end, and stops while it waits.
-async fn ask_and_stop(folder: &Path, gate: usize) {
+/// Begins so many asks whose handler does not come to its end, and stops while they wait.
+async fn ask_and_stop(folder: &Path, gate: usize, asks: u64) {
     let world = World::begin(folder).await;
-    world.client.start_orchestration("held/1", "ask-held", gate.to_string()).await.unwrap();
+    let instances: Vec<_> = (1..=asks).map(|ask| format!("held/{ask}")).collect();
+    for instance in &instances {
+        world.client.start_orchestration(instance, "ask-held", gate.to_string()).await.unwrap();
+    }
     let waits = |event: &Event| matches!(event.kind, EventKind::ExternalSubscribed { .. });
-    let history = || world.client.read_execution_history("held/1", 1);
-    while !history().await.is_ok_and(|history| history.iter().any(waits)) {
-        tokio::time::sleep(PAUSE).await;
+    for instance in instances {
+        let history = || world.client.read_execution_history(&instance, 1);
+        while !history().await.is_ok_and(|history| history.iter().any(waits)) {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
     world.end().await;
 }
@@ -150,7 +160,7 @@ async fn ask_and_stop(folder: &Path, gate: usize) {
 #[tokio::test]
 async fn an_ask_is_answered_when_duroxides_store_is_put_back() {
     let (folder, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    ask_and_stop(folder.path(), 0).await;
+    ask_and_stop(folder.path(), 0, 1).await;
     copy(DUROXIDE, folder.path(), kept.path());
     let world = World::begin(folder.path()).await;
     HELD[0].add_permits(1);
@@ -170,11 +180,35 @@ async fn an_ask_is_answered_when_the_journal_is_put_back() {
     assert_eq!(account(&world.cluster).ask(Command::Look).await.unwrap(), [""; 0]);
     world.end().await;
     copy(JOURNAL, folder.path(), kept.path());
-    ask_and_stop(folder.path(), 1).await;
+    ask_and_stop(folder.path(), 1, 1).await;
     copy(JOURNAL, kept.path(), folder.path());
     let world = World::begin(folder.path()).await;
     HELD[1].add_permits(1);
     assert_eq!(world.result("held/1").await, "held");
+    world.end().await;
+}
+
+/// Not all of them can be posted again at once.
+#[tokio::test]
+async fn asks_are_answered_when_there_is_room_for_them() {
+    let (folder, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let world = World::begin(folder.path()).await;
+    account(&world.cluster).ask(Command::Look).await.unwrap();
+    world.end().await;
+    copy(JOURNAL, folder.path(), kept.path());
+    ask_and_stop(folder.path(), 2, 3).await;
+    copy(JOURNAL, kept.path(), folder.path());
+    let world = World::begin_with(folder.path(), 2).await;
+    while world.cluster.letters(&ActorId::new("account", "a"), 0).await.unwrap().len() < 2 {
+        tokio::time::sleep(PAUSE).await;
+    }
+    HELD[2].add_permits(3);
+    let mut results = Vec::new();
+    for instance in ["held/1", "held/2", "held/3"] {
+        results.push(world.result(instance).await);
+    }
+    results.sort();
+    assert_eq!(results, ["held", "held held", "held held held"], "each was handled once");
     world.end().await;
 }
 
@@ -189,7 +223,7 @@ fn queued(folder: &Path) -> u64 {
 #[tokio::test]
 async fn an_actor_is_told_once_how_its_workflow_ended_though_that_begins_again() {
     let (folder, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (cluster, provider) = join(folder.path()).await;
+    let (cluster, provider) = join(folder.path(), 1000).await;
     account(&cluster).ask(Command::Work).await.unwrap();
     while queued(folder.path()) == 0 {
         tokio::time::sleep(PAUSE).await;

@@ -18,6 +18,7 @@ use super::waits::Waits;
 use crate::attach::attach_aside;
 use crate::builder::EventJournalBuilder;
 use crate::codec::Codec;
+use crate::engine::Retry;
 use crate::error::JournalError;
 use crate::limits::{Durability, Limits, within};
 use crate::provider::ActorProvider;
@@ -187,7 +188,13 @@ impl ClusterBuilder {
         let location = store.location();
         let store = store.cluster().ok_or(JournalError::NotShared { store: location })?;
         let founding = self.founding.clone();
-        super::found(&*store, &founding).await?;
+        let mut retry = Retry::new(self.journal.limits.commit_retry);
+        while let Err(error) = super::found(&*store, &founding).await {
+            match retry.again().filter(|_| error.is_retryable()) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            }
+        }
         let random = Uuid::new_v4().simple().to_string();
         let node = format!("{}-{}", self.node.as_deref().unwrap_or("node"), &random[..8]);
         let news = News::default();

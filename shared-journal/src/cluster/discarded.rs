@@ -49,6 +49,8 @@ pub(super) async fn bury(journal: &EventJournal, actor: &ActorId, parcel: Parcel
     };
     answer.answer(match (buried, journal.stopped()) {
         (Ok(error), _) => Delivered::Failed { attempts: 0, error: error.into() },
+        // A handler takes longer. It comes again.
+        (Err(JournalError::AlreadyActive { .. }), None) => Delivered::Lost(None),
         (Err(_), Some(stopped)) => Delivered::Lost(Some(stopped)),
         (Err(error), None) => Delivered::Refused(error_text(&error).into()),
     });

@@ -90,6 +90,14 @@ impl Lanes {
 
     fn send(&self, actor: &ActorId, parcel: Option<Parcel>) {
         let Some(host) = self.hosts.get(actor.actor_type()) else {
+            let parcel = match parcel {
+                Some(parcel) if kind_of_discarded(&parcel.kind).is_some() => {
+                    let (journal, actor) = (self.journal.clone(), actor.clone());
+                    tokio::spawn(async move { bury(&journal, &actor, parcel).await });
+                    return;
+                }
+                parcel => parcel,
+            };
             let actor_type = actor.actor_type();
             tracing::error!(%actor, "no host for actors of this type on this node");
             if let Some(parcel) = parcel {
@@ -227,9 +235,12 @@ impl Runner {
                     self.running.insert(hosted)
                 }
                 Err(error) => {
-                    tracing::error!(actor = %self.actor, error = error_text(&error), "the actor does not start");
+                    let stopped = self.journal.stopped();
+                    if stopped.is_none() {
+                        tracing::error!(actor = %self.actor, error = error_text(&error), "the actor does not start");
+                    }
                     if let Some(parcel) = parcel {
-                        parcel.answer.answer(match self.journal.stopped() {
+                        parcel.answer.answer(match stopped {
                             Some(stopped) => Delivered::Lost(Some(stopped)),
                             None => Delivered::Refused(error_text(&error).into()),
                         });

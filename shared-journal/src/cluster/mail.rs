@@ -89,6 +89,9 @@ impl Cluster {
         let mut reply = None;
         if let Ok(Letter { key, kind, payload, reply_to, correlation }) = Letter::decode(&bytes) {
             if let MessageKey::Line { .. } = key {
+                if kind_of_discarded(&kind).is_some() {
+                    return Ok(true);
+                }
                 self.discard_from_line(actor, key, &kind, payload).await?;
             }
             match (reply_to.as_deref().and_then(|to| self.host_outside(to)), reply_to) {
@@ -111,7 +114,6 @@ impl Cluster {
         kind: &str,
         payload: Payload<'static>,
     ) -> Result<(), JournalError> {
-        let kind = kind_of_discarded(kind).unwrap_or(kind);
         let encoded = Letter::new(key, &discarded(kind), payload).encode();
         let bytes = encoded.map_err(|error| JournalError::Store {
             store: self.store().location(),

@@ -1,6 +1,6 @@
 //! A shard that this node runs: its journal, its actors, and its inbox.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use super::node::{Shared, WeakCluster};
 use super::relay::relay;
 use super::store::{ClusterStore, LETTERS_AT_ONCE, StoredLetter, StoredReply};
 use crate::error::JournalError;
-use crate::id::{ActorId, ShardId};
+use crate::id::{ActorId, MessageId, MessageKey, ShardId};
 use crate::journal::EventJournal;
 use crate::mailbox::error_text;
 
@@ -53,15 +53,26 @@ pub(super) struct Tenure {
 
 /// The letters on their way.
 type Answers = FuturesUnordered<BoxFuture<'static, Option<Opened>>>;
-/// A letter whose answer is there: its number, the reply, if anybody waits for it, and its place,
-/// which it has until it is settled.
-type Settled = (u64, Option<StoredReply>, Option<Place>);
+/// A receiver and the id of a line to it.
+type Line = (ActorId, MessageId);
+/// Letters that were refused, by their numbers.
+type Refused = BTreeMap<u64, Option<Line>>;
+
+/// A letter whose answer is there.
+struct Settled {
+    number: u64,
+    line: Option<Line>,
+    /// If anybody waits for it.
+    reply: Option<StoredReply>,
+    /// Which it has until it is settled.
+    _place: Option<Place>,
+}
 
 /// What became of a letter.
 enum Opened {
     Settled(Settled),
     /// It stays in the inbox, under its number, and nobody waits for a reply.
-    Refused(u64),
+    Refused(u64, Option<Line>),
 }
 
 impl Tenure {
@@ -131,16 +142,21 @@ impl Tenure {
 
     /// `look`: there may be letters that nobody told of.
     async fn take_letters(self: Arc<Self>, mut answers: Answers, mut look: bool) {
-        let mut refused = BTreeSet::new();
+        let (mut refused, mut due) = (Refused::new(), Refused::new());
         let mut again = Instant::now();
         let mut awaited = self.journal.awaited();
         loop {
             if look && !self.is_ending() {
                 look = self.deliver_letters(&mut answers).await;
             }
-            if again.elapsed() >= RETRY_REFUSED && !refused.is_empty() && !self.is_ending() {
-                refused = self.deliver_refused(&mut answers, refused).await;
+            if again.elapsed() >= RETRY_REFUSED {
+                due.append(&mut refused);
                 again = Instant::now();
+            }
+            if !due.is_empty() && !self.is_ending() {
+                refused.append(
+                    &mut self.deliver_refused(&mut answers, std::mem::take(&mut due)).await,
+                );
             }
             let ending = self.is_ending();
             if ending && answers.is_empty() {
@@ -156,8 +172,11 @@ impl Tenure {
                     for letter in opened {
                         match letter {
                             Opened::Settled(letter) => settled.push(letter),
-                            Opened::Refused(number) => drop(refused.insert(number)),
+                            Opened::Refused(number, line) => drop(refused.insert(number, line)),
                         }
+                    }
+                    if !refused.is_empty() {
+                        (due, refused) = next_of_lines(&settled, refused);
                     }
                     self.settle(settled).await;
                 }
@@ -205,13 +224,10 @@ impl Tenure {
         true
     }
 
-    /// Delivers letters again, in their order. Those that are left, if the store cannot be read.
-    async fn deliver_refused(
-        &self,
-        answers: &mut Answers,
-        mut refused: BTreeSet<u64>,
-    ) -> BTreeSet<u64> {
-        while let Some(first) = refused.first().copied() {
+    /// Delivers letters again, those of a line in its order, which is another one if some were posted again. Those that
+    /// are left, if the store cannot be read.
+    async fn deliver_refused(&self, answers: &mut Answers, mut refused: Refused) -> Refused {
+        while let Some(first) = refused.first_key_value().map(|(first, _)| *first) {
             let letters = match self.store.take(self.shard, first - 1, TAKE_BYTES).await {
                 Ok(letters) => letters,
                 Err(error) => {
@@ -219,9 +235,15 @@ impl Tenure {
                     return refused;
                 }
             };
-            let Some((last, _)) = letters.last() else { return BTreeSet::new() };
+            let Some((last, _)) = letters.last() else { return Refused::new() };
             let left = refused.split_off(&(last + 1));
-            for (number, letter) in letters.into_iter().filter(|(it, _)| refused.contains(it)) {
+            let mut again: Vec<_> =
+                letters.into_iter().filter(|(it, _)| refused.contains_key(it)).collect();
+            again.sort_by_cached_key(|(number, letter)| match Letter::decode(&letter.bytes) {
+                Ok(Letter { key: MessageKey::Line { line, number }, .. }) => (Some(line), number),
+                _ => (None, *number),
+            });
+            for (number, letter) in again {
                 answers.extend(self.open(number, letter, true));
             }
             refused = left;
@@ -249,6 +271,10 @@ impl Tenure {
         let (answer, outcome) = Answering::new();
         let Letter { key, kind, payload, reply_to, correlation } = letter;
         let id = key.id();
+        let line = match key {
+            MessageKey::Line { line, .. } => Some((actor.clone(), line)),
+            _ => None,
+        };
         let parcel = Parcel { key, kind, payload, acknowledge: None, answer };
         let outside =
             reply_to.as_deref().and_then(|to| Some((self.lanes.host_of(to)?, to.to_owned())));
@@ -259,13 +285,13 @@ impl Tenure {
                 let (delivered, place) = answered(outcome).await;
                 match &delivered {
                     // Its actor has ended, and its lane.
-                    Delivered::Lost(None) => return Some(Opened::Refused(number)),
+                    Delivered::Lost(None) => return Some(Opened::Refused(number, line)),
                     Delivered::Refused(reason) if !awaited => {
                         if !again {
                             tracing::error!(%actor, number, %reason, "a letter is not accepted and stays; it is delivered again every 5 s");
                             metrics::counter!("journal_undeliverable_letters_total").increment(1);
                         }
-                        return Some(Opened::Refused(number));
+                        return Some(Opened::Refused(number, line));
                     }
                     Delivered::IdReused if !awaited => {
                         tracing::error!(%actor, number, "a letter is dropped: its sender was told that it is accepted, and its id was used before for another message");
@@ -278,14 +304,15 @@ impl Tenure {
                     // Its place is for others: what it has handled it knows for long.
                     drop(place);
                     let done = host.reply(&to, &delivered).await;
-                    return done.then_some(Opened::Settled((number, None, None)));
+                    let settled = Settled { number, line, reply: None, _place: None };
+                    return done.then_some(Opened::Settled(settled));
                 }
                 let outcome = Outcome::of(delivered)?;
                 let reply = reply_to.zip(id).and_then(|(client, id)| {
                     let bytes = Answer { id, outcome, correlation }.encode().ok()?;
                     Some(StoredReply { client, bytes })
                 });
-                Some(Opened::Settled((number, reply, place)))
+                Some(Opened::Settled(Settled { number, line, reply, _place: place }))
             }
             .boxed(),
         )
@@ -293,14 +320,13 @@ impl Tenure {
 
     /// The letters go and the replies are there, at once. If the store does not do it, the next
     /// owner finds the letters, and the actors' recorded replies.
-    async fn settle(&self, settled: Vec<Settled>) {
+    async fn settle(&self, mut settled: Vec<Settled>) {
         if settled.is_empty() {
             return;
         }
-        let numbers: Vec<u64> = settled.iter().map(|(number, ..)| *number).collect();
-        let (replies, _places): (Vec<_>, Vec<_>) =
-            settled.into_iter().map(|(_, reply, place)| (reply, place)).unzip();
-        let replies: Vec<StoredReply> = replies.into_iter().flatten().collect();
+        let numbers: Vec<u64> = settled.iter().map(|letter| letter.number).collect();
+        let replies: Vec<StoredReply> =
+            settled.iter_mut().filter_map(|letter| letter.reply.take()).collect();
         loop {
             match self.store.settle(self.shard, &numbers, &replies).await {
                 Ok(()) => {
@@ -318,6 +344,12 @@ impl Tenure {
             }
         }
     }
+}
+
+/// Those that waited in lines which have gone on, and the others.
+fn next_of_lines(settled: &[Settled], refused: Refused) -> (Refused, Refused) {
+    let lines: BTreeSet<&Line> = settled.iter().filter_map(|letter| letter.line.as_ref()).collect();
+    refused.into_iter().partition(|(_, line)| line.as_ref().is_some_and(|it| lines.contains(it)))
 }
 
 pub(super) async fn answered(outcome: oneshot::Receiver<Answered>) -> Answered {

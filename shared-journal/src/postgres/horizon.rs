@@ -4,6 +4,7 @@
 //! leaves such rows, so a session that somebody forgot in the middle of a transaction makes its tables grow for as
 //! long as it is there, and everything that reads them slower. Only who left it can end it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
@@ -18,12 +19,12 @@ const LOOK: Duration = Duration::from_secs(60);
 /// How old a transaction is that is worth a warning. One, as long as it is there.
 const LONG: Duration = Duration::from_secs(300);
 
-/// The oldest transaction in the database that vacuum has to wait for. What sessions of other roles do
+/// The oldest transactions in the database that vacuum has to wait for. What sessions of other roles do
 /// is shown to members of `pg_read_all_stats` only.
 const OLDEST: &str = "
     SELECT who, extract(epoch FROM now() - begun)::float8 AS age, begun::text AS begun FROM (
-        SELECT format('session %s of role %s, application \"%s\", %s, at %s', pid, usename,
-                      application_name, state, coalesce(host(client_addr), 'the server itself')) AS who,
+        SELECT format('session %s of role %s, application \"%s\", at %s', pid, usename,
+                      application_name, coalesce(host(client_addr), 'the server itself')) AS who,
                xact_start AS begun
         FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -33,14 +34,14 @@ const OLDEST: &str = "
         SELECT format('prepared transaction \"%s\" of role %s', gid, owner), prepared
         FROM pg_prepared_xacts WHERE database = current_database()
     ) AS holder
-    WHERE begun IS NOT NULL ORDER BY begun LIMIT 1";
+    WHERE begun IS NOT NULL ORDER BY begun LIMIT 100";
 
 /// Who held it back when the server was asked.
 #[derive(Default)]
 pub(super) struct Horizon {
     looked: Option<Instant>,
-    /// Since when the transaction is there that a warning was about.
-    warned: Option<String>,
+    /// Those that warnings were about, and since when they are there.
+    warned: BTreeSet<(String, String)>,
 }
 
 impl Horizon {
@@ -53,10 +54,10 @@ impl Horizon {
         }
         self.looked = Some(Instant::now());
         let oldest = link.run(async |connection| {
-            let row = sqlx::query(OLDEST).fetch_optional(connection).await?;
-            row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).transpose()
+            let rows = sqlx::query(OLDEST).fetch_all(connection).await?;
+            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
         });
-        let oldest: Option<(String, f64, String)> = match oldest {
+        let oldest: Vec<(String, f64, String)> = match oldest {
             Ok(oldest) => oldest,
             Err(Failure::NoConnection(error) | Failure::Asked(error)) => {
                 let error = error_text(&error);
@@ -64,21 +65,19 @@ impl Horizon {
                 return;
             }
         };
-        let age = oldest.as_ref().map_or(0.0, |(_, age, _)| *age);
+        let age = oldest.first().map_or(0.0, |(_, age, _)| *age);
         metrics::gauge!("journal_oldest_transaction_seconds").set(age);
-        let Some((who, _, begun)) = oldest.filter(|(_, age, _)| *age >= long.as_secs_f64()) else {
-            return;
-        };
-        if self.warned.as_ref() == Some(&begun) {
-            return;
+        let old = oldest.into_iter().filter(|(_, age, _)| *age >= long.as_secs_f64());
+        let old: BTreeSet<_> = old.map(|(who, _, begun)| (who, begun)).collect();
+        for (who, begun) in old.difference(&self.warned) {
+            tracing::warn!(
+                store,
+                who,
+                begun,
+                "a transaction holds back vacuum: the tables of the journal grow until it ends"
+            );
         }
-        tracing::warn!(
-            store,
-            who,
-            begun,
-            "a transaction holds back vacuum: the tables of the journal grow until it ends"
-        );
-        self.warned = Some(begun);
+        self.warned = old;
     }
 }
 
