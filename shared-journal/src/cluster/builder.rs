@@ -169,7 +169,8 @@ impl ClusterBuilder {
     ///
     /// # Errors
     /// [`JournalError::InvalidLimits`]; [`JournalError::Founding`] if the store is another cluster's,
-    /// [`JournalError::NotShared`] if nodes cannot share it, or whatever is wrong with it.
+    /// [`JournalError::NotShared`] if nodes cannot share it, or whatever is wrong with it, for
+    /// [`Limits::commit_retry`](crate::Limits::commit_retry) if that may pass.
     pub async fn join(mut self, provider: Arc<dyn Provider>) -> Result<Cluster, JournalError> {
         self.check()?;
         let store = attach_aside(provider.clone(), self.journal.durability).await?;

@@ -70,9 +70,11 @@ impl Cluster {
     /// it in this moment, that is not undone.
     ///
     /// A letter that an actor has sent is on a line: what it sent to this one later waits for it. So it is removed as
-    /// its actor gets it as a [dead letter](crate::EventJournal::dead_letters), in its turn and without being started, which the owner of its
-    /// shard does within 5 s. There it can be sent again or discarded for good. An earlier version of the program
-    /// does not know what that means, and leaves it.
+    /// its actor gets it as a [dead letter](crate::EventJournal::dead_letters), in its turn and without being started:
+    /// there it can be sent again or discarded for good. The owner of its shard does that within 5 s, or when a handler
+    /// that is at work has ended; an actor that runs leaves memory for it. Until then the letter is listed
+    /// under the kind `actors:discarded:` and its own, and discarding that does nothing. An owner of an earlier version
+    /// does not know what it means, and leaves it.
     ///
     /// When this returns it is durable that the letter goes. After one that was dropped or failed the
     /// letter may still be listed: discard it again.
