@@ -74,7 +74,7 @@ fn forgotten_transaction(setting: &Setting) {
         let journal = journal.open(setting.schema.provider()).await.unwrap();
         let (service, list) =
             DurableActorService::new(&journal, "1", List::default()).await.unwrap();
-        let service = tokio::spawn(service.run());
+        tokio::spawn(service.run());
         let named = || {
             let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
             log.lines().filter(|line| line.contains(&name)).map(str::to_owned).collect::<Vec<_>>()
