@@ -174,7 +174,7 @@ impl World {
     }
 
     async fn result(&self, instance: &str) -> String {
-        let patience = Duration::from_secs(60);
+        let patience = Duration::from_secs(300);
         let status = self.client.wait_for_orchestration(instance, patience).await.unwrap();
         let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
         output
