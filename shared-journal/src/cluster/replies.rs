@@ -82,6 +82,7 @@ impl Replies {
                 Ok(replies) => replies,
                 Err(error) => {
                     tracing::warn!(error = error_text(&error), "replies cannot be collected");
+                    tokio::time::sleep(self.news.patience()).await;
                     continue;
                 }
             };

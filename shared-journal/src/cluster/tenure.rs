@@ -149,7 +149,7 @@ impl Tenure {
             if look && !self.is_ending() {
                 look = self.deliver_letters(&mut answers).await;
             }
-            if again.elapsed() >= RETRY_REFUSED {
+            if again.elapsed() >= RETRY_REFUSED && !refused.is_empty() {
                 due.append(&mut refused);
                 again = Instant::now();
             }
