@@ -22,7 +22,7 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use self::support::store_in;
+use self::support::{result, store_in};
 
 /// Slow handlers wait here.
 static GATE: Semaphore = Semaphore::const_new(0);
@@ -174,10 +174,7 @@ impl World {
     }
 
     async fn result(&self, instance: &str) -> String {
-        let patience = Duration::from_secs(300);
-        let status = self.client.wait_for_orchestration(instance, patience).await.unwrap();
-        let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
-        output
+        result(&self.client, instance, Duration::from_secs(300)).await
     }
 
     async fn end(self) {
@@ -339,8 +336,7 @@ async fn an_instance_that_was_begun_by_an_earlier_version_goes_on() {
     let runtime = start(provider, &cluster, activities, orchestrations(), options).await;
     let raise = Command::Raise("both/1".into(), 2, 3);
     cluster.actor::<Account>("a").ask(raise).await.unwrap();
-    let status = client.wait_for_orchestration("both/1", Duration::from_secs(60)).await.unwrap();
-    let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
+    let output = result(&client, "both/1", Duration::from_secs(60)).await;
     assert_eq!(output, "41 one 2 1");
     runtime.shutdown(None).await;
 }
@@ -398,8 +394,7 @@ async fn mail_that_duroxide_has_dropped_comes_again() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     client.raise_event("carry/1", "go", "").await.unwrap();
-    let status = client.wait_for_orchestration("carry/1", Duration::from_secs(60)).await.unwrap();
-    let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
+    let output = result(&client, "carry/1", Duration::from_secs(60)).await;
     assert_eq!(output, "7");
     runtime.shutdown(None).await;
 }
@@ -434,8 +429,7 @@ async fn an_instance_that_looks_for_an_event_for_a_moment_gets_it_in_the_end() {
     let raise = Command::Raise("look/1".into(), 0, 40);
     cluster.actor::<Account>("a").ask(raise).await.unwrap();
     client.start_orchestration("look/1", "look", "0").await.unwrap();
-    let status = client.wait_for_orchestration("look/1", Duration::from_secs(100)).await.unwrap();
-    let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
+    let output = result(&client, "look/1", Duration::from_secs(100)).await;
     assert_eq!(output, "all");
     runtime.shutdown(None).await;
 }
@@ -465,8 +459,7 @@ async fn an_instance_that_reads_a_queue_in_two_places_at_once_fails_and_says_why
     let sum = cluster.actor::<Account>("a");
     sum.ask(Command::Raise("both/2".into(), 1, 2)).await.unwrap();
     client.enqueue_event("both/2", "others", "other").await.unwrap();
-    let status = client.wait_for_orchestration("both/2", patience).await.unwrap();
-    let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
+    let output = result(&client, "both/2", patience).await;
     assert_eq!(output, "1 other");
     runtime.shutdown(None).await;
     cluster.leave().await.unwrap();

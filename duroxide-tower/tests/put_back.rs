@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use duroxide::providers::Provider;
 use duroxide::runtime::registry::ActivityRegistry;
-use duroxide::runtime::{OrchestrationStatus, Runtime, RuntimeOptions};
+use duroxide::runtime::{Runtime, RuntimeOptions};
 use duroxide::{Client, Event, EventKind, OrchestrationContext, OrchestrationRegistry};
 use duroxide_tower::journal::ActorId;
 use duroxide_tower::journal::cluster::Cluster;
@@ -22,7 +22,7 @@ use duroxide_tower::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use self::support::store_in;
+use self::support::{result, store_in};
 
 const PAUSE: Duration = Duration::from_millis(10);
 const JOURNAL: &str = "app.actors.db";
@@ -112,10 +112,7 @@ impl World {
     }
 
     async fn result(&self, instance: &str) -> String {
-        let patience = Duration::from_secs(60);
-        let status = self.client.wait_for_orchestration(instance, patience).await.unwrap();
-        let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
-        output
+        result(&self.client, instance, Duration::from_secs(60)).await
     }
 
     async fn end(self) {

@@ -305,17 +305,9 @@ impl Repair {
         }
         let action = decide(&activation)?;
         self.log(actor, &action);
-        let (durable, outcome) = oneshot::channel();
-        {
-            let mut session = Session::new(engine.clone(), actor.clone(), activation, &[]);
-            session.push(&self.event(action))?;
-            session
-                .submit(Box::new(move |outcome| drop(durable.send(outcome))))
-                .map_err(unshare)?;
-            // They may be gone.
-            engine.shared().letters_changed(session.no());
-        }
-        outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
+        let mut session = Session::new(engine.clone(), actor.clone(), activation, &[]);
+        session.push(&self.event(action))?;
+        commit(session).await
     }
 
     /// Writes events of an actor that may run.
@@ -364,6 +356,16 @@ impl Repair {
         }
         Err(JournalError::TooLarge { actor: actor.clone(), what, size, limit })
     }
+}
+
+/// Writes what was added in the name of an actor, which may run again while that is on its way.
+async fn commit(mut session: Session) -> Result<(), JournalError> {
+    let (durable, outcome) = oneshot::channel();
+    session.submit(Box::new(move |outcome| drop(durable.send(outcome)))).map_err(unshare)?;
+    // They may be others.
+    session.engine().shared().letters_changed(session.no());
+    drop(session);
+    outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)
 }
 
 impl From<PendingMessage> for PendingText {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use duroxide::providers::Provider;
 use duroxide::providers::sqlite::SqliteProvider;
+use duroxide::{Client, OrchestrationStatus};
 use duroxide_tower::{
     ActorContext, DurableActor, DurableActorService, DurableHandle, DurableMessage, DurableState,
     EventJournal, async_trait,
@@ -55,6 +56,13 @@ pub async fn in_memory_with(limits: Limits) -> EventJournal {
     let provider = Arc::new(SqliteProvider::new_in_memory().await.unwrap());
     let builder = EventJournal::builder().limits(limits).check_values(true);
     builder.open(provider).await.unwrap()
+}
+
+/// What an instance returns, within a bounded time.
+pub async fn result(client: &Client, instance: &str, patience: Duration) -> String {
+    let status = client.wait_for_orchestration(instance, patience).await.unwrap();
+    let OrchestrationStatus::Completed { output, .. } = status else { panic!("{status:?}") };
+    output
 }
 
 /// Waits a bounded time; names what never came.

@@ -5,10 +5,8 @@
 //! listed, sent again or discarded as any other. A crash in between leaves both letters: the first is
 //! still there to be discarded, and its number is known then.
 
-use std::time::{Duration, Instant};
-
 use super::host::{Delivered, Parcel};
-use super::lanes::LEAVING;
+use super::lanes::when_gone;
 use crate::error::JournalError;
 use crate::id::ActorId;
 use crate::journal::EventJournal;
@@ -24,29 +22,19 @@ pub(super) fn discarded(kind: &str) -> String {
     format!("{PREFIX}{kind}")
 }
 
-/// The kind that the message had, if it was discarded.
-pub(super) fn kind_of_discarded(kind: &str) -> Option<&str> {
-    kind.strip_prefix(PREFIX)
+/// Whether a letter of this kind was discarded.
+pub(super) fn is_discarded(kind: &str) -> bool {
+    kind.starts_with(PREFIX)
 }
 
 /// Makes a message a dead letter of an actor that does not run, or is leaving memory.
 pub(super) async fn bury(journal: &EventJournal, actor: &ActorId, parcel: Parcel) {
     let Parcel { key, kind, payload, answer, .. } = parcel;
-    let kind = kind_of_discarded(&kind).unwrap_or(&kind);
-    let begin = Instant::now();
-    let buried = loop {
-        let repair = journal.repair(BY, WHY);
-        let buried = match repair {
-            Ok(repair) => repair.receive_dead(actor, key, kind, payload.clone()).await,
-            Err(error) => Err(error),
-        };
-        match buried {
-            Err(JournalError::AlreadyActive { .. }) if begin.elapsed() < LEAVING => {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            buried => break buried,
-        }
-    };
+    let kind = kind.strip_prefix(PREFIX).unwrap_or(&kind);
+    let buried = when_gone(|| async {
+        journal.repair(BY, WHY)?.receive_dead(actor, key, kind, payload.clone()).await
+    });
+    let buried = buried.await;
     answer.answer(match (buried, journal.stopped()) {
         (Ok(error), _) => Delivered::Failed { attempts: 0, error: error.into() },
         // A handler takes longer. It comes again.

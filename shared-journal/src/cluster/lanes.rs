@@ -1,6 +1,7 @@
 //! The actors of a shard that run on this node, each behind a lane: a queue in the order of
 //! delivery, and a task that starts the actor when there is something for it.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::discarded::{bury, kind_of_discarded};
+use super::discarded::{bury, is_discarded};
 use super::host::{Delivered, Host, Hosted, Parcel, WayBack};
 use crate::error::JournalError;
 use crate::id::ActorId;
@@ -28,7 +29,7 @@ const RETRY_AT_MOST: Duration = Duration::from_secs(5);
 /// One that lives for so long is not one that ends again and again.
 const LIVES: Duration = Duration::from_secs(10);
 /// How long an actor that is leaving memory is waited for before it is started again.
-pub(super) const LEAVING: Duration = Duration::from_secs(30);
+const LEAVING: Duration = Duration::from_secs(30);
 
 pub(super) type Hosts = FxHashMap<&'static str, Arc<dyn Host>>;
 
@@ -88,16 +89,13 @@ impl Lanes {
         }
     }
 
-    fn send(&self, actor: &ActorId, parcel: Option<Parcel>) {
+    fn send(&self, actor: &ActorId, mut parcel: Option<Parcel>) {
         let Some(host) = self.hosts.get(actor.actor_type()) else {
-            let parcel = match parcel {
-                Some(parcel) if kind_of_discarded(&parcel.kind).is_some() => {
-                    let (journal, actor) = (self.journal.clone(), actor.clone());
-                    tokio::spawn(async move { bury(&journal, &actor, parcel).await });
-                    return;
-                }
-                parcel => parcel,
-            };
+            if let Some(parcel) = parcel.take_if(|parcel| is_discarded(&parcel.kind)) {
+                let (journal, actor) = (self.journal.clone(), actor.clone());
+                tokio::spawn(async move { bury(&journal, &actor, parcel).await });
+                return;
+            }
             let actor_type = actor.actor_type();
             tracing::error!(%actor, "no host for actors of this type on this node");
             if let Some(parcel) = parcel {
@@ -215,15 +213,12 @@ impl Runner {
 
     /// Starts the actor if it does not run, and puts the message into its mailbox. If the actor has ended,
     /// the message comes back.
-    async fn hand_over(&mut self, parcel: Option<Parcel>) {
-        let parcel = match parcel {
-            Some(parcel) if kind_of_discarded(&parcel.kind).is_some() => {
-                // It leaves memory, if it runs.
-                self.running = None;
-                return bury(&self.journal, &self.actor, parcel).await;
-            }
-            parcel => parcel,
-        };
+    async fn hand_over(&mut self, mut parcel: Option<Parcel>) {
+        if let Some(parcel) = parcel.take_if(|parcel| is_discarded(&parcel.kind)) {
+            // It leaves memory, if it runs.
+            self.running = None;
+            return bury(&self.journal, &self.actor, parcel).await;
+        }
         if parcel.is_none() && self.running.as_ref().is_some_and(|hosted| hosted.has_ended()) {
             self.running = None;
         }
@@ -263,16 +258,23 @@ pub(crate) async fn start_hosted(
     journal: &EventJournal,
     actor: &ActorId,
 ) -> Result<Box<dyn Hosted>, Arc<JournalError>> {
+    when_gone(|| made(actor, host.start(journal, actor.id()))).await
+}
+
+/// Tries again while an actor runs that is leaving memory, for [`LEAVING`].
+pub(super) async fn when_gone<T, E: Borrow<JournalError>, F: Future<Output = Result<T, E>>>(
+    attempt: impl Fn() -> F,
+) -> Result<T, E> {
     let begin = Instant::now();
     loop {
-        match made(actor, host.start(journal, actor.id())).await {
+        match attempt().await {
             Err(error)
-                if matches!(&*error, JournalError::AlreadyActive { .. })
+                if matches!(error.borrow(), JournalError::AlreadyActive { .. })
                     && begin.elapsed() < LEAVING =>
             {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            started => return started,
+            attempted => return attempted,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The inbox of a receiver that is on no node: it posts, and takes its letters from the store itself.
 
-use super::discarded::{discarded, kind_of_discarded};
+use super::discarded::{discarded, is_discarded};
 use super::error::SendError;
 use super::host::Delivered;
 use super::letter::{Answer, Letter, Outcome};
@@ -91,7 +91,7 @@ impl Cluster {
         let mut reply = None;
         if let Ok(Letter { key, kind, payload, reply_to, correlation }) = Letter::decode(&bytes) {
             if let MessageKey::Line { .. } = key {
-                if kind_of_discarded(&kind).is_some() {
+                if is_discarded(&kind) {
                     return Ok(true);
                 }
                 self.discard_from_line(actor, key, &kind, payload).await?;

@@ -2,11 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use tokio::sync::oneshot;
-
-use super::{Repair, encode};
+use super::{Repair, commit, encode};
 use crate::codec::Payload;
-use crate::engine::{Engine, Letters, Ticket, unshare};
+use crate::engine::{Engine, Letters, Ticket};
 use crate::error::JournalError;
 use crate::event::{ActorEvent, RepairAction};
 use crate::id::{ActorId, MessageKey, Sequence};
@@ -69,31 +67,28 @@ impl Repair {
     ) -> Result<String, JournalError> {
         let engine = self.journal.engine();
         let activation = engine.activate_for_repair(actor.clone()).await?;
-        let (durable, outcome) = oneshot::channel();
-        {
-            let mut session = Session::new(engine.clone(), actor.clone(), activation, &[]);
-            session.check_room_for_dead()?;
-            let sequence = match session.admit(key, None) {
-                Ok(sequence) => sequence,
-                Err(Seen::Early { missing }) => {
-                    let (actor, kind) = (actor.clone(), kind.to_owned());
-                    return Err(JournalError::EarlyMessage { actor, kind, missing });
-                }
-                Err(_) => return Ok(given_up(&self.by, &self.why)),
-            };
-            let kind = kind.into();
-            let received =
-                ActorEvent::MessageReceived { sequence, key, kind, payload, resend_of: None };
-            let action = RepairAction::GivenUp { sequence };
-            self.log(actor, &action);
-            session.push(&received)?;
-            session.push(&self.event(action))?;
-            session
-                .submit(Box::new(move |outcome| drop(durable.send(outcome))))
-                .map_err(unshare)?;
-            engine.shared().letters_changed(session.no());
-        }
-        outcome.await.map_err(|_| JournalError::Closed)?.map_err(unshare)?;
+        let mut session = Session::new(engine.clone(), actor.clone(), activation, &[]);
+        session.check_room_for_dead()?;
+        let sequence = match session.admit(key, None) {
+            Ok(sequence) => sequence,
+            Err(Seen::Early { missing }) => {
+                let (actor, kind) = (actor.clone(), kind.to_owned());
+                return Err(JournalError::EarlyMessage { actor, kind, missing });
+            }
+            Err(_) => return Ok(given_up(&self.by, &self.why)),
+        };
+        let action = RepairAction::GivenUp { sequence };
+        self.log(actor, &action);
+        let kind = kind.into();
+        session.push(&ActorEvent::MessageReceived {
+            sequence,
+            key,
+            kind,
+            payload,
+            resend_of: None,
+        })?;
+        session.push(&self.event(action))?;
+        commit(session).await?;
         engine.shared().count_dead_letter();
         Ok(given_up(&self.by, &self.why))
     }

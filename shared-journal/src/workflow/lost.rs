@@ -9,7 +9,7 @@
 //! mean that its reply waits for a runtime; then the second reply is one that nobody waits for.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use duroxide::{Event, EventKind};
 
@@ -17,15 +17,15 @@ use super::ASK;
 use super::asker::Asker;
 use super::awaited::{Awaited, Waits};
 use super::instance::WorkflowHost;
-use super::message::Message;
+use super::message::{Answer, Message};
+use super::posting::post_by;
+use super::replying::PAUSES_PER_READ;
 use crate::cluster::{Cluster, WeakCluster};
-use crate::codec::{Codec, Payload};
+use crate::engine::now_ms;
 use crate::error::BoxError;
-use crate::id::{ActorId, MessageId, MessageKey};
+use crate::id::{ActorId, MessageId};
 use crate::mailbox::error_text;
 
-/// Histories are read for a fifth of the time at most.
-const PAUSES_PER_READ: u32 = 4;
 /// Instances whose asks are compared with the inboxes at a time.
 const TOGETHER: usize = 1000;
 /// Before instances are looked at again of which it cannot be said yet, at first.
@@ -39,6 +39,7 @@ const PAGE: usize = 1 << 20;
 
 /// An ask whose outcome somebody waits for.
 struct Ask {
+    id: MessageId,
     by: Asker,
     message: Message,
     /// By the clock of duroxide.
@@ -55,9 +56,9 @@ pub(super) async fn look_for(host: WorkflowHost, cluster: WeakCluster) {
     let jitter = Duration::from_millis(MessageId::random().as_u128() as u64 % JITTER_MS);
     tokio::time::sleep(jitter).await;
     let mut pause = ROUND;
-    let mut left = None;
+    let mut left: Option<Vec<String>> = None;
     loop {
-        match look(&host, &cluster, left.clone()).await {
+        match look(&host, &cluster, left.as_deref()).await {
             Ok(open) if open.is_empty() => return,
             Ok(open) => left = Some(open),
             Err(error) => {
@@ -77,11 +78,11 @@ pub(super) async fn look_for(host: WorkflowHost, cluster: WeakCluster) {
 async fn look(
     host: &WorkflowHost,
     cluster: &WeakCluster,
-    left: Option<Vec<String>>,
+    left: Option<&[String]>,
 ) -> Result<Vec<String>, BoxError> {
     let instances = match left {
         Some(left) => left,
-        None => host.client.list_instances_by_status("Running").await?,
+        None => &host.client.list_instances_by_status("Running").await?,
     };
     let mut open = Vec::new();
     for instances in instances.chunks(TOGETHER) {
@@ -102,10 +103,9 @@ async fn look(
         let Some(cluster) = cluster.upgrade() else { return Ok(Vec::new()) };
         for (actor, asks) in asks {
             let posted = posted(&cluster, &actor).await?;
-            for ask in asks.into_iter().filter(|ask| !posted.contains(&ask.by.id)) {
-                let instance = ask.by.instance.clone();
-                if !post(&cluster, &actor, ask).await {
-                    open.push(instance);
+            for ask in asks.into_iter().filter(|ask| !posted.contains(&ask.id)) {
+                if !post(&cluster, &ask).await {
+                    open.push(ask.by.instance);
                 }
             }
         }
@@ -125,16 +125,17 @@ fn waiting(instance: &str, history: &[Event]) -> (Vec<Ask>, bool) {
     for event in history {
         let EventKind::ActivityScheduled { name, input, .. } = &event.kind else { continue };
         let Ok(message) = serde_json::from_str::<Message>(input) else { continue };
-        let (id, instance) = (message.id_in(begun).to_string(), instance.to_owned());
-        if name != ASK || message.to().is_reserved() || asks.iter().any(|ask| ask.by.id == id) {
+        let id = message.id_in(begun);
+        if name != ASK || message.to().is_reserved() || asks.iter().any(|ask| ask.id == id) {
             continue;
         }
-        match awaited.waits(&id) {
+        let (name, instance) = (id.to_string(), instance.to_owned());
+        match awaited.waits(&name) {
             Waits::NoMore => {}
             Waits::NotYet => is_open = true,
             Waits::Now => {
-                let by = Asker { waits: true, execution: event.execution_id, id, instance };
-                asks.push(Ask { by, message, scheduled_ms: event.timestamp_ms });
+                let by = Asker { waits: true, execution: event.execution_id, id: name, instance };
+                asks.push(Ask { id, by, message, scheduled_ms: event.timestamp_ms });
             }
         }
     }
@@ -142,52 +143,39 @@ fn waiting(instance: &str, history: &[Event]) -> (Vec<Ask>, bool) {
 }
 
 /// The ids of the letters that wait for an actor.
-async fn posted(cluster: &Cluster, actor: &ActorId) -> Result<HashSet<String>, BoxError> {
+async fn posted(cluster: &Cluster, actor: &ActorId) -> Result<HashSet<MessageId>, BoxError> {
     let (mut ids, mut after) = (HashSet::new(), 0);
     loop {
         let mail = cluster.mail(actor, after, PAGE).await?;
         let Some(last) = mail.last() else { return Ok(ids) };
         after = last.number;
-        ids.extend(mail.into_iter().map(|letter| letter.id.to_string()));
+        ids.extend(mail.into_iter().map(|letter| letter.id));
     }
 }
 
 /// What an actor has handled must still be known to it, so what is old is left to an operator. False: it may be
 /// possible later.
-async fn post(cluster: &Cluster, actor: &ActorId, ask: Ask) -> bool {
-    let Ask { by, message, scheduled_ms } = ask;
-    let instance = &by.instance;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let age = now.saturating_sub(Duration::from_millis(scheduled_ms));
-    let known = cluster.dedup_age() / 2;
-    if age > known {
+async fn post(cluster: &Cluster, Ask { id, by, message, scheduled_ms }: &Ask) -> bool {
+    let (actor, instance) = (message.to(), &by.instance);
+    let age = Duration::from_millis(now_ms().saturating_sub(*scheduled_ms));
+    if age > cluster.dedup_age() / 2 {
         tracing::warn!(
             %actor, instance, ?age,
             "an orchestration waits for a reply, and its ask is in no inbox any more: if a store was put back, cancel it"
         );
         return true;
     }
-    let id = by.id.parse::<uuid::Uuid>().map(MessageId::from);
-    let payload = Payload::encode(Codec::Json, &message.message);
-    let (Ok(id), Ok(payload)) = (id, payload) else {
-        tracing::error!(%actor, instance, "an ask that is lost does not encode");
-        return true;
-    };
-    let (key, to) = (MessageKey::Caller(id), Some(by.to_string()));
-    match cluster.post_from_outside(actor, key, &message.kind, payload, to).await {
-        Ok(()) => {
-            tracing::info!(
-                %actor, instance,
-                "an ask that an orchestration waits for is in no inbox: it is asked again, under its id"
-            );
-            true
-        }
-        Err(error) => {
-            let error = error_text(&error);
-            tracing::debug!(%actor, instance, error, "an ask that is lost is posted again later");
-            false
-        }
+    let answer = post_by(cluster, message, *id, Some(by)).await;
+    let is_posted = matches!(answer, Ok(Answer::Posted { .. }));
+    if is_posted {
+        tracing::info!(
+            %actor, instance,
+            "an ask that an orchestration waits for is in no inbox: it is asked again, under its id"
+        );
+    } else {
+        tracing::debug!(%actor, instance, ?answer, "an ask that is lost is posted again later");
     }
+    is_posted
 }
 
 #[cfg(test)]
@@ -198,13 +186,13 @@ mod tests {
     #[test]
     fn what_is_not_posted_yet_is_left_to_its_activity() {
         let message = Message::new(&ActorId::new("a", "1"), MessageId::from(7), "add", 1.into());
-        let id = message.id_in(1).to_string();
+        let id = message.id_in(1);
         let (name, input) = (ASK.to_owned(), serde_json::to_string(&message).unwrap());
-        let posted = serde_json::to_string(&Answer::Posted { id: id.clone() }).unwrap();
+        let posted = serde_json::to_string(&Answer::Posted { id: id.to_string() }).unwrap();
         let kinds = [
             (None, EventKind::ActivityScheduled { name, input, session_id: None, tag: None }),
             (Some(1), EventKind::ActivityCompleted { result: posted }),
-            (None, EventKind::ExternalSubscribed { name: event(&id) }),
+            (None, EventKind::ExternalSubscribed { name: event(&id.to_string()) }),
         ];
         let events: Vec<_> = (1..)
             .zip(kinds)
@@ -216,7 +204,7 @@ mod tests {
         for (seen, posted, is_open) in [(0, 0, false), (1, 0, true), (2, 0, true), (3, 1, false)] {
             let (asks, open) = waiting("pay/1", &events[..seen]);
             assert_eq!((asks.len(), open), (posted, is_open), "{seen}");
-            assert!(asks.iter().all(|ask| ask.by.id == id && ask.by.execution == 1));
+            assert!(asks.iter().all(|ask| ask.by.id == id.to_string() && ask.by.execution == 1));
         }
     }
 }

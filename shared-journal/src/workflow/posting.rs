@@ -7,7 +7,7 @@ use super::asker::Asker;
 use super::message::{Answer, Message, WorkflowError, codec, decode_text};
 use crate::cluster::Cluster;
 use crate::codec::{Codec, Payload};
-use crate::id::MessageKey;
+use crate::id::{MessageId, MessageKey};
 use crate::mailbox::error_text;
 
 /// The body of both: with `reply` the outcome comes as an event. Either letter stays until the history shows that it was
@@ -42,6 +42,23 @@ async fn post(
 ) -> Result<Answer, WorkflowError> {
     let message: Message = decode_text("the message", input)?;
     let id = message.id_in(begun);
+    // An instance that is told something has its own letter, until it has read it.
+    let by = (reply || !message.to().is_reserved()).then(|| Asker {
+        waits: reply,
+        execution: ctx.execution_id(),
+        id: id.to_string(),
+        instance: ctx.instance_id().to_owned(),
+    });
+    post_by(cluster, &message, id, by.as_ref()).await
+}
+
+/// Posts a message under an id, whose letter says who waits for what becomes of it, if anybody does.
+pub(super) async fn post_by(
+    cluster: &Cluster,
+    message: &Message,
+    id: MessageId,
+    by: Option<&Asker>,
+) -> Result<Answer, WorkflowError> {
     let payload = Payload::encode(Codec::Json, &message.message)
         .map_err(|error| codec("the message", error))?;
     let (size, limit) = (payload.bytes().len(), cluster.message_bytes());
@@ -49,13 +66,11 @@ async fn post(
         return Err(WorkflowError::TooLarge { size, limit });
     }
     let (to, key) = (message.to(), MessageKey::Caller(id));
-    let id = id.to_string();
-    let (execution, instance) = (ctx.execution_id(), ctx.instance_id().to_owned());
-    // An instance that is told something has its own letter, until it has read it.
-    let asker = (reply || !to.is_reserved())
-        .then(|| Asker { waits: reply, execution, id: id.clone(), instance }.to_string());
-    match cluster.post_from_outside(&to, key, &message.kind, payload, asker).await {
-        Ok(()) if reply => Ok(Answer::Posted { id }),
+    match cluster
+        .post_from_outside(&to, key, &message.kind, payload, by.map(Asker::to_string))
+        .await
+    {
+        Ok(()) if by.is_some_and(|by| by.waits) => Ok(Answer::Posted { id: id.to_string() }),
         Ok(()) => Ok(Answer::Reply(serde_json::Value::Null)),
         Err(error) if error.is_retryable() => {
             tracing::debug!(%to, error = error_text(&error), "posted again later");

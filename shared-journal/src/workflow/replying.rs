@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// And at most.
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 /// A history is read for a fifth of the time at most.
-const PAUSES_PER_READ: u32 = 4;
+pub(super) const PAUSES_PER_READ: u32 = 4;
 
 /// An instance and the number of its execution.
 type Execution = (String, u64);
