@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use duroxide_tower::{
     ActorContext, ClusterActors, DurableActor, DurableMessage, DurableState, TowerHost, async_trait,
 };
 use serde::{Deserialize, Serialize};
+
+use self::support::soon;
 
 const SHARDS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(10);
@@ -119,13 +123,16 @@ fn on(node: &Cluster, actor_type: &'static str) -> ActorId {
 
 /// Until so many wait.
 async fn waiting(node: &Cluster, actor: &ActorId, count: usize) -> Vec<WaitingLetter> {
-    loop {
-        let letters = node.letters(actor, 0).await.unwrap();
-        if letters.len() == count {
-            return letters;
+    let waiting = async {
+        loop {
+            let letters = node.letters(actor, 0).await.unwrap();
+            if letters.len() == count {
+                break letters;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        tokio::time::sleep(PAUSE).await;
-    }
+    };
+    soon("so many letters", waiting).await
 }
 
 async fn is_discarded(sender: &Cluster, receiver: &Cluster, half_done: bool) {
